@@ -1,0 +1,202 @@
+"""Which records each replica reads, and in which order.
+
+Pure functions of (seed, epoch, step): every worker computes the same plan from the same
+manifest, so nothing is coordinated and nothing has to be saved to resume. Intervals are
+half-open; records are numbered from 0 within their split. No I/O here.
+
+An epoch: blocks of consecutive records are permuted and laid end to end; the line is cut into
+`num_streams` spans that differ by at most one record; inside a span, records are shuffled
+within windows of `shuffle_blocks` blocks. A global step takes batch_size / num_streams records
+of every span. Spans, not workers, decide what a step holds, so the global batches are the
+same at every world size.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import ConfigError
+
+Ids = NDArray[np.int64]
+
+# Purposes keep the random streams of one (seed, epoch) apart.
+_BLOCKS, _WINDOW = 1, 2
+
+
+def permutation(size: int, *key: int) -> Ids:
+    """A permutation of range(size) that depends on `key` alone, on every platform.
+
+    numpy keeps the raw output of a bit generator stable between versions, but not what
+    `Generator.permutation` makes of it (NEP 19), so the raw numbers are sorted here.
+    """
+    raw = np.random.Philox(np.random.SeedSequence(key)).random_raw(size)
+    return np.argsort(raw, kind="stable").astype(np.int64)
+
+
+def split_evenly(ids: Ids, parts: int, part: int) -> Ids:
+    """The `part`-th of `parts` consecutive pieces whose sizes differ by at most one."""
+    return ids[len(ids) * part // parts : len(ids) * (part + 1) // parts]
+
+
+class Order(Protocol):
+    """The records of every global step."""
+
+    @property
+    def num_records(self) -> int:
+        """Records of one epoch."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global steps of one epoch; only the last may be smaller than a batch."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Records of a full global step."""
+        ...
+
+    def step_ids(self, epoch: int, step: int, num_workers: int = 1) -> Ids:
+        """Records of one global step, those of worker 0 first."""
+        ...
+
+
+def replica_ids(
+    order: Order, epoch: int, step: int, *, worker: int, num_workers: int, replicas: int
+) -> list[Ids]:
+    """The share of each of a worker's replicas in a global step, in replica order.
+
+    Shares of a full step are equal; those of a smaller last step differ by at most one, and
+    some are empty when it has fewer records than there are replicas.
+    """
+    ids = order.step_ids(epoch, step, num_workers)
+    first, total = worker * replicas, num_workers * replicas
+    return [split_evenly(ids, total, first + replica) for replica in range(replicas)]
+
+
+# eq=False: the caches below hash the order itself, and a million blocks are slow to hash.
+@dataclass(frozen=True, eq=False)
+class TrainOrder:
+    """The shuffled order of training.
+
+    `blocks` are (first record, number of records), as `trainer.data.manifest.blocks` gives.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    batch_size: int
+    num_streams: int
+    shuffle_blocks: int
+    seed: int
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_records < self.num_streams:
+            raise ConfigError(
+                f"{self.num_records} records cannot feed {self.num_streams} streams: "
+                f"set data.streams to {self.num_records or 1} or less"
+            )
+        if self.drop_last and self.num_records // self.num_streams < self.stream_batch:
+            raise ConfigError(
+                f"data.last_batch: drop leaves no step of {self.batch_size} among "
+                f"{self.num_records} records: use keep, or a smaller data.batch_size"
+            )
+
+    @cached_property
+    def num_records(self) -> int:
+        """Records of one epoch."""
+        return sum(count for _, count in self.blocks)
+
+    @property
+    def stream_batch(self) -> int:
+        """Records that a full step takes of every stream."""
+        return self.batch_size // self.num_streams
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Global steps of one epoch."""
+        if self.drop_last:
+            return self.num_records // self.num_streams // self.stream_batch
+        longest = -(-self.num_records // self.num_streams)
+        return -(-longest // self.stream_batch)
+
+    def step_ids(self, epoch: int, step: int, num_workers: int = 1) -> Ids:
+        """Records of one global step, those of worker 0 first (streams 0, W, 2W, …)."""
+        start = step * self.stream_batch
+        streams = [s for w in range(num_workers) for s in range(w, self.num_streams, num_workers)]
+        parts = [self.stream_ids(epoch, s, start, start + self.stream_batch) for s in streams]
+        return np.concatenate(parts)
+
+    def stream_ids(self, epoch: int, stream: int, start: int, stop: int) -> Ids:
+        """Records [start, stop) of one stream; fewer at the stream's end."""
+        ends = self._window_ends(epoch, stream)
+        parts = [np.empty(0, np.int64)]
+        for window in range(bisect_right(ends, start), len(ends)):
+            first = ends[window - 1] if window else 0
+            if first >= stop:
+                break
+            shuffled = self._window_ids(epoch, stream, window)
+            parts.append(shuffled[max(start - first, 0) : stop - first])
+        return np.concatenate(parts)
+
+    @lru_cache(maxsize=4)  # noqa: B019 - orders live as long as the process
+    def _layout(self, epoch: int) -> tuple[Ids, Ids]:
+        """(block numbers in this epoch's order, position of each block's first record)."""
+        chosen = permutation(len(self.blocks), self.seed, epoch, _BLOCKS)
+        counts = np.asarray([count for _, count in self.blocks], np.int64)[chosen]
+        return chosen, np.concatenate([[0], np.cumsum(counts)])
+
+    @lru_cache(maxsize=256)  # noqa: B019
+    def _pieces(self, epoch: int, stream: int) -> tuple[tuple[int, int], ...]:
+        """A span's (first record, number of records), one a block; the ends may be split."""
+        chosen, starts = self._layout(epoch)
+        low = self.num_records * stream // self.num_streams
+        high = self.num_records * (stream + 1) // self.num_streams
+        first = int(np.searchsorted(starts, low, side="right")) - 1
+        pieces = []
+        for place in range(first, len(chosen)):
+            begin, end = max(low, int(starts[place])), min(high, int(starts[place + 1]))
+            if begin >= end:
+                break
+            block_start = self.blocks[chosen[place]][0]
+            pieces.append((block_start + begin - int(starts[place]), end - begin))
+        return tuple(pieces)
+
+    @lru_cache(maxsize=256)  # noqa: B019
+    def _window_ends(self, epoch: int, stream: int) -> tuple[int, ...]:
+        """Position in the span after each window, a run of `shuffle_blocks` pieces."""
+        counts = [count for _, count in self._pieces(epoch, stream)]
+        last = range(self.shuffle_blocks - 1, len(counts) + self.shuffle_blocks - 1)
+        ends = list(accumulate(counts))
+        return tuple(ends[min(i, len(ends) - 1)] for i in last[:: self.shuffle_blocks])
+
+    @lru_cache(maxsize=256)  # noqa: B019
+    def _window_ids(self, epoch: int, stream: int, window: int) -> Ids:
+        first = window * self.shuffle_blocks
+        pieces = self._pieces(epoch, stream)[first : first + self.shuffle_blocks]
+        ids = np.concatenate([np.arange(s, s + n, dtype=np.int64) for s, n in pieces])
+        return ids[permutation(len(ids), self.seed, epoch, _WINDOW, stream, window)]
+
+
+@dataclass(frozen=True)
+class EvalOrder:
+    """Every record once, in the order of the files: validation and test passes."""
+
+    first: int
+    num_records: int
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass; the last keeps its true size."""
+        return -(-self.num_records // self.batch_size)
+
+    def step_ids(self, epoch: int, step: int, num_workers: int = 1) -> Ids:  # noqa: ARG002
+        """Records of one step of the pass, the same in every epoch."""
+        start = step * self.batch_size
+        stop = min(start + self.batch_size, self.num_records)
+        return np.arange(self.first + start, self.first + stop, dtype=np.int64)
