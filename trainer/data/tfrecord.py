@@ -1,0 +1,210 @@
+"""The framing of TFRecord files, without TensorFlow.
+
+A record is its payload's length (8 bytes, little-endian), that length's CRC (4), the payload,
+and the payload's CRC (4). Both CRCs are CRC-32C, masked as TensorFlow does it. An index holds
+the byte offset of every record and, last, the size of the file: one value more than records.
+"""
+
+import itertools
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+Offsets = NDArray[np.int64]
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+OVERHEAD_BYTES = HEADER_BYTES + FOOTER_BYTES
+
+_CHUNK_BYTES = 8 << 20
+_MASK_DELTA = 0xA282EAD8
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+
+BAD_LENGTH = "the CRC of its length does not match"
+BAD_PAYLOAD = "the CRC of its payload does not match"
+BAD_FRAME = "its length contradicts the index"
+TRUNCATED = "the file ends inside it"
+
+
+def checksum(data: bytes) -> str:
+    """CRC-32C of `data` as 8 hexadecimal digits: the form in which manifests hold it."""
+    return f"{google_crc32c.value(data):08x}"
+
+
+def masked_crc32c(data: bytes) -> int:
+    """CRC-32C of `data`, rotated and offset as TFRecord files hold it."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def frame(payload: bytes) -> bytes:
+    """One record as it stands in a file."""
+    length = struct.pack("<Q", len(payload))
+    header = length + _FOOTER.pack(masked_crc32c(length))
+    return header + payload + _FOOTER.pack(masked_crc32c(payload))
+
+
+def encode_index(offsets: Offsets) -> bytes:
+    """Record starts and the end, int64 [n + 1], as the bytes of an index file."""
+    return offsets.astype("<u8").tobytes()
+
+
+def decode_index(data: bytes, *, num_records: int, size_bytes: int) -> Offsets | None:
+    """Offsets int64 [num_records + 1], or None when they cannot belong to such a file."""
+    if len(data) != 8 * (num_records + 1):
+        return None
+    offsets = np.frombuffer(data, "<u8").astype(np.int64)
+    is_whole = offsets[0] == 0 and offsets[-1] == size_bytes
+    return offsets if is_whole and (np.diff(offsets) >= OVERHEAD_BYTES).all() else None
+
+
+def split_records(data: bytes, offsets: Offsets) -> tuple[list[bytes], dict[int, str]]:
+    """Cut consecutive records apart and check them.
+
+    `offsets` int64 [n + 1] are relative to `data`, which may be shorter than the last of them.
+    Returns n payloads, and for each bad one its position and what is wrong with it.
+    """
+    bounds = offsets.tolist()
+    spans = list(itertools.pairwise(bounds))
+    payloads = [data[start + HEADER_BYTES : stop - FOOTER_BYTES] for start, stop in spans]
+    lengths = [data[start : start + 8] for start, _ in spans]
+    num_whole = int(np.searchsorted(offsets[1:], len(data), side="right"))
+    starts = offsets[:num_whole]
+    stops = offsets[1 : num_whole + 1]
+
+    raw = np.frombuffer(data, np.uint8)
+    stored_length = _gather(raw, starts, 8, "<u8")
+    stored_length_crc = _gather(raw, starts + 8, 4, "<u4")
+    stored_crc = _gather(raw, stops - FOOTER_BYTES, 4, "<u4")
+    good_length = _masked(lengths[:num_whole]) == stored_length_crc
+    good_frame = stored_length == (stops - starts - OVERHEAD_BYTES).astype(np.uint64)
+    good_payload = _masked(payloads[:num_whole]) == stored_crc
+
+    bad = dict.fromkeys(range(num_whole, len(spans)), TRUNCATED)
+    # Later reasons win: a damaged length explains a wrong frame.
+    for good, reason in (
+        (good_payload, BAD_PAYLOAD),
+        (good_frame, BAD_FRAME),
+        (good_length, BAD_LENGTH),
+    ):
+        if not good.all():
+            bad.update(dict.fromkeys(np.flatnonzero(~good).tolist(), reason))
+    return payloads, bad
+
+
+def _gather(
+    raw: NDArray[np.uint8], at: Offsets, width: int, dtype: str
+) -> NDArray[np.unsignedinteger]:
+    return raw[at[:, None] + np.arange(width)].view(dtype)[:, 0]
+
+
+def _masked(chunks: list[bytes]) -> NDArray[np.uint32]:
+    crc = np.fromiter(map(google_crc32c.value, chunks), np.uint32, len(chunks))
+    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(_MASK_DELTA)
+
+
+@dataclass
+class Scan:
+    """What a pass over a whole file found.
+
+    `offsets` int64 [n + 1] as in an index; `bad` pairs a byte offset with what is wrong there.
+    """
+
+    offsets: Offsets
+    checksum: str
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+def scan(
+    read: Callable[[int, int], bytes], size_bytes: int, *, known: Offsets | None = None
+) -> Scan:
+    """Find and check every record of a file of `size_bytes`.
+
+    `read(start, length)` returns bytes of the file. After a damaged length the records cannot be
+    found any more: the pass goes on at the next of the `known` offsets, or ends there.
+    """
+    window = _Window(read, size_bytes)
+    bad: list[tuple[int, str]] = []
+    starts = list(_walk(window, bad, None if known is None else known.tolist()))
+    return Scan(np.array([*starts, size_bytes], np.int64), window.finish(), bad)
+
+
+def _walk(window: "_Window", bad: list[tuple[int, str]], known: list[int] | None) -> Iterator[int]:
+    at = 0
+    while at < window.size:
+        yield at
+        header = window.take(at, HEADER_BYTES)
+        reason = None
+        if len(header) < HEADER_BYTES:
+            reason = TRUNCATED
+        else:
+            length, length_crc = _HEADER.unpack(header)
+            if masked_crc32c(header[:8]) != length_crc:
+                reason = BAD_LENGTH
+            elif at + OVERHEAD_BYTES + length > window.size:
+                reason = TRUNCATED
+        if reason is not None:
+            bad.append((at, reason))
+            at = _next_known(known, at, window.size)
+            continue
+        body = window.take(at + HEADER_BYTES, length + FOOTER_BYTES)
+        payload, footer = body[:length], body[length:]
+        if len(footer) < FOOTER_BYTES:
+            bad.append((at, TRUNCATED))
+        elif masked_crc32c(payload) != _FOOTER.unpack(footer)[0]:
+            bad.append((at, BAD_PAYLOAD))
+        at += OVERHEAD_BYTES + length
+
+
+def _next_known(known: list[int] | None, at: int, end: int) -> int:
+    following = bisect_right(known, at) if known else 0
+    return known[following] if known and following < len(known) else end
+
+
+class _Window:
+    """A moving view of a file, read forward in large pieces and checksummed on the way."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self.size = size
+        self._read = read
+        self._start = 0
+        self._data = b""
+        self._crc = 0
+
+    def take(self, at: int, length: int) -> bytes:
+        """Bytes [at, at + length), fewer at the end of the file."""
+        if at + length > self._start + len(self._data):
+            self._data = self._data[at - self._start :] if at < self._end else self._skip_to(at)
+            self._start = at
+            missing = length - len(self._data)
+            if missing > 0:
+                self._data += self._fetch(at + len(self._data), max(missing, _CHUNK_BYTES))
+        return self._data[at - self._start : at - self._start + length]
+
+    def finish(self) -> str:
+        """Read to the end; the checksum of the whole file."""
+        self._skip_to(self.size)
+        return f"{self._crc:08x}"
+
+    @property
+    def _end(self) -> int:
+        return self._start + len(self._data)
+
+    def _skip_to(self, at: int) -> bytes:
+        while self._end < at:
+            self._start = self._end
+            self._data = self._fetch(self._start, min(_CHUNK_BYTES, at - self._start))
+            if not self._data:
+                break
+        return b""
+
+    def _fetch(self, start: int, length: int) -> bytes:
+        data = self._read(start, min(length, self.size - start))
+        self._crc = google_crc32c.extend(self._crc, data)
+        return data
