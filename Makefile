@@ -1,0 +1,55 @@
+# Everything here needs only make and a Python 3.11 to 3.13 (`make PYTHON=python3.12 …` to choose).
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup local-run test test-long check lint types bench docs docs-check lock tools clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Install what the project needs into .venv
+
+$(READY): requirements/dev.txt pyproject.toml scripts/setup.py
+	@$(PYTHON) scripts/setup.py
+
+local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KEY=VALUE …")
+	@$(BIN)/trainer train -c fashion_mnist $(ARGS)
+
+test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-long: $(READY) ## Run the long campaigns; keeps the result in tests/results/
+	@$(BIN)/python scripts/test_long.py $(ARGS)
+
+check: tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
+	@REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m "not long" $(ARGS)
+
+lint: $(READY) ## Check style, formatting and who imports whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+types: $(READY) ## Check types
+	@$(BIN)/mypy
+
+bench: $(READY) ## Run the benchmarks (ARGS="--json FILE")
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: $(READY) ## Write the generated parts of docs/ anew
+	@$(BIN)/python scripts/generate_docs.py
+
+docs-check: $(READY)
+	@$(BIN)/python scripts/generate_docs.py --check
+
+lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer versions)
+	@BIN=$(BIN) scripts/lock.sh $(ARGS)
+
+tools: ## Install prometheus and promtool, which some tests need
+	@scripts/tools.sh
+
+clean: ## Remove .venv, caches and builds; never the runs
+	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -not -path './runs/*' -type d -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""Runs the tests marked `long` and keeps what came of them in tests/results/DATE.json.
+
+Other arguments go to pytest. The exit code is pytest's.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "tests" / "results"
+PACKAGES = {"keras", "numpy", "tensorflow", "tensorflow-cpu", "trainer-k8s"}
+
+
+def git(*args: str) -> str:
+    """What git says, empty where there is no repository."""
+    command = ["git", *args]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return result.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    installed = {d.name.replace("_", "-"): d.version for d in distributions()}
+    return {name: installed[name] for name in sorted(PACKAGES & installed.keys())}
+
+
+def outcome(case: ElementTree.Element) -> str:
+    """One of passed, failed, error, skipped: JUnit names all but the first by a child."""
+    names = [child.tag for child in case if child.tag in {"failure", "error", "skipped"}]
+    return names[0].replace("failure", "failed") if names else "passed"
+
+
+def test_records(report: Path) -> list[dict[str, Any]]:
+    """Name, outcome, seconds and recorded properties of every test in a JUnit report."""
+    return [
+        {
+            "test": f"{case.get('classname')}.{case.get('name')}",
+            "outcome": outcome(case),
+            "seconds": round(float(case.get("time", 0)), 1),
+            **{str(p.get("name")): p.get("value") for p in case.iter("property")},
+        }
+        for case in ElementTree.parse(report).iter("testcase")
+    ]
+
+
+def main() -> int:
+    now = datetime.now(UTC)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        pytest = [sys.executable, "-m", "pytest", "-m", "long", f"--junitxml={report}"]
+        code = subprocess.run([*pytest, *sys.argv[1:]], cwd=ROOT, check=False).returncode
+        tests = test_records(report) if report.exists() else []
+    if not tests:
+        print("no long test was run: nothing kept", file=sys.stderr)
+        return code or 5
+    result = {
+        "date": now.isoformat(timespec="seconds"),
+        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), **versions()},
+        "tests": tests,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    kept = RESULTS / f"{now:%Y-%m-%d}.json"
+    kept.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"kept in {kept.relative_to(ROOT)}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

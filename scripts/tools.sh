@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs Debian's `prometheus` package, which brings `prometheus` and `promtool`; starts nothing.
+set -euo pipefail
+
+command -v prometheus >/dev/null && command -v promtool >/dev/null && exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "make tools: install Prometheus with your package manager (macOS: brew install prometheus)," \
+    "so that prometheus and promtool are on the PATH" >&2
+  exit 1
+fi
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install prometheus" >&2; exit 1; }
+  sudo=(sudo)
+fi
+
+# Debian starts a service as it installs it, unless this file says no.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap '"${sudo[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+  "${sudo[@]}" chmod 755 "$policy"
+fi
+
+echo "Installing Debian's prometheus (for promtool and a real scrape) …"
+log=$(mktemp)
+if ! { "${sudo[@]}" apt-get update --quiet --quiet && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt-get install --yes --quiet --quiet --no-install-recommends prometheus; } >"$log" 2>&1; then
+  tail -n 20 "$log" >&2
+  echo "make tools: apt-get could not install prometheus (above); is there a network?" >&2
+  exit 1
+fi
+rm -f "$log"
+# Nor shall it start when a machine with systemd boots next.
+[ ! -d /run/systemd/system ] || "${sudo[@]}" systemctl --quiet disable prometheus
