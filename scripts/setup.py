@@ -101,7 +101,7 @@ def run(title, command):
     if process.returncode != 0:
         output = LOG.read_text(errors="replace")
         print("\n".join(output.splitlines()[-15:]), file=sys.stderr)
-        sys.exit("make setup: {} failed: {}".format(title.lower(), advice(output)))
+        sys.exit("make setup: failed at '{}': {}".format(title, advice(output)))
 
 
 def main():
