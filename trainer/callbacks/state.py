@@ -1,0 +1,136 @@
+"""What callbacks hold between epochs, saved and put back.
+
+Keras has no API for it, and its own callbacks reset themselves in `on_train_begin`, so state
+is put back after that. A callback of a user's offers `get_state() -> dict` and
+`set_state(dict)`, of plain JSON values and numpy arrays; one without them is refused unless
+it is declared stateless.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+import numpy as np
+
+from trainer.errors import CheckpointError, ConfigError
+
+# Attributes of Keras' own callbacks that decide what they do next; () means none.
+_KERAS_STATE: dict[type, tuple[str, ...]] = {
+    keras.callbacks.History: ("history", "epoch"),
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.ModelCheckpoint: ("best", "epochs_since_last_save"),
+    keras.callbacks.LearningRateScheduler: (),
+    keras.callbacks.TerminateOnNaN: (),
+    keras.callbacks.CSVLogger: (),
+    keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),
+    keras.callbacks.LambdaCallback: (),
+}
+
+
+@runtime_checkable
+class HoldsState(Protocol):
+    """A callback that can be resumed."""
+
+    def get_state(self) -> dict[str, Any]: ...
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
+
+class CallbackStates:
+    """The resumable callbacks of one run, each under the name of its class and its number."""
+
+    def __init__(self, callbacks: Sequence[Any], stateless: Sequence[Any] = ()) -> None:
+        self._callbacks: dict[str, Any] = {}
+        for callback in callbacks:
+            if callback in stateless:
+                continue
+            _check(callback)
+            name = type(callback).__name__
+            number = sum(key.startswith(f"{name}-") for key in self._callbacks)
+            self._callbacks[f"{name}-{number}"] = callback
+
+    def capture(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(JSON-ready states by callback, arrays by `callback/…` name)."""
+        arrays: dict[str, Any] = {}
+        states = {
+            name: _take_arrays(_get(callback), f"callback/{name}", arrays)
+            for name, callback in self._callbacks.items()
+        }
+        return {name: state for name, state in states.items() if state}, arrays
+
+    def restore(self, states: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[str]:
+        """Put states back; returns the callbacks that are new to the run, which start afresh.
+
+        Raises CheckpointError when a callback's state cannot be put back.
+        """
+        for name, state in states.items():
+            if name in self._callbacks:
+                try:
+                    _set(self._callbacks[name], _give_arrays(state, arrays))
+                except (KeyError, TypeError, AttributeError, ValueError) as error:
+                    raise CheckpointError(
+                        f"state of callback {name} cannot be put back: {error!r}"
+                    ) from error
+        return [name for name, cb in self._callbacks.items() if name not in states and _get(cb)]
+
+
+def _check(callback: Any) -> None:
+    if isinstance(callback, keras.callbacks.BackupAndRestore):
+        raise ConfigError(
+            "callback BackupAndRestore replays epochs: remove it, runs resume without it"
+        )
+    if not isinstance(callback, HoldsState) and _attributes(callback) is None:
+        name = type(callback).__name__
+        raise ConfigError(
+            f"callback {name} has no get_state and set_state, so a resumed run would differ: "
+            "add them, or declare it with 'stateless: true' if it holds nothing that matters"
+        )
+
+
+def _attributes(callback: Any) -> tuple[str, ...] | None:
+    # Only the exact class: a subclass may hold more than its parent.
+    return _KERAS_STATE.get(type(callback))
+
+
+def _get(callback: Any) -> dict[str, Any]:
+    if isinstance(callback, HoldsState):
+        return callback.get_state()
+    names = _attributes(callback) or ()
+    return {name: getattr(callback, name) for name in names if hasattr(callback, name)}
+
+
+def _set(callback: Any, state: dict[str, Any]) -> None:
+    if isinstance(callback, HoldsState):
+        callback.set_state(state)
+        return
+    for name, value in state.items():
+        setattr(callback, name, value)
+
+
+_ARRAY_KEY = "__array__"
+
+
+def _take_arrays(value: Any, path: str, arrays: dict[str, Any]) -> Any:
+    """`value` as JSON, each array replaced by its name and put into `arrays`."""
+    if isinstance(value, Mapping):
+        return {str(k): _take_arrays(v, f"{path}/{k}", arrays) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_take_arrays(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return array.item()
+    arrays[path] = array.copy()
+    return {_ARRAY_KEY: path}
+
+
+def _give_arrays(value: Any, arrays: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict):
+        if _ARRAY_KEY in value:
+            return arrays[value[_ARRAY_KEY]]
+        return {k: _give_arrays(v, arrays) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_give_arrays(v, arrays) for v in value]
+    return value

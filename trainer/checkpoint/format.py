@@ -1,0 +1,159 @@
+"""The documents of a checkpoint, version 1, as frozen data; no I/O.
+
+    checkpoints/step-00001200-f0/
+        COMMIT                       names the manifest; without it there is no checkpoint
+        <writer>/manifest.json       arrays, parts, state; names every part with its checksum
+        <writer>/part-00000.safetensors …
+
+`writer` is unique to one attempt to save, so attempts never write into each other's files.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from trainer.config import Section
+from trainer.errors import CheckpointError
+
+FORMAT = 1
+MAX_DOCUMENT_BYTES = 64 << 20
+MAX_PART_BYTES = 4 << 30
+# numpy's own types, and bfloat16, which numpy knows only with ml_dtypes (TensorFlow brings it).
+DTYPE_BYTES = {
+    "bool": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2,
+    "uint32": 4, "uint64": 8, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8,
+}  # fmt: skip
+
+_BASE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$"
+_FOLDER = re.compile(r"step-(\d{1,18})-f(\d{1,18})")
+
+DocumentT = TypeVar("DocumentT", "Commit", "Manifest")
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class ArrayEntry(Section):
+    """One named array and the part that holds it."""
+
+    name: str
+    part: int = Field(ge=0)
+    dtype: str
+    shape: tuple[int, ...] = Field(strict=False)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size that dtype and shape claim."""
+        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+
+class PartEntry(Section):
+    """One file of arrays."""
+
+    file: str = Field(pattern=_BASE_NAME)
+    size: int = Field(ge=0, le=MAX_PART_BYTES)
+    crc32c: str
+
+
+class Manifest(Section):
+    """Everything about one checkpoint but the arrays' values."""
+
+    format: int
+    step: int = Field(ge=0)
+    fence: int = Field(ge=0)
+    writer: str = Field(pattern=_BASE_NAME)
+    created: float
+    sha256: str
+    arrays: tuple[ArrayEntry, ...] = Field(strict=False)
+    parts: tuple[PartEntry, ...] = Field(strict=False)
+    metrics: dict[str, float]
+    state: dict[str, Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all parts."""
+        return sum(part.size for part in self.parts)
+
+
+class Commit(Section):
+    """The marker: which attempt counts, and the checksum of its manifest."""
+
+    format: int
+    writer: str = Field(pattern=_BASE_NAME)
+    manifest_crc32c: str
+
+
+def folder_name(step: int, fence: int) -> str:
+    """Folder of a checkpoint; names sort by step within a fence."""
+    return f"step-{step:08d}-f{fence}"
+
+
+def parse_folder(name: str) -> tuple[int, int] | None:
+    """(step, fence) of a checkpoint's folder, or None for any other name."""
+    match = _FOLDER.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def crc32c(data: bytes) -> str:
+    """CRC-32C as eight hexadecimal digits."""
+    return f"{google_crc32c.value(data):08x}"
+
+
+def state_sha256(arrays: Arrays) -> str:
+    """sha256 over model (seeds included) and optimizer arrays: equal runs have equal ones."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        if name.startswith(("model/", "optimizer/")):
+            array = np.ascontiguousarray(arrays[name])
+            digest.update(f"{name} {array.dtype} {array.shape};".encode())
+            digest.update(array.view(np.uint8).data if array.ndim else array.tobytes())
+    return digest.hexdigest()
+
+
+def encode(document: Section) -> bytes:
+    """A document as JSON bytes."""
+    return json.dumps(document.model_dump(mode="json"), indent=1, allow_nan=True).encode()
+
+
+def decode_commit(data: bytes, where: str) -> Commit:
+    """The marker's content; CheckpointError when it is of a newer format."""
+    return _decode(Commit, data, where)
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """A manifest whose arrays and parts agree with each other.
+
+    Raises CheckpointError for another format, and ValueError for a damaged one.
+    """
+    manifest = _decode(Manifest, data, where)
+    claimed = [0] * len(manifest.parts)
+    for array in manifest.arrays:
+        if array.dtype not in DTYPE_BYTES or any(size < 0 for size in array.shape):
+            raise ValueError(f"array {array.name} has dtype {array.dtype}, shape {array.shape}")
+        if array.part >= len(claimed):
+            raise ValueError(f"array {array.name} is in part {array.part}, which does not exist")
+        claimed[array.part] += array.num_bytes
+    for part, size in zip(manifest.parts, claimed, strict=True):
+        if size > part.size:
+            raise ValueError(f"arrays of {part.file} claim {size} bytes of {part.size}")
+    return manifest
+
+
+def _decode(model: type[DocumentT], data: bytes, where: str) -> DocumentT:
+    tree = json.loads(data)
+    found = tree.get("format") if isinstance(tree, dict) else None
+    if isinstance(found, int) and found != FORMAT:
+        raise CheckpointError(
+            f"{where} has checkpoint format {found}, this version reads format {FORMAT}: "
+            f"use a {'newer' if found > FORMAT else 'older'} trainer, or another run.dir"
+        )
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(str(error.errors(include_url=False)[0]["msg"])) from error

@@ -1,0 +1,87 @@
+"""When to save and what to keep: small pure rules over numbers, no I/O and no clock."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trainer.config import CheckpointConfig
+
+
+@dataclass
+class SaveCadence:
+    """Decides when a save is due. Times are seconds of any one monotonic clock."""
+
+    config: CheckpointConfig
+    last_save: float
+    save_cost: float | None = None
+
+    def steps_until_save(self, step: int) -> int | None:
+        """Steps from `step` to the next one that `every_steps` names; None without it."""
+        every = self.config.every_steps
+        return None if every is None else every - step % every
+
+    def is_due(self, step: int, now: float) -> bool:
+        """Whether to save after `step`, inside an epoch."""
+        every = self.config.every_steps
+        if every is not None and step % every == 0:
+            return True
+        seconds = self.interval_seconds()
+        return seconds is not None and now - self.last_save >= seconds
+
+    def is_due_after_epoch(self, epochs_done: int, step: int, now: float) -> bool:
+        """Whether to save after the last step of an epoch."""
+        every = self.config.every_epochs
+        return (every is not None and epochs_done % every == 0) or self.is_due(step, now)
+
+    def saved(self, now: float, cost_seconds: float) -> None:
+        """Note a save and how long it kept training from going on."""
+        self.last_save = now
+        self.save_cost = cost_seconds
+
+    def interval_seconds(self) -> float | None:
+        """Seconds between saves; for `auto` the optimum of Young (1974), sqrt(2 C M).
+
+        C is the measured cost of a save and M the mean time between failures. Until the first
+        save has been measured, a minute.
+        """
+        seconds = self.config.every_seconds
+        if seconds != "auto":
+            return seconds
+        if self.save_cost is None:
+            return 60.0
+        between_failures = 86_400 / self.config.failures_per_day
+        return max(10.0, math.sqrt(2 * self.save_cost * between_failures))
+
+
+class Saved(Protocol):
+    """What retention needs to know of a checkpoint."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def fence(self) -> int: ...
+
+    @property
+    def metrics(self) -> dict[str, float]: ...
+
+
+def best_of(checkpoints: Sequence[Saved], config: CheckpointConfig) -> Saved | None:
+    """The checkpoint with the best value of `checkpoint.best`; the earlier one of equals."""
+    if config.best is None:
+        return None
+    metric, sign = config.best.metric, 1 if config.best.mode == "min" else -1
+    scored = [c for c in checkpoints if math.isfinite(c.metrics.get(metric, math.nan))]
+    return min(scored, key=lambda c: (sign * c.metrics[metric], c.fence, c.step), default=None)
+
+
+def superseded(checkpoints: Sequence[Saved], config: CheckpointConfig) -> list[Saved]:
+    """Committed checkpoints that no rule keeps, oldest first."""
+    ordered = sorted(checkpoints, key=lambda c: (c.fence, c.step))
+    keep = {(c.fence, c.step) for c in ordered[-config.keep_last :]}
+    if config.keep_every_steps is not None:
+        keep |= {(c.fence, c.step) for c in ordered if c.step % config.keep_every_steps == 0}
+    if best := best_of(ordered, config):
+        keep.add((best.fence, best.step))
+    return [c for c in ordered if (c.fence, c.step) not in keep]

@@ -1,0 +1,281 @@
+"""The commit protocol: a checkpoint is there completely and verified, or not at all.
+
+Parts are written under a prefix of this attempt's own, read back and compared, then the
+manifest, and last the marker, created only if there is none. A reader that sees no marker
+must treat the checkpoint as absent, because object stores have no atomic rename of a folder.
+No TensorFlow here.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from trainer.checkpoint.format import (
+    FORMAT,
+    MAX_DOCUMENT_BYTES,
+    ArrayEntry,
+    Arrays,
+    Commit,
+    Manifest,
+    PartEntry,
+    crc32c,
+    decode_commit,
+    decode_manifest,
+    encode,
+    folder_name,
+    parse_folder,
+    state_sha256,
+)
+from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
+from trainer.storage import Storage
+
+PART_BYTES = 64 << 20
+ORPHAN_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, order=True)
+class Found:
+    """A checkpoint's folder; ordered by (fence, step), the order of restoring."""
+
+    fence: int
+    step: int
+    committed: bool
+    updated: float
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return folder_name(self.step, self.fence)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint in memory."""
+
+    manifest: Manifest
+    arrays: dict[str, NDArray[Any]]
+
+
+class DamagedError(CheckpointError):
+    """One checkpoint cannot be trusted: another one may."""
+
+
+class CheckpointStore:
+    """Checkpoints under one storage root, which holds nothing else."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        fence: int = 0,
+        clock: Callable[[], float] = time.time,
+        new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+    ) -> None:
+        self._storage = storage
+        self._fence = fence
+        self._clock = clock
+        self._new_writer = new_writer
+
+    def all(self) -> list[Found]:
+        """All checkpoints, committed or not, in the order (fence, step)."""
+        found: dict[tuple[int, int], Found] = {}
+        for entry in self._storage.list():
+            folder, _, rest = entry.path.partition("/")
+            if key := parse_folder(folder):
+                step, fence = key
+                known = found.get(key, Found(fence, step, committed=False, updated=0.0))
+                found[key] = Found(
+                    fence, step, known.committed or rest == "COMMIT",
+                    max(known.updated, entry.updated),
+                )  # fmt: skip
+        return sorted(found.values())
+
+    def save(
+        self, step: int, arrays: Arrays, *, state: dict[str, Any], metrics: dict[str, float]
+    ) -> Manifest:
+        """Write and commit one checkpoint; returns once it is durable.
+
+        Raises StorageError; whatever was written by then is not a checkpoint.
+        """
+        writer = self._new_writer()
+        folder = folder_name(step, self._fence)
+        groups = _group(arrays)
+        parts = [
+            self._write_part(f"{folder}/{writer}", number, names, arrays)
+            for number, names in enumerate(groups)
+        ]
+        manifest = Manifest(
+            format=FORMAT,
+            step=step,
+            fence=self._fence,
+            writer=writer,
+            created=self._clock(),
+            sha256=state_sha256(arrays),
+            arrays=tuple(
+                ArrayEntry(
+                    name=name, part=number, dtype=arrays[name].dtype.name, shape=arrays[name].shape
+                )
+                for number, names in enumerate(groups)
+                for name in names
+            ),
+            parts=tuple(parts),
+            metrics=metrics,
+            state=state,
+        )
+        document = encode(manifest)
+        self._storage.write(f"{folder}/{writer}/manifest.json", document)
+        self._commit(
+            folder, Commit(format=FORMAT, writer=writer, manifest_crc32c=crc32c(document))
+        )
+        return manifest
+
+    def _write_part(self, prefix: str, number: int, names: list[str], arrays: Arrays) -> PartEntry:
+        file = f"part-{number:05d}.safetensors"
+        data = safetensors.numpy.save({name: _storable(arrays[name]) for name in names})
+        entry = PartEntry(file=file, size=len(data), crc32c=crc32c(data))
+        self._storage.write(f"{prefix}/{file}", data)
+        del data
+        if crc32c(self._storage.read(f"{prefix}/{file}")) != entry.crc32c:
+            raise StorageError(f"{prefix}/{file} in {self._storage.url} reads back differently")
+        return entry
+
+    def _commit(self, folder: str, commit: Commit) -> None:
+        marker = f"{folder}/COMMIT"
+        if self._storage.create(marker, encode(commit)):
+            return
+        # Taken: by this very attempt if a reply was lost, or by an earlier life of the run
+        # whose checkpoint was then found damaged, which this one replaces.
+        try:
+            theirs = decode_commit(self._storage.read(marker), marker)
+            if theirs.writer == commit.writer:
+                return
+            self.read(folder)
+        except (DamagedError, ValueError):
+            self._storage.write(marker, encode(commit))
+        else:
+            self._delete_prefix(f"{folder}/{commit.writer}")
+
+    def manifest(self, folder: str) -> Manifest:
+        """The manifest of a committed checkpoint, its checksum verified.
+
+        Raises DamagedError; CheckpointError for another format.
+        """
+        where = f"checkpoint {folder} in {self._storage.url}"
+        try:
+            marker = f"{folder}/COMMIT"
+            commit = decode_commit(self._read(marker), where)
+            document = self._read(f"{folder}/{commit.writer}/manifest.json")
+            if crc32c(document) != commit.manifest_crc32c:
+                raise ValueError("manifest.json differs from its checksum")
+            return decode_manifest(document, where)
+        except ObjectNotFoundError as error:
+            what = "has no COMMIT marker" if str(error).find("COMMIT") >= 0 else str(error)
+            raise DamagedError(f"{where} {what}") from error
+        except ValueError as error:
+            raise DamagedError(f"{where} is damaged: {error}") from error
+
+    def _read(self, path: str) -> bytes:
+        if self._storage.stat(path).size > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes")
+        return self._storage.read(path)
+
+    def read(self, folder: str) -> Checkpoint:
+        """A checkpoint, every byte of it verified. Raises like `manifest`."""
+        manifest = self.manifest(folder)
+        arrays: dict[str, NDArray[Any]] = {}
+        for number in range(len(manifest.parts)):
+            arrays |= self._read_part(folder, manifest, number)
+        if state_sha256(arrays) != manifest.sha256:
+            raise DamagedError(f"checkpoint {folder} is damaged: arrays differ from their sha256")
+        return Checkpoint(manifest, arrays)
+
+    def _read_part(self, folder: str, manifest: Manifest, number: int) -> dict[str, NDArray[Any]]:
+        part = manifest.parts[number]
+        path = f"{folder}/{manifest.writer}/{part.file}"
+        where = f"checkpoint {folder} in {self._storage.url} is damaged: {part.file}"
+        try:
+            size = self._storage.stat(path).size
+            if size != part.size:
+                raise DamagedError(f"{where} has {size} bytes instead of {part.size}")
+            data = self._storage.read(path)
+        except ObjectNotFoundError as error:
+            raise DamagedError(f"{where} is missing") from error
+        if crc32c(data) != part.crc32c:
+            # Once more: damage on the way is not damage of the object.
+            data = self._storage.read(path)
+            if crc32c(data) != part.crc32c:
+                raise DamagedError(f"{where} differs from its checksum")
+        try:
+            stored = safetensors.numpy.load(data)
+            entries = [entry for entry in manifest.arrays if entry.part == number]
+            if {entry.name for entry in entries} != stored.keys():
+                raise ValueError("holds other arrays than the manifest says")
+            return {entry.name: _restored(stored[entry.name], entry) for entry in entries}
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise DamagedError(f"{where}: {error}") from error
+
+    def metrics(self, folder: str) -> dict[str, float]:
+        """The epoch's metrics of a checkpoint; none when it is damaged."""
+        try:
+            return self.manifest(folder).metrics
+        except DamagedError:
+            return {}
+
+    def delete(self, step: int, fence: int) -> None:
+        """Remove a checkpoint, its marker first: half deleted, it is already none."""
+        folder = folder_name(step, fence)
+        self._storage.delete(f"{folder}/COMMIT")
+        self._delete_prefix(folder)
+
+    def delete_orphans(self) -> list[Found]:
+        """Remove what attempts left behind more than a day ago; returns it."""
+        horizon = self._clock() - ORPHAN_SECONDS
+        orphans = [
+            found
+            for found in self.all()
+            if not found.committed and found.updated < horizon and found.fence <= self._fence
+        ]
+        for found in orphans:
+            self._delete_prefix(found.name)
+        return orphans
+
+    def _delete_prefix(self, prefix: str) -> None:
+        for entry in list(self._entries(prefix)):
+            self._storage.delete(entry)
+
+    def _entries(self, prefix: str) -> Iterator[str]:
+        return (entry.path for entry in self._storage.list(prefix))
+
+
+def _group(arrays: Arrays) -> list[list[str]]:
+    """Names in parts of about PART_BYTES, so that parts can be moved in parallel."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, array in arrays.items():
+        if groups[-1] and size + array.nbytes > PART_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += array.nbytes
+    return groups
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    # safetensors takes numpy's own types; the manifest keeps the true one.
+    return np.ascontiguousarray(array.view(np.uint16) if array.dtype.name == "bfloat16" else array)
+
+
+def _restored(array: NDArray[Any], entry: ArrayEntry) -> NDArray[Any]:
+    if entry.dtype == "bfloat16" and array.dtype == np.uint16:
+        import ml_dtypes
+
+        array = array.view(ml_dtypes.bfloat16)
+    if array.dtype.name != entry.dtype or array.shape != entry.shape:
+        raise ValueError(f"array {entry.name} is not {entry.dtype} {entry.shape}")
+    return array

@@ -1,0 +1,76 @@
+"""One prepared data set of a run: opened once, then asked for pipelines."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainer.config import DataConfig
+from trainer.data.builtin import resolve_data_url
+from trainer.data.manifest import Manifest, SplitSlice, blocks, parse_slice, read_manifest
+from trainer.data.order import EvalOrder, TrainOrder
+from trainer.data.pipeline import Pipeline, Place
+from trainer.data.reader import OnBad, RecordReader
+from trainer.data.source import MemorySource, RecordSource, decoded_bytes
+from trainer.data.spec import DataSpec
+from trainer.storage import Storage, open_storage
+
+Purpose = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where the records are, what they are, and how the run reads them."""
+
+    storage: Storage
+    manifest: Manifest
+    config: DataConfig
+    spec: DataSpec
+    seed: int
+    threads: int
+    on_bad: OnBad | None = None
+
+    def training(self, place: Place) -> Pipeline:
+        """Endless shuffled batches of `data.train`."""
+        part = parse_slice(self.config.train, self.manifest)
+        order = TrainOrder(
+            blocks=blocks(self.manifest, part, self.config.block_records),
+            batch_size=self.config.batch_size,
+            num_streams=self.config.streams,
+            shuffle_blocks=self.config.shuffle_blocks,
+            seed=self.seed,
+            drop_last=self.config.last_batch == "drop",
+        )
+        return Pipeline(self._source(part, self.spec), order, place, self.seed, self.threads)
+
+    def evaluation(self, text: str, place: Place) -> Pipeline:
+        """Every record of a split or slice once, in the order of the files."""
+        part = parse_slice(text, self.manifest)
+        batch_size = self.config.eval_batch_size or self.config.batch_size
+        order = EvalOrder(part.start, part.num_records, batch_size)
+        plain = replace(self.spec, augment=None)
+        return Pipeline(self._source(part, plain), order, place, self.seed, self.threads)
+
+    def _source(self, part: SplitSlice, spec: DataSpec) -> RecordSource | MemorySource:
+        windows = self.config.streams * (self.config.shuffle_blocks + 1)
+        reader = RecordReader(
+            self.storage,
+            self.manifest,
+            part,
+            block_records=self.config.block_records,
+            max_bad_records=self.config.max_bad_records,
+            cache_blocks=2 * windows,
+            on_bad=self.on_bad,
+        )
+        records = RecordSource(self.storage, self.manifest, part, spec, reader)
+        cache = self.config.cache
+        limit = self.config.memory_limit_mb * 1_000_000
+        if cache == "memory" or (cache == "auto" and decoded_bytes(records) <= limit):
+            return MemorySource(records)
+        return records
+
+
+def open_dataset(
+    config: DataConfig, spec: DataSpec, *, seed: int, threads: int, on_bad: OnBad | None = None
+) -> Dataset:
+    """The data set that `data.url` names; DataError when there is none or it is damaged."""
+    storage = open_storage(resolve_data_url(config.url))
+    return Dataset(storage, read_manifest(storage), config, spec, seed, threads, on_bad)

@@ -1,0 +1,185 @@
+"""From the order of records to batches on replicas: a tf.data pipeline indexed by step.
+
+A pipeline starts at any global step at the cost of one chunk, holds no state that a
+checkpoint would need, and yields one element a replica and step: (examples, scale).
+`scale` is float32, 1 for a full step. In an epoch's smaller last step it is the weight that
+makes the mean over replicas the mean over records (see `trainer.models.replicas`); a replica
+without a record gets one example with scale 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.order import Order, replica_ids
+from trainer.data.source import MemorySource, RecordSource, refuse_stateful_random
+
+# Python is entered once a chunk of steps, not once a step: it holds the interpreter's lock.
+CHUNK_STEPS = 8
+_PADDING = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which share of every global step is read here."""
+
+    worker: int = 0
+    num_workers: int = 1
+    replicas: int = 1
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Batches of one slice in one order, for the replicas of one worker."""
+
+    source: RecordSource | MemorySource
+    order: Order
+    place: Place
+    seed: int
+    threads: int
+
+    def dataset(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
+        """(examples, scale) for each replica and step from global step `start_step` on.
+
+        Endless, or up to the end of pass `num_passes`. Examples are batched along axis 0;
+        their number differs only in a pass's last step.
+        """
+        steps = self.order.steps_per_epoch
+        per_epoch = -(-steps // CHUNK_STEPS)
+        epoch, step = divmod(start_step, steps)
+        first = epoch * per_epoch + step // CHUNK_STEPS
+        last = np.iinfo(np.int64).max if num_passes is None else num_passes * per_epoch
+        chunks = tf.data.Dataset.range(first, last)
+        chunks = chunks.map(self._plan(start_step), num_parallel_calls=1, deterministic=True)
+        return self._examples(chunks).prefetch(2 * self.place.replicas).with_options(self._options())
+
+    def _options(self) -> tf.data.Options:
+        options = tf.data.Options()
+        options.deterministic = True
+        options.threading.private_threadpool_size = self.threads
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return options
+
+    @property
+    def _rows(self) -> int:
+        """Records of one replica in a full step."""
+        return -(-self.order.batch_size // (self.place.num_workers * self.place.replicas))
+
+    @property
+    def _records(self) -> RecordSource:
+        return self.source.records if isinstance(self.source, MemorySource) else self.source
+
+    def _plan(self, start_step: int) -> Callable[[Any], Any]:
+        """chunk number -> (ids int64 [E, R], scale float32 [E], seed int32 [E, 2], payloads).
+
+        E elements (steps x replicas) of R rows; rows that are not there hold id -1 and, so
+        that decoding never sees an empty record, another row's payload.
+        """
+        streams = isinstance(self.source, RecordSource)
+
+        def plan(chunk: Any) -> Any:
+            ids, scale, epochs = self._chunk(int(chunk), start_step)
+            if not streams:
+                return ids, scale, epochs
+            filled = np.where(ids == _PADDING, ids[:, :1], ids)
+            return ids, scale, epochs, self._records.read(filled)
+
+        types = [tf.int64, tf.float32, tf.int32, *([tf.string] if streams else [])]
+
+        def mapped(chunk: Any) -> Any:
+            # stateful=False: a stateful one runs alone under enable_op_determinism, without
+            # any overlap with training.
+            ids, scale, epochs, *payloads = tf.numpy_function(plan, [chunk], types, stateful=False)
+            for tensor in (ids, *payloads):
+                tensor.set_shape([None, self._rows])
+            scale.set_shape([None])
+            epochs.set_shape([None])
+            return ids, scale, epochs, *payloads
+
+        return mapped
+
+    def _chunk(self, chunk: int, start_step: int) -> tuple[Any, Any, Any]:
+        steps = self.order.steps_per_epoch
+        epoch, number = divmod(chunk, -(-steps // CHUNK_STEPS))
+        first = max(number * CHUNK_STEPS, start_step - epoch * steps)
+        rows, scales = [], []
+        for step in range(first, min((number + 1) * CHUNK_STEPS, steps)):
+            ids, scale = self._step(epoch, step)
+            rows += ids
+            scales += scale
+        return np.stack(rows), np.asarray(scales, np.float32), np.full(len(rows), epoch, np.int32)
+
+    def _step(self, epoch: int, step: int) -> tuple[list[Any], list[float]]:
+        place = self.place
+        shares = replica_ids(
+            self.order, epoch, step,
+            worker=place.worker, num_workers=place.num_workers, replicas=place.replicas,
+        )  # fmt: skip
+        spare = self._records.part.start
+        total = len(self.order.step_ids(epoch, step, place.num_workers))
+        num_replicas = place.num_workers * place.replicas
+        padded = []
+        for ids in shares:
+            row = np.full(self._rows, _PADDING, np.int64)
+            row[: len(ids)] = ids
+            if not len(ids):
+                row[0] = spare
+            padded.append(row)
+        return padded, [num_replicas * len(ids) / total for ids in shares]
+
+    def _examples(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
+        augment = self._records.spec.augment
+        if isinstance(self.source, MemorySource) and augment is None:
+            elements = chunks.unbatch()
+            gather = self.source.gather
+
+            def take(ids: Any, scale: Any, _epoch: Any) -> Any:
+                return gather(_strip(ids, ids)), scale
+
+            return elements.map(take, num_parallel_calls=self.threads)
+        return self._record_by_record(chunks)
+
+    def _record_by_record(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
+        source, augment, rows = self.source, self._records.spec.augment, self._rows
+
+        def flatten(ids: Any, scale: Any, epochs: Any, *payloads: Any) -> Any:
+            repeated = (tf.repeat(scale, rows), tf.repeat(epochs, rows))
+            return (tf.reshape(ids, [-1]), *repeated, *(tf.reshape(p, [-1]) for p in payloads))
+
+        def example(record: Any, scale: Any, epoch: Any, *payload: Any) -> Any:
+            present = tf.maximum(record, self._records.part.start)
+            decoded = (
+                source.gather(present)
+                if isinstance(source, MemorySource)
+                else source.decode(payload[0])
+            )
+            if augment is not None:
+                decoded = augment(decoded, self._record_seed(epoch, record))
+            return record, scale, decoded
+
+        def strip(ids: Any, scale: Any, examples: Any) -> Any:
+            return tf.nest.map_structure(lambda t: _strip(t, ids), examples), scale[0]
+
+        records = chunks.map(flatten).unbatch()
+        if augment is not None:
+            refuse_stateful_random(example, *records.element_spec)
+        decoded = records.map(example, num_parallel_calls=self.threads, deterministic=True)
+        return decoded.batch(rows, drop_remainder=True).map(strip)
+
+    def _record_seed(self, epoch: Any, record: Any) -> Any:
+        """int32 [2], the same for a record of an epoch at any world size and after a resume."""
+        mixed = tf.random.experimental.stateless_fold_in(
+            tf.stack([tf.constant(self.seed, tf.int32), epoch]), tf.cast(record, tf.int32)
+        )
+        return tf.cast(mixed, tf.int32)
+
+
+def _strip(tensor: Any, ids: Any) -> Any:
+    """Without the rows that are only padding; as it is when there are none."""
+    present = ids >= 0
+    return tf.cond(
+        tf.reduce_all(present), lambda: tensor, lambda: tf.boolean_mask(tensor, present)
+    )

@@ -1,0 +1,148 @@
+"""Decoded examples by record number: held in memory, or read and decoded as they are needed."""
+
+import json
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.diagnose import diagnose
+from trainer.data.manifest import FEATURES_FILE, Manifest, SplitSlice
+from trainer.data.order import Ids
+from trainer.data.reader import RecordReader
+from trainer.data.spec import DataSpec
+from trainer.errors import ConfigError, DataError
+from trainer.storage.base import Storage
+
+# Chunks whose records are searched for the culprit when TensorFlow refuses one.
+_REMEMBERED_READS = 64
+_DECODE_CHUNK = 1024
+
+
+class RecordSource:
+    """Serialized records of one slice and the function that decodes one of them."""
+
+    def __init__(
+        self, storage: Storage, manifest: Manifest, part: SplitSlice, spec: DataSpec,
+        reader: RecordReader,
+    ) -> None:  # fmt: skip
+        self.part = part
+        self.spec = spec
+        self._manifest = manifest
+        self._reader = reader
+        self._features_json = json.loads(storage.read(FEATURES_FILE))
+        self._features = _features(self._features_json)
+        self._reads: deque[Ids] = deque(maxlen=_REMEMBERED_READS)
+        self._failure: Exception | None = None
+
+    def read(self, ids: Ids) -> Any:
+        """Payloads of the records `ids` as an object array of the same shape."""
+        self._reads.append(ids)
+        try:
+            payloads = self._reader.read(ids.ravel())
+        except Exception as error:
+            # tf.data would keep only the text of this error: see `explain`.
+            self._failure = error
+            raise
+        result = np.empty(ids.size, dtype=object)
+        result[:] = payloads
+        return result.reshape(ids.shape)
+
+    def decode(self, payload: Any) -> Any:
+        """One serialized record -> (x, y) or (x, y, weight), in the tf.data graph."""
+        return self.spec.decode(self._features.deserialize_example(payload))
+
+    def explain(self, error: Exception) -> Exception:
+        """The error behind one that TensorFlow raised while it fetched records."""
+        if self._failure is not None:
+            return self._failure
+        for ids in self._reads:
+            unique = np.unique(ids[ids >= 0])
+            try:
+                payloads = self._reader.read(unique)
+                diagnose(payloads, unique, self._manifest, self._features_json, self.part.name)
+            except DataError as found:
+                return found
+        return error
+
+
+class MemorySource:
+    """All examples of a slice, decoded once; rows are gathered by record number."""
+
+    def __init__(self, records: RecordSource) -> None:
+        self.records = records
+        self._first = records.part.start
+        self._arrays = _decode_all(records)
+
+    def gather(self, ids: Any) -> Any:
+        """Examples of the records `ids`, any shape, in the tf.data graph."""
+        rows = ids - self._first
+        return tf.nest.map_structure(lambda array: tf.gather(array, rows), self._arrays)
+
+
+def decoded_bytes(records: RecordSource) -> int:
+    """Size of the whole slice once decoded, from its first record."""
+    first = next(iter(_decoded(records, np.asarray([records.part.start]), batch=1)))
+    per_record = sum(t.shape.num_elements() * t.dtype.size for t in tf.nest.flatten(first))
+    return int(per_record) * records.part.num_records
+
+
+def _decode_all(records: RecordSource) -> Any:
+    ids = np.arange(records.part.start, records.part.stop)
+    chunks = [
+        tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+        for batch in _decoded(records, ids, batch=_DECODE_CHUNK)
+    ]
+    joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
+    return tf.nest.map_structure(tf.constant, joined)
+
+
+def _decoded(records: RecordSource, ids: Ids, *, batch: int) -> Any:
+    """Batches of decoded examples, eagerly, in the order of `ids`."""
+    for start in range(0, len(ids), batch):
+        payloads = records.read(ids[start : start + batch])
+        dataset = tf.data.Dataset.from_tensor_slices(payloads.tolist())
+        dataset = dataset.map(records.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
+        try:
+            yield from dataset
+        except tf.errors.OpError as error:
+            raise records.explain(error) from error
+        except ValueError as error:
+            raise _shape_error(error) from error
+
+
+def _shape_error(error: Exception) -> DataError:
+    return DataError(f"records cannot be batched: {str(error).splitlines()[0]}")
+
+
+def _features(tree: dict[str, Any]) -> Any:
+    # A function-level import: it takes 0.3 s that only data paths need.
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.features.FeaturesDict.from_json(tree)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{FEATURES_FILE} is not one of TensorFlow Datasets: {error}") from error
+
+
+def refuse_stateful_random(function: Callable[..., Any], *specs: Any) -> None:
+    """ConfigError when a function on records draws from a random state of its own.
+
+    Such draws depend on how often the function ran before, so a resumed run would differ.
+    """
+    graph = tf.function(function).get_concrete_function(*specs).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    for node in nodes:
+        if _is_stateful_random(node.op):
+            raise ConfigError(
+                f"the data function {getattr(function, '__name__', function)} uses the random "
+                f"operation {node.op}, which a resumed run cannot repeat: use "
+                "tf.random.stateless_* with the seed that augment receives"
+            )
+
+
+def _is_stateful_random(op: str) -> bool:
+    random = "Random" in op or op in {"Multinomial", "TruncatedNormal", "ParameterizedTruncatedNormal"}
+    return random and not op.startswith("Stateless")

@@ -1,0 +1,1 @@
+"""Models with their own training step, and their arithmetic on several replicas."""

@@ -1,0 +1,81 @@
+"""Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import RunConfig
+from trainer.config.models import ClusterConfig, TrainConfig
+from trainer.errors import ConfigError
+
+
+def prepare_process(config: RunConfig) -> list[str]:
+    """Set up TensorFlow once, before its first operation; returns the devices to train on.
+
+    Raises ConfigError when there are fewer devices than asked, or replicas do not divide the
+    batch.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
+    devices = _devices(config.cluster)
+    check_batch(config, len(devices))
+    keras.config.set_dtype_policy(config.train.precision)
+    seed_process(config.train)
+    return devices
+
+
+def seed_process(train: TrainConfig) -> None:
+    """Give every generator of the process its start, and ask for repeatable operations."""
+    # Names of layers count up in a process: a second model would get other array names.
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(train.seed)
+    if train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def check_batch(config: RunConfig, replicas: int) -> None:
+    """ConfigError when `replicas` cannot share a batch equally."""
+    batch = config.data.batch_size
+    if batch % replicas:
+        step = math.lcm(replicas, config.data.streams)
+        fits = [str(n) for n in (batch // step * step, (batch // step + 1) * step) if n]
+        raise ConfigError(
+            f"data.batch_size {batch} cannot be split over {replicas} replicas: "
+            f"use a multiple of {step} ({' or '.join(fits)})"
+        )
+
+
+def _devices(cluster: ClusterConfig) -> list[str]:
+    gpus = tf.config.list_physical_devices("GPU")
+    kind = ("gpu" if gpus else "cpu") if cluster.device == "auto" else cluster.device
+    if kind == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return _cpus(1 if cluster.replicas == "auto" else cluster.replicas)
+    wanted = max(1, len(gpus)) if cluster.replicas == "auto" else cluster.replicas
+    if len(gpus) < wanted:
+        build = tf.sysconfig.get_build_info()
+        raise ConfigError(
+            f"{wanted} GPUs asked for, {len(gpus)} visible (TensorFlow {tf.__version__}, built "
+            f"for CUDA {build.get('cuda_version', 'none')}): check the driver and the pod's "
+            "nvidia.com/gpu limit, or set cluster.device=cpu"
+        )
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return [f"/gpu:{index}" for index in range(wanted)]
+
+
+def _cpus(count: int) -> list[str]:
+    if count > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, logical)
+    return [f"/cpu:{index}" for index in range(count)]
+
+
+def make_strategy(devices: list[str]) -> Any:
+    """OneDeviceStrategy on one device, MirroredStrategy on several."""
+    if len(devices) == 1:
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    return tf.distribute.MirroredStrategy(devices)
