@@ -1,0 +1,41 @@
+"""Making the bytes of prepared records depend on their content alone.
+
+TensorFlow Datasets serializes the features of a record in the order of a hash map, which differs
+from process to process: equal data would get unequal checksums and, to a run, another identity.
+"""
+
+from pathlib import Path
+
+from trainer.data.tfrecord import frame, scan, split_records
+from trainer.errors import DataError
+
+_CHUNK_RECORDS = 1000
+
+
+def canonicalize(file: Path) -> None:
+    """Rewrite a TFRecord file of `tf.train.Example`s with their features in sorted order.
+
+    Raises:
+        DataError: a record is damaged or is no such example.
+    """
+    import tensorflow as tf
+
+    temporary = file.with_name(f".{file.name}.canonical")
+    with file.open("rb") as original, temporary.open("wb") as rewritten:
+
+        def read(start: int, length: int) -> bytes:
+            original.seek(start)
+            return original.read(length)
+
+        offsets = scan(read, file.stat().st_size).offsets
+        for first in range(0, len(offsets) - 1, _CHUNK_RECORDS):
+            part = offsets[first : first + _CHUNK_RECORDS + 1]
+            payloads, bad = split_records(
+                read(int(part[0]), int(part[-1] - part[0])), part - part[0]
+            )
+            for position, reason in bad.items():
+                raise DataError(f"record {first + position} of {file}: {reason}: prepare it again")
+            for payload in payloads:
+                example = tf.train.Example.FromString(payload)
+                rewritten.write(frame(example.SerializeToString(deterministic=True)))
+    temporary.replace(file)

@@ -1,0 +1,284 @@
+"""Preparing data sets: the only place that may download.
+
+TensorFlow Datasets builds a folder of TFRecord shards; every record is then checked, shards are
+copied to where the runs read them, and the manifest is written last. Whatever was interrupted
+has no manifest, and a repetition keeps the shards that arrived whole.
+"""
+
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from trainer.data.canonical import canonicalize
+from trainer.data.catalog import list_datasets
+from trainer.data.directory import OnProgress, read_directory
+from trainer.data.manifest import (
+    FEATURES_FILE,
+    INDEX_SUFFIX,
+    MANIFEST_FILE,
+    Manifest,
+    Shard,
+    Split,
+    read_manifest,
+    write_manifest,
+)
+from trainer.data.originals import accept_local_files, check_reachable
+from trainer.data.tfrecord import checksum, encode_index, scan
+from trainer.data.verify import verify
+from trainer.errors import ConfigError, DataError, ObjectNotFoundError
+from trainer.storage import open_storage
+from trainer.storage.base import Storage
+
+__all__ = ["BuildRequest", "index_directory", "list_datasets", "prepare"]
+
+_NAME = re.compile(
+    r"(?P<base>[a-z][a-z0-9_]*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
+)
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build, from where, and a folder to build it in.
+
+    `source` is a folder with the original files, or None to download them.
+    """
+
+    name: str
+    source: Path | None
+    work: Path
+    downloads: Path
+
+    @property
+    def parts(self) -> tuple[str, str | None, str | None]:
+        """Name, configuration and version in "NAME/CONFIG:VERSION"."""
+        match = _NAME.fullmatch(self.name)
+        if match is None:
+            raise ConfigError(
+                f"'{self.name}' names no data set: write NAME, NAME/CONFIG or NAME:VERSION"
+            )
+        return match["base"], match["config"], match["version"]
+
+
+Build = Callable[[BuildRequest], Path]
+
+
+def prepare(
+    name: str,
+    to: str,
+    *,
+    source: Path | None = None,
+    on_progress: OnProgress | None = None,
+    work: Path | None = None,
+    build: Build | None = None,
+) -> Manifest:
+    """Prepare data set `name` of TensorFlow Datasets ("mnist", "mnist:3.0.1") at the URL `to`.
+
+    Args:
+        source: a folder with the original files, under the names that TensorFlow Datasets
+            gives them; nothing is downloaded then.
+        on_progress: told a line for a person about every stage and shard.
+        work: folder for downloads and the build, by default in the user's cache.
+
+    Raises:
+        ConfigError: no such data set, or `to` holds another one.
+        DataError: the originals are missing or cannot be reached, or the result is damaged.
+        StorageError: `to` refused a write.
+    """
+    say = on_progress or _say_nothing
+    cache = work or _cache_folder(name)
+    request = BuildRequest(name, source, cache, cache / "downloads")
+    base, _, version = request.parts
+    storage = open_storage(to)
+    complete = _complete_manifest(storage, base, version, say)
+    if complete is not None:
+        return complete
+    with _work_folder(cache) as folder:
+        say(f"building {name} with TensorFlow Datasets")
+        request = dataclasses.replace(request, work=folder)
+        built = open_storage(str((build or build_with_tfds)(request)))
+        manifest = index_directory(built.url, on_progress=say)
+        _copy(built, storage, manifest, say)
+    shutil.rmtree(cache / "downloads", ignore_errors=True)
+    return manifest
+
+
+def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manifest:
+    """Check a folder that TensorFlow Datasets wrote; add the indexes and the manifest to it.
+
+    Raises:
+        DataError: a shard or split is missing, empty or damaged, or of another length than
+            dataset_info.json says.
+    """
+    say = on_progress or _say_nothing
+    storage = open_storage(url)
+    directory = read_directory(storage)
+    try:
+        features = storage.read(FEATURES_FILE)
+    except ObjectNotFoundError:
+        raise DataError(f"no {FEATURES_FILE} in {url}: prepare the data set again") from None
+    storage.delete(MANIFEST_FILE)
+    splits = {}
+    for name, files in directory.splits.items():
+        shards = tuple(_index_shard(storage, file, num, say) for file, num in files)
+        splits[name] = Split(name, shards)
+        if splits[name].num_records == 0:
+            raise DataError(
+                f"split '{name}' of {directory.name} in {url} has no records:"
+                " prepare the data set again, or without this split"
+            )
+    manifest = Manifest(
+        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest()
+    )
+    write_manifest(storage, manifest)
+    return manifest
+
+
+def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress) -> Shard:
+    where = f"{file} in {storage.url}"
+    try:
+        size = storage.stat(file).size
+    except ObjectNotFoundError:
+        raise DataError(f"{where} is missing: prepare the data set again") from None
+    found = scan(lambda start, length: storage.read(file, start=start, length=length), size)
+    if found.bad:
+        offset, reason = found.bad[0]
+        raise DataError(
+            f"record at byte {offset} of {where}: {reason}"
+            f" (damaged records: {len(found.bad)}): prepare the data set again"
+        )
+    if len(found.offsets) - 1 != num_records:
+        raise DataError(
+            f"{where} has {len(found.offsets) - 1} records where dataset_info.json says"
+            f" {num_records}: prepare the data set again"
+        )
+    index = encode_index(found.offsets)
+    storage.write(file + INDEX_SUFFIX, index)
+    say(f"indexed {file}: {num_records} records" + (", an empty shard" * (num_records == 0)))
+    return Shard(file, num_records, size, found.checksum, checksum(index))
+
+
+def _complete_manifest(
+    storage: Storage, base: str, version: str | None, say: OnProgress
+) -> Manifest | None:
+    """The manifest at the destination when its data set is the wanted one and unharmed."""
+    try:
+        storage.stat(MANIFEST_FILE)
+        manifest = read_manifest(storage)
+    except (ObjectNotFoundError, DataError):
+        return None
+    if manifest.name != base or version not in (None, manifest.version):
+        raise ConfigError(
+            f"{storage.url} holds data set {manifest.name} {manifest.version}:"
+            " choose an empty folder"
+        )
+    problems = verify(storage)
+    for problem in problems:
+        say(f"{problem}: prepared again")
+    if not problems:
+        say(f"{storage.url} holds {manifest.name} {manifest.version} already, verified")
+    return None if problems else manifest
+
+
+def _copy(built: Storage, to: Storage, manifest: Manifest, say: OnProgress) -> None:
+    """Copy a complete data set, its manifest last."""
+    to.delete(MANIFEST_FILE)
+    shards = {s.file: s for split in manifest.splits.values() for s in split.shards}
+    for entry in built.list():
+        if entry.path in shards:
+            shard = shards[entry.path]
+            is_kept = _is_there(to, shard)
+            if not is_kept:
+                to.write(entry.path, built.read(entry.path))
+            say(f"{'kept' if is_kept else 'copied'} {entry.path}: {shard.size_bytes} bytes")
+        elif entry.path != MANIFEST_FILE:
+            to.write(entry.path, built.read(entry.path))
+    write_manifest(to, manifest)
+
+
+def _is_there(storage: Storage, shard: Shard) -> bool:
+    try:
+        is_same_size = storage.stat(shard.file).size == shard.size_bytes
+    except ObjectNotFoundError:
+        return False
+    return is_same_size and checksum(storage.read(shard.file)) == shard.crc32c
+
+
+def build_with_tfds(request: BuildRequest) -> Path:
+    """Build with TensorFlow Datasets; the folder that it wrote."""
+    import tensorflow_datasets as tfds
+
+    base, config, version = request.parts
+    try:
+        builder_class = tfds.builder_cls(base)
+    except tfds.core.registered.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        nearest = get_close_matches(base, known, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else "see 'trainer data list'"
+        raise ConfigError(f"no data set '{base}' in TensorFlow Datasets: {hint}") from None
+    urls: dict[str, Any] = builder_class.url_infos or {}
+    if request.source is not None:
+        builder_class = accept_local_files(builder_class, urls, request.source)
+    elif builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        raise DataError(
+            f"the originals of {base} must be downloaded by hand: give their folder with --source."
+            f" {builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()}"
+        )
+    else:
+        check_reachable(urls)
+    try:
+        builder = builder_class(
+            data_dir=str(request.work), config=config, version=version, file_format="tfrecord"
+        )
+        builder.download_and_prepare(
+            download_dir=str(request.downloads),
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=request.source and str(request.source),
+                # Never shared: an extraction is found again by its file's name alone, and
+                # several data sets call their files alike.
+                extract_dir=str(request.work / "extracted"),
+                try_download_gcs=False,
+            ),
+        )
+    except Exception as error:
+        # Whatever a builder raises: its code and its originals are not ours.
+        raise DataError(
+            f"TensorFlow Datasets could not prepare {request.name}"
+            f" ({type(error).__name__}: {str(error).splitlines()[:1]}): try again, or give the"
+            " original files with --source"
+        ) from error
+    folder = Path(builder.data_dir)
+    for shard in sorted(folder.glob("*.tfrecord*")):
+        canonicalize(shard)
+    return folder
+
+
+def _cache_folder(name: str) -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "trainer" / "prepare" / re.sub(r"[^a-z0-9_.-]", "-", name)
+
+
+@contextmanager
+def _work_folder(cache: Path) -> Iterator[Path]:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="build-", dir=cache)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot build in {cache} ({error.strerror}): set XDG_CACHE_HOME to a folder that"
+            " this user may write"
+        ) from error
+    with folder as path:
+        yield Path(path)
+
+
+def _say_nothing(_: str) -> None:
+    pass

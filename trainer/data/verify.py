@@ -1,0 +1,116 @@
+"""Reading a whole data set and comparing it with its manifest. No TensorFlow."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.data.directory import OnProgress, read_directory
+from trainer.data.manifest import FEATURES_FILE, MANIFEST_FILE, Manifest, Shard, read_manifest
+from trainer.data.reader import read_index
+from trainer.data.tfrecord import Offsets, Scan, scan
+from trainer.errors import DataError, ObjectNotFoundError
+from trainer.storage.base import Storage
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: in which file, at which byte and record (None: all of it)."""
+
+    file: str
+    reason: str
+    offset: int | None = None
+    record: int | None = None
+
+    def __str__(self) -> str:
+        if self.offset is None:
+            return f"{self.file}: {self.reason}"
+        return f"{self.file}: record {self.record} at byte {self.offset}: {self.reason}"
+
+
+def verify(storage: Storage, *, on_progress: OnProgress | None = None) -> list[Problem]:
+    """Every problem of the data set in `storage`, in the order of its files; none if unharmed.
+
+    Raises:
+        StorageError: the storage refused a read.
+    """
+    try:
+        manifest = read_manifest(storage)
+    except DataError as error:
+        return [Problem(MANIFEST_FILE, str(error))]
+    problems = [*_check_features(storage, manifest), *_check_directory(storage, manifest)]
+    for split in manifest.splits.values():
+        if split.num_records == 0:
+            problems.append(Problem(MANIFEST_FILE, f"split '{split.name}' has no records"))
+        for shard in split.shards:
+            found = _check_shard(storage, shard)
+            problems += found
+            if on_progress is not None:
+                on_progress(f"verified {shard.file}: {len(found)} problems")
+    return problems
+
+
+def _check_features(storage: Storage, manifest: Manifest) -> list[Problem]:
+    try:
+        found = hashlib.sha256(storage.read(FEATURES_FILE)).hexdigest()
+    except ObjectNotFoundError:
+        return [Problem(FEATURES_FILE, "missing")]
+    if found == manifest.features_sha256:
+        return []
+    return [Problem(FEATURES_FILE, f"sha256 is {found}, expected {manifest.features_sha256}")]
+
+
+def _check_directory(storage: Storage, manifest: Manifest) -> list[Problem]:
+    """dataset_info.json is what TensorFlow Datasets reads: it must say the same."""
+    try:
+        directory = read_directory(storage)
+    except DataError as error:
+        return [Problem("dataset_info.json", str(error))]
+    expected = {
+        name: tuple((shard.file, shard.num_records) for shard in split.shards)
+        for name, split in manifest.splits.items()
+    }
+    names = sorted(directory.splits.keys() | expected.keys())
+    return [
+        Problem("dataset_info.json", f"split '{name}' has other shards or counts than the manifest")
+        for name in names
+        if directory.splits.get(name) != expected.get(name)
+    ]
+
+
+def _check_shard(storage: Storage, shard: Shard) -> list[Problem]:
+    problems = []
+    index = None
+    try:
+        index = read_index(storage, shard)
+    except DataError as error:
+        problems.append(Problem(shard.index_file, str(error)))
+    try:
+        size = storage.stat(shard.file).size
+    except ObjectNotFoundError:
+        return [*problems, Problem(shard.file, "missing")]
+    if size != shard.size_bytes:
+        problems.append(Problem(shard.file, f"{size} bytes, expected {shard.size_bytes}"))
+    found = scan(
+        lambda start, length: storage.read(shard.file, start=start, length=length),
+        size,
+        known=index,
+    )
+    return [*problems, *_compare(shard, index, found)]
+
+
+def _compare(shard: Shard, index: Offsets | None, found: Scan) -> list[Problem]:
+    # Records keep their numbers past a damaged one as long as the index tells where they start.
+    starts = found.offsets[:-1] if index is None else index[:-1]
+    problems = [
+        Problem(shard.file, reason, offset, int(np.searchsorted(starts, offset)))
+        for offset, reason in found.bad
+    ]
+    num_records = len(found.offsets) - 1
+    if found.checksum != shard.crc32c:
+        problems.append(Problem(shard.file, f"crc32c is {found.checksum}, expected {shard.crc32c}"))
+    if num_records != shard.num_records:
+        problems.append(Problem(shard.file, f"{num_records} records, expected {shard.num_records}"))
+    elif index is not None and not found.bad and not np.array_equal(index, found.offsets):
+        problems.append(Problem(shard.index_file, "offsets are not where the records start"))
+    return problems
