@@ -110,9 +110,9 @@ def state_sha256(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         if name.startswith(("model/", "optimizer/")):
-            array = np.ascontiguousarray(arrays[name])
+            array = arrays[name]
             digest.update(f"{name} {array.dtype} {array.shape};".encode())
-            digest.update(array.view(np.uint8).data if array.ndim else array.tobytes())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -59,7 +59,7 @@ class Saver:
     def save(self, save: Save) -> None:
         """Begin one save; the one before must have been waited for."""
         self.in_flight = save.step
-        self._thread = threading.Thread(target=self._run, args=(save,), name="saver")
+        self._thread = threading.Thread(target=self._run, args=(save,), name="saver", daemon=True)
         self._thread.start()
         if not self._config.background:
             self.wait()

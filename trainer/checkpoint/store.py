@@ -268,7 +268,8 @@ def _group(arrays: Arrays) -> list[list[str]]:
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:
     # safetensors takes numpy's own types; the manifest keeps the true one.
-    return np.ascontiguousarray(array.view(np.uint16) if array.dtype.name == "bfloat16" else array)
+    plain = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    return np.asarray(plain, order="C")
 
 
 def _restored(array: NDArray[Any], entry: ArrayEntry) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""Keras callbacks: ours, and those that a configuration names."""

@@ -1,0 +1,30 @@
+"""Callbacks that a configuration names."""
+
+from typing import Any
+
+from trainer.config.models import CallbackConfig
+from trainer.errors import ConfigError
+from trainer.plugins import is_path, load_object
+
+CALLBACKS = {
+    "csv_logger": "keras.callbacks:CSVLogger",
+    "early_stopping": "keras.callbacks:EarlyStopping",
+    "model_checkpoint": "keras.callbacks:ModelCheckpoint",
+    "reduce_lr_on_plateau": "keras.callbacks:ReduceLROnPlateau",
+    "tensorboard": "keras.callbacks:TensorBoard",
+    "terminate_on_nan": "keras.callbacks:TerminateOnNaN",
+}
+
+
+def make_callback(config: CallbackConfig) -> Any:
+    """The callback, built with its arguments; ConfigError when that cannot be done."""
+    if not is_path(config.name) and config.name not in CALLBACKS:
+        known = ", ".join(CALLBACKS)
+        raise ConfigError(
+            f"unknown callback '{config.name}': use one of {known}, or package.module:Class"
+        )
+    factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
+    try:
+        return factory(**config.args)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"callback {config.name}: {error}") from error

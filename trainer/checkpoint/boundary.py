@@ -1,0 +1,124 @@
+"""What happens between two calls of the loop: save when due, stop when told to."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trainer.checkpoint.policy import SaveCadence
+from trainer.checkpoint.position import Position
+from trainer.checkpoint.saver import Save, Saver
+from trainer.checkpoint.state import ModelState
+from trainer.config import CheckpointConfig
+from trainer.errors import StoppedError, StorageError
+from trainer.metrics import Metrics
+from trainer.stop import StopRequest
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Saves the run's state, by cadence or because it must stop."""
+
+    def __init__(
+        self,
+        *,
+        state: ModelState,
+        capture_callbacks: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
+        saver: Saver,
+        config: CheckpointConfig,
+        steps_per_epoch: int,
+        stop: StopRequest,
+        grace_seconds: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._state = state
+        self._capture_callbacks = capture_callbacks
+        self._saver = saver
+        self._steps_per_epoch = steps_per_epoch
+        self._stop = stop
+        self._grace_seconds = grace_seconds
+        self._metrics = metrics
+        self._clock = clock
+        self._cadence = SaveCadence(config, last_save=clock())
+        self._last: Position | None = None
+
+    def steps_until_save(self, step: int) -> int | None:
+        """Steps to the next one that must end a call."""
+        return self._cadence.steps_until_save(step)
+
+    def between_calls(self, position: Position) -> None:
+        """Save if due. Raises StoppedError, after a save, when told to stop."""
+        if self._stop.is_set:
+            self._save_and_stop(position)
+        # A position of validation is no place for a cadence: the pass would start again.
+        if position.phase == "train" and self._cadence.is_due(position.step, self._clock()):
+            self.save(position)
+
+    def after_epoch(self, position: Position) -> None:
+        """The same after validation and on_epoch_end."""
+        if self._stop.is_set:
+            self._save_and_stop(position)
+        epochs = position.step // self._steps_per_epoch
+        if self._cadence.is_due_after_epoch(epochs, position.step, self._clock()):
+            self.save(position)
+
+    def save(self, position: Position) -> None:
+        """Copy the state and let it be written; waits for the save before, if there is one."""
+        started = self._clock()
+        self._saver.wait()
+        states, arrays = self._capture_callbacks()
+        self._saver.save(
+            Save(
+                step=position.step,
+                arrays=self._state.snapshot() | arrays,
+                state={"position": position.to_json(), "callbacks": states},
+                metrics=dict(position.epoch_logs),
+            )
+        )
+        blocked = self._clock() - started
+        self._last = position
+        self._cadence.saved(self._clock(), blocked)
+        self._metrics.checkpoint_blocked_seconds.inc(blocked)
+
+    def finish(self, position: Position) -> None:
+        """The final save, unless it was made already; returns when it is committed.
+
+        Raises StorageError when it cannot be written: the run is then not complete.
+        """
+        if self._last != position or not self._committed():
+            self.save(position)
+            if not self._committed():
+                raise self._saver.last_error or StorageError("the final save failed")
+
+    def _committed(self) -> bool:
+        self._saver.wait()
+        return self._saver.last_error is None
+
+    def resume(self, position: Position) -> None:
+        """Note the position that was restored: it needs no save."""
+        self._last = position
+
+    def close(self) -> None:
+        """Wait for the save in flight, so that nothing is half written when training fails."""
+        self._saver.wait()
+
+    def _save_and_stop(self, position: Position) -> None:
+        left = self._grace_seconds - self._stop.seconds_since()
+        if self._saver.wait(max(left, 0.0)) and (
+            self._last != position or self._saver.last_error is not None
+        ):
+            self.save(position)
+        left = self._grace_seconds - self._stop.seconds_since()
+        if not self._saver.wait(max(left, 0.0)):
+            raise StoppedError(
+                f"stopped at step {position.step}; the last save was not committed within "
+                f"{self._grace_seconds:g} s, the checkpoint before it is intact"
+            )
+        if self._saver.last_error is not None:
+            raise StoppedError(
+                f"stopped at step {position.step}; the last save failed "
+                f"({self._saver.last_error}), the checkpoint before it is intact"
+            )
+        raise StoppedError(f"stopped at step {position.step}, saved")

@@ -1,0 +1,36 @@
+"""What a recipe is: data, model and parameters of one kind of training.
+
+Parameters load without Keras, so that a configuration can be checked anywhere; the functions
+import what they need when they are called.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.config import Section
+from trainer.data.spec import DataSpec
+
+
+class Params(Section):
+    """Parameters of a recipe: a subclass declares each as identity, changeable or free."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One kind of training.
+
+    params: the class of its parameters.
+    data: parameters -> how a record becomes an example.
+    model: parameters -> a Keras model that can train: compiled, or a TrainStepModel that was
+    equipped. It is called under the strategy's scope, after seeding.
+    callbacks: parameters -> Keras callbacks that belong to the recipe.
+    learning_rate: the parameter that holds the optimizer's rate, so that a change of it is
+    applied when a run goes on.
+    """
+
+    params: type[Params]
+    data: Callable[[Any], DataSpec]
+    model: Callable[[Any], Any]
+    callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
+    learning_rate: str | None = None

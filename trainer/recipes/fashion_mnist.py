@@ -1,0 +1,51 @@
+"""Fashion-MNIST: ten kinds of clothing in 28x28 grey images, by a small convnet."""
+
+from typing import Any
+
+from trainer.config import changeable, identity
+from trainer.data.spec import DataSpec
+from trainer.recipes.base import Params, Recipe
+
+
+class FashionMnistParams(Params):
+    """Size of the convnet, and how it learns."""
+
+    filters: int = identity(32, help="Filters of the first block; the second has twice.", ge=1)
+    dropout: float = identity(0.1, help="Share of features dropped before the last layer.", ge=0, lt=1)
+    learning_rate: float = changeable(0.003, help="Step size of Adam.", gt=0)
+
+
+def _decode(features: dict[str, Any]) -> tuple[Any, Any]:
+    import tensorflow as tf  # noqa: PLC0415
+
+    # float32 [28, 28, 1] in [0, 1], and a class 0 to 9.
+    return tf.cast(features["image"], tf.float32) / 255.0, features["label"]
+
+
+def _model(params: FashionMnistParams) -> Any:
+    import keras  # noqa: PLC0415
+    from keras import layers  # noqa: PLC0415
+
+    from trainer.models.train_step import TrainStepModel  # noqa: PLC0415
+
+    image = keras.Input((28, 28, 1), name="image")
+    x = layers.Conv2D(params.filters, 3, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D(4)(x)
+    x = layers.Conv2D(2 * params.filters, 3, padding="same", activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(params.dropout)(x)
+    model = TrainStepModel(image, layers.Dense(10, activation="softmax")(x))
+    model.compile(
+        optimizer=keras.optimizers.Adam(params.learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+recipe = Recipe(
+    params=FashionMnistParams,
+    data=lambda _params: DataSpec(_decode),
+    model=_model,
+    learning_rate="learning_rate",
+)

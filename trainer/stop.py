@@ -1,0 +1,54 @@
+"""SIGTERM and Ctrl-C: finish the step, save, leave; the second one leaves at once.
+
+While nothing would be lost (imports, the first trace, the export of a committed run) the first
+signal leaves at once, too.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+_HANDLED = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Set by a signal; asked by the training loop between calls."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._is_deferred = False
+        self._since = 0.0
+        self.signal: int | None = None
+
+    def install(self) -> None:
+        """Take over SIGTERM and SIGINT; again after TensorFlow replaced the handlers."""
+        for number in _HANDLED:
+            signal.signal(number, self._handle)
+
+    def defer(self, deferred: bool) -> None:
+        """Whether there is work worth saving, so that a signal waits for `between_calls`."""
+        self._is_deferred = deferred
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells report it."""
+        return 128 + (self.signal or signal.SIGTERM)
+
+    def seconds_since(self) -> float:
+        """Seconds since the first signal."""
+        return self._clock() - self._since
+
+    def _handle(self, number: int, _frame: FrameType | None) -> Any:
+        if self.is_set or not self._is_deferred:
+            # Not sys.exit: the interpreter may be inside an import or a native call's callback.
+            os._exit(128 + number)
+        self.signal = number
+        self._since = self._clock()
