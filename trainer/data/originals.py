@@ -58,9 +58,9 @@ def check_reachable(urls: Iterable[str], *, timeout_seconds: float = _PROBE_SECO
         thread.join(max(0.0, deadline - time.monotonic()))
     if silent:
         raise DataError(
-            f"{', '.join(sorted(silent))} did not answer within {timeout_seconds:g} s: check the"
-            " network or the proxy, give the original files with --source DIR, or use a data set"
-            " that comes with the trainer (see 'trainer data list')"
+            f"cannot reach {', '.join(sorted(silent))} (waited {timeout_seconds:g} s at most):"
+            " check the network or the proxy, give the original files with --source DIR, or use a"
+            " data set that comes with the trainer (see 'trainer data list')"
         )
 
 
@@ -87,20 +87,21 @@ def _checked(info: Any, source: Path, known_contents: frozenset[str]) -> Any:
     """What TensorFlow Datasets shall expect of a local file: usually what it knows already."""
     if not info.filename:
         return info
-    data = (source / info.filename).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
+    file = source / info.filename
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found == info.checksum:
         return info
-    if _content_sha256(data) not in known_contents:
+    if not known_contents or _content_sha256(file) not in known_contents:
         raise DataError(
-            f"{source / info.filename} is not the original file (sha256 {found}, expected"
-            f" {info.checksum}): it is damaged or of another data set; download it again"
+            f"{file} is not the original file (sha256 {found}, expected {info.checksum}):"
+            " it is damaged or of another data set; download it again"
         )
-    return dataclasses.replace(info, checksum=found, size=len(data))
+    return dataclasses.replace(info, checksum=found, size=file.stat().st_size)
 
 
-def _content_sha256(data: bytes) -> str | None:
+def _content_sha256(file: Path) -> str | None:
     try:
-        return hashlib.sha256(gzip.decompress(data)).hexdigest()
+        return hashlib.sha256(gzip.decompress(file.read_bytes())).hexdigest()
     except (OSError, EOFError, zlib.error):
         return None
