@@ -1,0 +1,229 @@
+"""The page that Prometheus scrapes: GET or HEAD /metrics, and nothing else.
+
+However many scrapers come, the page is rendered at most once a second; however slow or many the
+clients are, they hold a bounded number of threads for a bounded time.
+"""
+
+import copy
+import errno
+import io
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+
+from trainer.errors import ConfigError
+
+MAX_REQUEST_BYTES = 16 * 1024
+PAGE_SECONDS = 1.0
+_BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+
+_log = logging.getLogger(__name__)
+
+
+class PortInUseError(ConfigError):
+    """The port of the metrics page is taken. Training can go on without the page."""
+
+
+class MetricsServer:
+    """Serves the metrics of `registry` from daemon threads, from `start()` to `close()`.
+
+    `port` 0 takes any free one; after `start()` the attribute `port` says which. `address` is
+    127.0.0.1 or, to be scraped from elsewhere, 0.0.0.0 or ::. A client must have sent its request
+    and read the answer within `client_seconds`; `clock` (seconds) dates the rendered page.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        port: int,
+        address: str = "127.0.0.1",
+        max_connections: int = 16,
+        client_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"metrics.port is {port}: use 0 (any free one) to 65535")
+        self.port = port
+        self._address = address
+        self._page = _Page(registry, clock)
+        self._limits = (max_connections, client_seconds)
+        self._server: _Server | None = None
+
+    def start(self) -> None:
+        """Listen. Raises `PortInUseError`, or `ConfigError` for an address that cannot be used."""
+        if self._server is not None:
+            raise RuntimeError("the metrics server was started already")
+        try:
+            self._server = _Server((self._address, self.port), self._page, *self._limits)
+        except OSError as error:
+            raise _bind_error(error, self._address, self.port) from error
+        self.port = self._server.server_address[1]
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(0.1,), name="metrics", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and drop open connections; harmless when not started."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+            server.drop_connections(float("inf"))
+
+
+class _Page:
+    """The rendered page. Scrapers that come together wait for one rendering."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
+        self._registry, self._clock = registry, clock
+        self._lock = threading.Lock()
+        self._until = float("-inf")
+        self._status, self._body = 500, b""
+
+    def get(self) -> tuple[int, bytes]:
+        """HTTP status and body."""
+        with self._lock:
+            if self._clock() >= self._until:
+                self._status, self._body = self._render()
+                self._until = self._clock() + PAGE_SECONDS
+            return self._status, self._body
+
+    def _render(self) -> tuple[int, bytes]:
+        try:
+            return 200, generate_latest(_WithoutCreated(self._registry))
+        except Exception:
+            _log.exception("the metrics page could not be rendered: a collector failed")
+            return 500, b"a collector failed: see the log\n"
+
+
+class _WithoutCreated:
+    """Leaves out the `_created` series: they double the page, and 0 is a counter's birth anyway."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._registry.collect():
+            kept = copy.copy(family)
+            kept.samples = [s for s in family.samples if s.name != f"{family.name}_created"]
+            yield kept
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self, address: tuple[str, int], page: _Page, max_connections: int, client_seconds: float
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.page = page
+        self._max_connections, self._client_seconds = max_connections, client_seconds
+        self._deadlines: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            # Out of file descriptors the waiting client stays readable: do not spin.
+            time.sleep(0.1)
+            raise
+
+    def verify_request(self, request: Any, *_: Any) -> bool:
+        with self._lock:
+            if len(self._deadlines) < self._max_connections:
+                self._deadlines[request] = time.monotonic() + self._client_seconds
+                request.settimeout(self._client_seconds)
+                return True
+        with suppress(OSError):
+            request.setblocking(False)
+            request.send(_BUSY)
+        return False
+
+    def service_actions(self) -> None:
+        # A time-out of single reads would let a client send a byte now and then for ever.
+        self.drop_connections(time.monotonic())
+
+    def drop_connections(self, now: float) -> None:
+        """End the connections whose deadline is before `now`; their threads then see the end."""
+        with self._lock:
+            for request, deadline in self._deadlines.items():
+                if deadline < now:
+                    with suppress(OSError):
+                        request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, *_: Any) -> None:
+        # A client that went away or was too slow; it must not fill the log.
+        _log.debug("connection of a metrics client failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version, sys_version = "trainer", ""
+    error_message_format, error_content_type = "%(code)d\n", "text/plain; charset=utf-8"
+    # For an answer to a request that could not be parsed.
+    command, request_version, requestline = "", "HTTP/1.0", ""
+
+    def handle(self) -> None:
+        head = self._read_head()
+        if len(head) > MAX_REQUEST_BYTES:
+            self.send_error(431)
+        elif head.endswith((b"\r\n\r\n", b"\n\n")):
+            self.rfile = io.BufferedReader(io.BytesIO(head))
+            self.handle_one_request()
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(404)
+            return
+        status, body = self.server.page.get()
+        self.send_response(status)
+        self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _read_head(self) -> bytes:
+        """The request up to its empty line, but hardly more than the bytes allowed."""
+        head = line = self.rfile.readline(MAX_REQUEST_BYTES + 1)
+        while line.strip(b"\r\n") and len(head) <= MAX_REQUEST_BYTES:
+            line = self.rfile.readline(MAX_REQUEST_BYTES + 1 - len(head))
+            head += line
+        return head
+
+
+def _bind_error(error: OSError, address: str, port: int) -> ConfigError:
+    if error.errno == errno.EADDRINUSE:
+        return PortInUseError(
+            f"port {port} for metrics is in use: set metrics.port to another port, or to 0 for any "
+            "free one"
+        )
+    return ConfigError(
+        f"metrics cannot be served on {address}, port {port}: {error.strerror}: set metrics.port "
+        "and the address to one of this host's"
+    )

@@ -1,0 +1,286 @@
+"""Every metric of the trainer, declared once in one table.
+
+Counters start from 0 in every process and nothing sets them, least of all a checkpoint: `rate()`
+reads a restart as a reset. A gauge is absent from the page until it is first set, because a 0
+that nobody measured (a loss, the time of the last step) would be believed.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from types import MappingProxyType
+from typing import Literal, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from trainer.errors import ConfigError
+
+MAX_LABEL_VALUES = 10
+
+_log = logging.getLogger(__name__)
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One row of the table; `buckets` are a histogram's upper bounds, without infinity."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_STEP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SAVE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+METRICS = (
+    Declaration("trainer_steps_total", "counter", "Optimizer steps done by this process"),
+    Declaration(
+        "trainer_examples_total", "counter", "Examples trained on by this process, padding excluded"
+    ),
+    Declaration(
+        "trainer_step_duration_seconds", "histogram", "Wall time of one step", buckets=_STEP_BUCKETS
+    ),
+    Declaration("trainer_data_wait_seconds_total", "counter", "Time that steps waited for data"),
+    Declaration("trainer_loss", "gauge", "Latest loss", ("split",)),
+    Declaration(
+        "trainer_metric", "gauge", "Latest value of a compiled metric", ("split", "metric")
+    ),
+    Declaration("trainer_learning_rate", "gauge", "Latest learning rate"),
+    Declaration("trainer_global_step", "gauge", "Steps of the run done, over all restarts"),
+    Declaration("trainer_epoch", "gauge", "Epoch being trained, from 0"),
+    Declaration("trainer_target_step", "gauge", "Global step at which the run is complete"),
+    Declaration("trainer_last_step_timestamp_seconds", "gauge", "Unix time of the last step's end"),
+    Declaration("trainer_nonfinite_steps_total", "counter", "Steps whose loss was NaN or infinite"),
+    Declaration("trainer_checkpoint_saves_total", "counter", "Saves ended, by result", ("result",)),
+    Declaration(
+        "trainer_checkpoint_save_duration_seconds",
+        "histogram",
+        "Time from snapshot to commit",
+        buckets=_SAVE_BUCKETS,
+    ),
+    Declaration(
+        "trainer_checkpoint_blocked_seconds_total",
+        "counter",
+        "Time that training stood still for saves",
+    ),
+    Declaration(
+        "trainer_checkpoint_written_bytes_total",
+        "counter",
+        "Bytes of committed checkpoints written",
+    ),
+    Declaration(
+        "trainer_checkpoint_last_success_timestamp_seconds", "gauge", "Unix time of the last commit"
+    ),
+    Declaration("trainer_checkpoint_last_success_step", "gauge", "Global step of the last commit"),
+    Declaration("trainer_checkpoint_restores_total", "counter", "Checkpoints restored"),
+    Declaration(
+        "trainer_checkpoint_fallbacks_total",
+        "counter",
+        "Checkpoints skipped at restore because they were damaged",
+    ),
+    Declaration("trainer_data_bad_records_total", "counter", "Bad records skipped"),
+    Declaration(
+        "trainer_worker_resident_memory_bytes", "gauge", "Resident memory of the worker process"
+    ),
+    Declaration(
+        "trainer_build_info",
+        "gauge",
+        "1; versions as labels",
+        ("version", "tensorflow", "keras", "python"),
+    ),
+    Declaration("trainer_run_info", "gauge", "1; the run's name as label", ("run",)),
+)
+
+
+def describe() -> list[Declaration]:
+    """The table, for the generator of the docs."""
+    return list(METRICS)
+
+
+class LateGauge:
+    """A gauge without labels of its own, absent until it is first set."""
+
+    def __init__(self, create: Callable[[], Gauge]) -> None:
+        self._create = create
+        self._gauge: Gauge | None = None
+        self._lock = Lock()
+
+    def set(self, value: float) -> None:
+        """Set the value, in base units."""
+        with self._lock:
+            if self._gauge is None:
+                self._gauge = self._create()
+        self._gauge.set(value)
+
+
+class GaugeFamily:
+    """A gauge with labels. Each label takes its first `MAX_LABEL_VALUES` values; later ones are
+    dropped, said once: a name made in a loop must not flood the Prometheus server.
+    """
+
+    def __init__(self, gauge: Gauge, constants: Mapping[str, str], labels: tuple[str, ...]) -> None:
+        self._gauge, self._constants, self._labels = gauge, constants, labels
+        self._children: dict[tuple[str, ...], Gauge] = {}
+        self._values: dict[str, set[str]] = {label: set() for label in labels}
+        self._full: set[str] = set()
+        self._lock = Lock()
+
+    def set(self, value: float, **labels: str) -> None:
+        """Set the series of these labels, all of which must be given."""
+        if len(labels) != len(self._labels):
+            raise TypeError(f"labels must be {self._labels}, got {tuple(labels)}")
+        key = tuple(labels[label] for label in self._labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._admit(key)
+        if child is not None:
+            child.set(value)
+
+    def replace(self, value: float, **labels: str) -> None:
+        """Set one series and forget all others."""
+        with self._lock:
+            self._gauge.clear()
+            self._children.clear()
+            for values in self._values.values():
+                values.clear()
+        self.set(value, **labels)
+
+    def _admit(self, key: tuple[str, ...]) -> Gauge | None:
+        named = dict(zip(self._labels, key, strict=True))
+        with self._lock:
+            for label, value in named.items():
+                if len(self._values[label] | {value}) > MAX_LABEL_VALUES:
+                    self._say_full(label, value)
+                    return None
+            for label, value in named.items():
+                self._values[label].add(value)
+            # A lone surrogate could not be encoded and would break the whole page.
+            printable = {k: v.encode("utf-8", "replace").decode() for k, v in named.items()}
+            self._children[key] = self._gauge.labels(**self._constants, **printable)
+            return self._children[key]
+
+    def _say_full(self, label: str, value: str) -> None:
+        if label not in self._full:
+            self._full.add(label)
+            _log.warning(
+                "label %r has %d values already: %r and further ones are not exported",
+                label, MAX_LABEL_VALUES, value,
+            )  # fmt: skip
+
+
+class Metrics:
+    """The metrics of one process, registered with `registry`; one attribute a metric.
+
+    `labels` are added to every series. Raises `ConfigError` for a label that is not allowed.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, *, labels: Mapping[str, str] | None = None
+    ) -> None:
+        make = _Maker(registry, _checked_labels(labels or {}))
+        self.steps = make.counter("trainer_steps_total")
+        self.examples = make.counter("trainer_examples_total")
+        self.step_duration_seconds = make.histogram("trainer_step_duration_seconds")
+        self.data_wait_seconds = make.counter("trainer_data_wait_seconds_total")
+        self.loss = make.gauges("trainer_loss")
+        self.metric = make.gauges("trainer_metric")
+        self.learning_rate = make.gauge("trainer_learning_rate")
+        self.global_step = make.gauge("trainer_global_step")
+        self.epoch = make.gauge("trainer_epoch")
+        self.target_step = make.gauge("trainer_target_step")
+        self.last_step_timestamp_seconds = make.gauge("trainer_last_step_timestamp_seconds")
+        self.nonfinite_steps = make.counter("trainer_nonfinite_steps_total")
+        self.checkpoint_saves = make.counters(
+            "trainer_checkpoint_saves_total", ("success", "failure")
+        )
+        self.checkpoint_save_duration_seconds = make.histogram(
+            "trainer_checkpoint_save_duration_seconds"
+        )
+        self.checkpoint_blocked_seconds = make.counter("trainer_checkpoint_blocked_seconds_total")
+        self.checkpoint_written_bytes = make.counter("trainer_checkpoint_written_bytes_total")
+        self.checkpoint_last_success_timestamp_seconds = make.gauge(
+            "trainer_checkpoint_last_success_timestamp_seconds"
+        )
+        self.checkpoint_last_success_step = make.gauge("trainer_checkpoint_last_success_step")
+        self.checkpoint_restores = make.counter("trainer_checkpoint_restores_total")
+        self.checkpoint_fallbacks = make.counter("trainer_checkpoint_fallbacks_total")
+        self.data_bad_records = make.counter("trainer_data_bad_records_total")
+        self.worker_resident_memory_bytes = make.gauge("trainer_worker_resident_memory_bytes")
+        self._build_info = make.gauges("trainer_build_info")
+        self._run_info = make.gauges("trainer_run_info")
+
+    def set_build_info(self, *, version: str, tensorflow: str, keras: str, python: str) -> None:
+        """Name the versions that run; an earlier call's are forgotten."""
+        self._build_info.replace(
+            1, version=version, tensorflow=tensorflow, keras=keras, python=python
+        )
+
+    def set_run_info(self, run: str) -> None:
+        """Name the run."""
+        self._run_info.replace(1, run=run)
+
+
+class _Maker:
+    """Turns rows of the table into metrics with the constant labels bound."""
+
+    def __init__(self, registry: CollectorRegistry, constants: Mapping[str, str]) -> None:
+        self._registry, self._constants = registry, constants
+        self._rows = {row.name: row for row in METRICS}
+
+    def counter(self, name: str) -> Counter:
+        row = self._rows[name]
+        return self._bound(
+            Counter(name, row.help, labelnames=(*self._constants,), registry=self._registry)
+        )
+
+    def counters(self, name: str, values: tuple[str, ...]) -> Mapping[str, Counter]:
+        """One counter for each value of the metric's only label, all of them at 0."""
+        row = self._rows[name]
+        names = (*self._constants, *row.labels)
+        family = Counter(name, row.help, labelnames=names, registry=self._registry)
+        constants = self._constants.values()
+        return MappingProxyType({value: family.labels(*constants, value) for value in values})
+
+    def histogram(self, name: str) -> Histogram:
+        row, names = self._rows[name], (*self._constants,)
+        return self._bound(
+            Histogram(name, row.help, names, buckets=row.buckets, registry=self._registry)
+        )
+
+    def gauge(self, name: str) -> LateGauge:
+        row, names = self._rows[name], (*self._constants,)
+        return LateGauge(lambda: self._bound(Gauge(name, row.help, names, registry=self._registry)))
+
+    def gauges(self, name: str) -> GaugeFamily:
+        row = self._rows[name]
+        names = (*self._constants, *row.labels)
+        family = Gauge(name, row.help, names, registry=self._registry)
+        return GaugeFamily(family, self._constants, row.labels)
+
+    def _bound(self, metric: _Metric) -> _Metric:
+        return metric.labels(*self._constants.values()) if self._constants else metric
+
+
+def _checked_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    taken = {"le", "quantile"}.union(*(row.labels for row in METRICS))
+    for name, value in labels.items():
+        if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
+            raise ConfigError(
+                f"metrics.labels: {name!r} is no label name: use letters, digits and underscores, "
+                "not '__' or a digit in front"
+            )
+        if name in taken:
+            raise ConfigError(f"metrics.labels: {name!r} is a label of the trainer: rename yours")
+        if not value.isprintable() or len(value) > 128:
+            raise ConfigError(
+                f"metrics.labels.{name}: {value[:140]!r} is refused: use at most 128 printable "
+                "characters"
+            )
+    if len(labels) > MAX_LABEL_VALUES:
+        raise ConfigError(f"metrics.labels has {len(labels)} labels: keep {MAX_LABEL_VALUES}")
+    return dict(labels)

@@ -1,0 +1,278 @@
+"""Objects as files under a local folder.
+
+An object appears whole or not at all: it is written and synced under a temporary name in its own
+folder, then renamed or linked, and the folder is synced. A process killed in between leaves only
+a temporary file, which `list` does not show and `remove_temporaries` clears.
+"""
+
+import errno
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trainer.errors import ConfigError, ObjectNotFoundError, StorageError
+from trainer.storage.base import Entry
+
+_TEMPORARY = ".tmp-"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+# What to do about an errno; filled in with the folder, the action and the user's number.
+_DISK_FULL = "disk full: free space in {folder} or set run.dir to a folder on another disk"
+_DENIED = "let user {user} {action} in {folder}, or set run.dir to another folder"
+_WAYS_OUT = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.EFBIG: "raise the file-size limit (ulimit -f) or set run.dir to another file system",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: "mount it writable or set run.dir to a writable folder",
+}
+
+
+class LocalStorage:
+    """`Storage` on a local folder, which is created by the first write.
+
+    Paths are plain printable names joined by `/`; others raise `ConfigError`. Reads follow
+    symbolic links; a write or delete through a link that leads out of the root is refused.
+    Linked folders are not listed. Two instances, threads or processes may share a root.
+    """
+
+    def __init__(self, root: Path, *, link: Callable[[Path, Path], None] = os.link) -> None:
+        # Absolute, so that it means the same after a change of the working directory.
+        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would read the disk
+        self.url = str(self.root)
+        self._link = link
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects under the folder `prefix`, ordered by path; none if it does not exist."""
+        name = prefix.removesuffix("/")
+        folder = self._file(name) if prefix else self.root
+        return _walk(folder, f"{name}/" if name else "")
+
+    def stat(self, path: str) -> Entry:
+        """The entry of one object."""
+        file = self._file(path)
+        with _explained("read", file):
+            return _entry(path, file, file.stat())
+
+    def read(self, path: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes [start, start + length), fewer where the object ends before."""
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError(f"start and length must not be negative, got {start} and {length}")
+        file = self._file(path)
+        with _explained("read", file), open(file, "rb", opener=_open_at_once) as opened:
+            available = max(0, _entry(path, file, os.fstat(opened.fileno())).size - start)
+            opened.seek(start)
+            return opened.read(available if length is None else min(length, available))
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Create or replace an object. `data` must be contiguous; the GIL is free meanwhile."""
+        target = self._target(path)
+        with _explained("write", target):
+            with _temporary_file(target.parent, data) as temporary:
+                temporary.replace(target)
+            _sync_folder(target.parent)
+
+    def create(self, path: str, data: bytes | memoryview) -> bool:
+        """Create an object only if the path is free; False when it was taken.
+
+        Where the file system has no hard links, readers may see the object empty for a moment,
+        and a kill in that moment leaves it empty.
+        """
+        target = self._target(path)
+        with _explained("write", target):
+            if os.path.lexists(target):
+                return False
+            with _temporary_file(target.parent, data) as temporary:
+                is_created = self._publish(temporary, target)
+            if is_created:
+                _sync_folder(target.parent)
+            return is_created
+
+    def delete(self, path: str) -> None:
+        """Remove an object and the folders that this empties; an absent one is fine."""
+        target = self._target(path)
+        root = Path(os.path.realpath(self.root))
+        with _explained("delete", target), suppress(*_ABSENT):
+            target.unlink()
+            _remove_empty_folders(target.parent, root)
+
+    def remove_temporaries(self, *, older_than_seconds: float) -> int:
+        """Remove what killed writers left behind; returns the number of files."""
+        num_removed = 0
+        for folder, _, names in os.walk(self.root):
+            for file in (Path(folder, name) for name in names if name.startswith(_TEMPORARY)):
+                with _explained("delete", file), suppress(FileNotFoundError):
+                    if time.time() - file.lstat().st_mtime > older_than_seconds:
+                        file.unlink()
+                        num_removed += 1
+        return num_removed
+
+    def _file(self, path: str) -> Path:
+        parts = path.split("/")
+        if not all(_is_name(part) for part in parts):
+            raise ConfigError(
+                f"object path {path!r} is refused: use a relative path of printable names without "
+                f"'..', '.', empty parts, backslashes or names that start with {_TEMPORARY!r}"
+            )
+        return self.root.joinpath(*parts)
+
+    def _target(self, path: str) -> Path:
+        """The file to change, in a folder without symbolic links."""
+        file, root = self._file(path), os.path.realpath(self.root)
+        folder = Path(os.path.realpath(file.parent))
+        if not folder.is_relative_to(root):
+            raise StorageError(
+                f"cannot change {file}: a symbolic link leads to {folder}, outside of {root}: "
+                "put a real folder in its place"
+            )
+        return folder / file.name
+
+    def _publish(self, temporary: Path, target: Path) -> bool:
+        try:
+            self._link(temporary, target)
+        except FileExistsError:
+            # A network file system may lose the reply to a link it made (open(2), O_EXCL).
+            return temporary.stat().st_nlink > 1
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            return _publish_without_links(temporary, target)
+        return True
+
+
+def _is_name(part: str) -> bool:
+    """Whether a folder or an object may have this name."""
+    is_plain = part.isprintable() and "/" not in part and "\\" not in part
+    return is_plain and part not in ("", ".", "..") and not part.startswith(_TEMPORARY)
+
+
+def _open_at_once(file: str, flags: int) -> int:
+    # Without O_NONBLOCK opening a FIFO would wait for a writer without bound.
+    return os.open(file, flags | os.O_NONBLOCK)
+
+
+def _entry(path: str, file: Path, info: os.stat_result) -> Entry:
+    if not stat.S_ISREG(info.st_mode):
+        raise ObjectNotFoundError(f"{file} is not a regular file: check the path")
+    return Entry(path=path, size=info.st_size, updated=info.st_mtime)
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
+    with _explained("list", folder):
+        try:
+            with os.scandir(folder) as found:
+                entries = [entry for entry in found if _is_name(entry.name)]
+        except _ABSENT:
+            return
+    # A folder counts with its slash: 'a-b' comes before 'a/b', as in an object store.
+    for entry in sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False)):
+        path = prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{path}/")
+        else:
+            # Gone since the scan, a broken link, or no regular file: no object.
+            with _explained("read", Path(entry.path)), suppress(FileNotFoundError):
+                info = entry.stat()
+                if stat.S_ISREG(info.st_mode):
+                    yield Entry(path=path, size=info.st_size, updated=info.st_mtime)
+
+
+@contextmanager
+def _temporary_file(folder: Path, data: bytes | memoryview) -> Iterator[Path]:
+    """A complete and durable file of `data`, gone afterwards unless it was renamed."""
+    temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        descriptor = _open_new(temporary)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    # One call takes 2 GiB at most, and fewer when the disk fills up.
+    rest = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _open_new(file: Path) -> int:
+    # Whoever deletes a folder's last object removes the folder, maybe just now: make it again.
+    for _ in range(100):
+        with suppress(FileNotFoundError):
+            _make_folder(file.parent)
+            return os.open(file, _NEW_FILE, 0o666)
+    raise StorageError(f"folder {file.parent} vanishes again and again: find out who removes it")
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its missing parents, each of them durably."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir()
+        _sync_folder(folder.parent)
+
+
+def _remove_empty_folders(folder: Path, root: Path) -> None:
+    while folder != root:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            # Not empty, or not ours to remove.
+            break
+        folder = folder.parent
+    _sync_folder(folder)
+
+
+def _publish_without_links(temporary: Path, target: Path) -> bool:
+    try:
+        os.close(os.open(target, _NEW_FILE, 0o666))
+    except FileExistsError:
+        return False
+    try:
+        temporary.replace(target)
+    except BaseException:
+        target.unlink()
+        raise
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(action: str, file: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `StorageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if action == "read" and isinstance(error, _ABSENT):
+            raise ObjectNotFoundError(f"no object {file}: check the path") from error
+        way_out = _WAYS_OUT.get(error.errno or 0, "check the disk or the network share").format(
+            folder=file.parent, action=action, user=os.geteuid()
+        )
+        raise StorageError(f"cannot {action} {file}: {error.strerror}: {way_out}") from error
