@@ -93,7 +93,7 @@ def prepare(
         DataError: the originals are missing or cannot be reached, or the result is damaged.
         StorageError: `to` refused a write.
     """
-    say = on_progress or _say_nothing
+    say = _say_nothing if on_progress is None else on_progress
     cache = work or _cache_folder(name)
     request = BuildRequest(name, source, cache, cache / "downloads")
     base, _, version = request.parts
@@ -118,7 +118,7 @@ def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manif
         DataError: a shard or split is missing, empty or damaged, or of another length than
             dataset_info.json says.
     """
-    say = on_progress or _say_nothing
+    say = _say_nothing if on_progress is None else on_progress
     storage = open_storage(url)
     directory = read_directory(storage)
     try:
