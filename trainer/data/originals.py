@@ -31,6 +31,24 @@ _KNOWN_CONTENTS = {
 }
 
 
+def require_originals(builder_class: Any, source: Path | None) -> Any:
+    """The builder, once its originals are known to be genuine in `source` or can be reached.
+
+    Raises:
+        DataError: they are not.
+    """
+    urls: dict[str, Any] = builder_class.url_infos or {}
+    if source is not None:
+        return accept_local_files(builder_class, urls, source)
+    if builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        raise DataError(
+            f"the originals of {builder_class.name} must be downloaded by hand: give their folder"
+            f" with --source. {builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()}"
+        )
+    check_reachable(urls)
+    return builder_class
+
+
 def check_reachable(urls: Iterable[str], *, timeout_seconds: float = _PROBE_SECONDS) -> None:
     """Raise `DataError` unless every host of `urls` answers within `timeout_seconds`.
 

@@ -31,7 +31,7 @@ from trainer.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from trainer.data.originals import accept_local_files, check_reachable
+from trainer.data.originals import require_originals
 from trainer.data.tfrecord import checksum, encode_index, scan
 from trainer.data.verify import verify
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
@@ -216,28 +216,8 @@ def build_with_tfds(request: BuildRequest) -> Path:
     """Build with TensorFlow Datasets; the folder that it wrote."""
     import tensorflow_datasets as tfds
 
-    base, config, version = request.parts
+    builder = _make_builder(request)
     try:
-        builder_class = tfds.builder_cls(base)
-    except tfds.core.registered.DatasetNotFoundError:
-        known = tfds.list_builders(with_community_datasets=False)
-        nearest = get_close_matches(base, known, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else "see 'trainer data list'"
-        raise ConfigError(f"no data set '{base}' in TensorFlow Datasets: {hint}") from None
-    urls: dict[str, Any] = builder_class.url_infos or {}
-    if request.source is not None:
-        builder_class = accept_local_files(builder_class, urls, request.source)
-    elif builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        raise DataError(
-            f"the originals of {base} must be downloaded by hand: give their folder with --source."
-            f" {builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()}"
-        )
-    else:
-        check_reachable(urls)
-    try:
-        builder = builder_class(
-            data_dir=str(request.work), config=config, version=version, file_format="tfrecord"
-        )
         builder.download_and_prepare(
             download_dir=str(request.downloads),
             download_config=tfds.download.DownloadConfig(
@@ -251,14 +231,40 @@ def build_with_tfds(request: BuildRequest) -> Path:
     except Exception as error:
         # Whatever a builder raises: its code and its originals are not ours.
         raise DataError(
-            f"TensorFlow Datasets could not prepare {request.name}"
-            f" ({type(error).__name__}: {str(error).splitlines()[:1]}): try again, or give the"
-            " original files with --source"
+            f"TensorFlow Datasets could not prepare {request.name} ({_first_line(error)}): try"
+            " again, or give the original files with --source"
         ) from error
     folder = Path(builder.data_dir)
     for shard in sorted(folder.glob("*.tfrecord*")):
         canonicalize(shard)
     return folder
+
+
+def _make_builder(request: BuildRequest) -> Any:
+    """The data set's builder, whose originals are genuine local files or can be reached."""
+    base, config, version = request.parts
+    builder_class = require_originals(_find_builder(base), request.source)
+    try:
+        return builder_class(
+            data_dir=str(request.work), config=config, version=version, file_format="tfrecord"
+        )
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(
+            f"TensorFlow Datasets has no '{request.name}' ({_first_line(error)}): name a"
+            " configuration and a version that it knows, or neither"
+        ) from error
+
+
+def _find_builder(base: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_cls(base)
+    except tfds.core.registered.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        nearest = get_close_matches(base, known, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else "see 'trainer data list'"
+        raise ConfigError(f"no data set '{base}' in TensorFlow Datasets: {hint}") from None
 
 
 def _cache_folder(name: str) -> Path:
@@ -278,6 +284,11 @@ def _work_folder(cache: Path) -> Iterator[Path]:
         ) from error
     with folder as path:
         yield Path(path)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _say_nothing(_: str) -> None:
