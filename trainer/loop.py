@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from trainer.checkpoint.position import Position
+from trainer.checkpoint.position import Position, Schedule
 from trainer.models.replicas import scale_gradients
 
 # Without a measurement yet, one step: the first call also traces and compiles.
@@ -75,16 +75,13 @@ class CompiledSteps:
         return logs.stack(), times.stack()
 
     def _one(self, iterator: Any) -> tuple[Any, Any, Any]:
-        started = tf.timestamp()
+        started = _now([])
         with tf.control_dependencies([started]):
             element = iterator.get_next()
-        with tf.control_dependencies(_tensors(element)):
-            fetched = tf.timestamp()
+        fetched = _now(_tensors(element))
         outputs = self._strategy.run(self._replica_step, args=(element,))
         values = self._global_logs(outputs)
-        with tf.control_dependencies([values]):
-            ended = tf.timestamp()
-        return values, fetched - started, ended
+        return values, fetched - started, _now([values])
 
     def _replica_step(self, element: Any) -> Any:
         data, scale = element
@@ -114,6 +111,15 @@ class CompiledSteps:
         return tf.stack([tf.reshape(tf.cast(v, tf.float32), []) for v in outputs.values()])
 
 
+def _now(after: list[Any]) -> Any:
+    """Unix time in seconds, float64 [], once the tensors `after` are there."""
+    # tf.timestamp would do, but it is refused under enable_op_determinism.
+    with tf.control_dependencies(after):
+        now = tf.numpy_function(time.time, [], tf.float64)
+    now.set_shape([])
+    return now
+
+
 def _tensors(element: Any) -> list[Any]:
     per_replica = tf.nest.flatten(element, expand_composites=True)
     return [tensor for tensor in per_replica if tf.is_tensor(tensor)]
@@ -133,22 +139,6 @@ class Boundary(Protocol):
     def after_epoch(self, position: Position) -> None:
         """Save if due; raise StoppedError after a save when told to stop."""
         ...
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How far training goes, and how far one call may."""
-
-    epochs: int
-    steps_per_epoch: int
-    steps_per_call: int | None = None
-    call_seconds: float = 2.0
-    validate_every: int = 1
-
-    @property
-    def target_step(self) -> int:
-        """The global step at which training is complete."""
-        return self.epochs * self.steps_per_epoch
 
 
 class TrainLoop:
@@ -182,10 +172,9 @@ class TrainLoop:
 
     def _epoch(self, position: Position, iterator: Iterator[Any]) -> Position:
         steps = self._schedule.steps_per_epoch
-        # A callback may stop training inside an epoch, which is then validated as it is.
-        epoch = (position.step - (position.phase == "validate")) // steps
+        epoch = position.epoch(steps)
         if position.phase == "train":
-            if position.step % steps == 0:
+            if not position.is_inside_epoch(steps):
                 self._model.reset_metrics()
                 self._callbacks.on_epoch_begin(epoch)
             position = self._train_steps(position, (epoch + 1) * steps, iterator)

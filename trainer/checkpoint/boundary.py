@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer.checkpoint.policy import SaveCadence
-from trainer.checkpoint.position import Position
+from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Save, Saver
 from trainer.checkpoint.state import ModelState
 from trainer.config import CheckpointConfig
@@ -27,7 +27,7 @@ class Checkpoints:
         capture_callbacks: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
         saver: Saver,
         config: CheckpointConfig,
-        steps_per_epoch: int,
+        schedule: Schedule,
         stop: StopRequest,
         grace_seconds: float,
         metrics: Metrics,
@@ -36,7 +36,7 @@ class Checkpoints:
         self._state = state
         self._capture_callbacks = capture_callbacks
         self._saver = saver
-        self._steps_per_epoch = steps_per_epoch
+        self._schedule = schedule
         self._stop = stop
         self._grace_seconds = grace_seconds
         self._metrics = metrics
@@ -60,8 +60,9 @@ class Checkpoints:
         """The same after validation and on_epoch_end."""
         if self._stop.is_set:
             self._save_and_stop(position)
-        epochs = position.step // self._steps_per_epoch
-        if self._cadence.is_due_after_epoch(epochs, position.step, self._clock()):
+        epochs = position.step // self._schedule.steps_per_epoch
+        is_last = position.is_over(self._schedule.target_step)
+        if is_last or self._cadence.is_due_after_epoch(epochs, position.step, self._clock()):
             self.save(position)
 
     def save(self, position: Position) -> None:
@@ -101,8 +102,8 @@ class Checkpoints:
         self._last = position
 
     def close(self) -> None:
-        """Wait for the save in flight, so that nothing is half written when training fails."""
-        self._saver.wait()
+        """Give the save in flight its time to end, when training ended before it."""
+        self._saver.wait(self._grace_seconds)
 
     def _save_and_stop(self, position: Position) -> None:
         left = self._grace_seconds - self._stop.seconds_since()

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from trainer.config import CheckpointConfig
 
@@ -54,20 +53,16 @@ class SaveCadence:
         return max(10.0, math.sqrt(2 * self.save_cost * between_failures))
 
 
-class Saved(Protocol):
-    """What retention needs to know of a checkpoint."""
+@dataclass(frozen=True)
+class Kept:
+    """What retention needs to know of a committed checkpoint."""
 
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def fence(self) -> int: ...
-
-    @property
-    def metrics(self) -> dict[str, float]: ...
+    step: int
+    fence: int
+    metrics: dict[str, float]
 
 
-def best_of(checkpoints: Sequence[Saved], config: CheckpointConfig) -> Saved | None:
+def best_of(checkpoints: Sequence[Kept], config: CheckpointConfig) -> Kept | None:
     """The checkpoint with the best value of `checkpoint.best`; the earlier one of equals."""
     if config.best is None:
         return None
@@ -76,7 +71,7 @@ def best_of(checkpoints: Sequence[Saved], config: CheckpointConfig) -> Saved | N
     return min(scored, key=lambda c: (sign * c.metrics[metric], c.fence, c.step), default=None)
 
 
-def superseded(checkpoints: Sequence[Saved], config: CheckpointConfig) -> list[Saved]:
+def superseded(checkpoints: Sequence[Kept], config: CheckpointConfig) -> list[Kept]:
     """Committed checkpoints that no rule keeps, oldest first."""
     ordered = sorted(checkpoints, key=lambda c: (c.fence, c.step))
     keep = {(c.fence, c.step) for c in ordered[-config.keep_last :]}

@@ -1,4 +1,4 @@
-"""How far a run has come: what a checkpoint says beside its arrays."""
+"""How far a run has come, and how far it goes."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -25,6 +25,15 @@ class Position:
         """Whether nothing is left to train or to validate."""
         return self.phase == "train" and (self.stop_training or self.step >= target_step)
 
+    def epoch(self, steps_per_epoch: int) -> int:
+        """The epoch, from 0, that is trained or validated next."""
+        # A callback may stop training inside an epoch, which is then validated as it is.
+        return (self.step - (self.phase == "validate")) // steps_per_epoch
+
+    def is_inside_epoch(self, steps_per_epoch: int) -> bool:
+        """Whether the epoch that goes on was begun before."""
+        return self.phase == "validate" or self.step % steps_per_epoch > 0
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON data."""
         return asdict(self)
@@ -33,3 +42,19 @@ class Position:
     def from_json(cls, tree: dict[str, Any]) -> "Position":
         """From `to_json`."""
         return cls(**tree)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How far training goes, and how far one call may."""
+
+    epochs: int
+    steps_per_epoch: int
+    steps_per_call: int | None = None
+    call_seconds: float = 2.0
+    validate_every: int = 1
+
+    @property
+    def target_step(self) -> int:
+        """The global step at which training is complete."""
+        return self.epochs * self.steps_per_epoch

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from trainer.checkpoint.format import folder_name
+from trainer.checkpoint.policy import Kept, best_of
 from trainer.checkpoint.store import Checkpoint, CheckpointStore, DamagedError
-from trainer.errors import CheckpointError
+from trainer.config import CheckpointConfig
+from trainer.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,33 @@ def newest(store: CheckpointStore, *, start_over: bool = False) -> Restored:
             "restore them from a copy, use another run.dir, or set checkpoint.start_over=true"
         )
     return Restored(None, tuple(skipped))
+
+
+def choose(store: CheckpointStore, which: str, config: CheckpointConfig, run: str) -> Checkpoint:
+    """The verified checkpoint that `which` names: a step's number, `last` or `best`.
+
+    Raises ConfigError when the run has none such, CheckpointError when it is damaged.
+    """
+    committed = [found for found in store.all() if found.committed]
+    if not committed:
+        raise ConfigError(f"run {run} has no committed checkpoint")
+    if which == "last":
+        if (checkpoint := newest(store).checkpoint) is not None:
+            return checkpoint
+    if which == "best":
+        if config.best is None:
+            raise ConfigError(
+                f"run {run} keeps no best checkpoint: set checkpoint.best.metric, as in val_loss"
+            )
+        scored = [Kept(f.step, f.fence, store.metrics(f.name)) for f in committed]
+        best = best_of(scored, config)
+        if best is None:
+            raise ConfigError(
+                f"no checkpoint of run {run} has the metric '{config.best.metric}' of "
+                "checkpoint.best"
+            )
+        return store.read(folder_name(best.step, best.fence))
+    steps = {str(found.step): found for found in committed}
+    if which not in steps:
+        raise ConfigError(f"run {run} has no checkpoint of step {which}: {', '.join(steps)}")
+    return store.read(steps[which].name)

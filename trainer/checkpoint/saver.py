@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from trainer.checkpoint.format import Arrays, Manifest
-from trainer.checkpoint.policy import superseded
-from trainer.checkpoint.store import CheckpointStore
+from trainer.checkpoint.policy import Kept, superseded
+from trainer.checkpoint.store import CheckpointStore, Found
 from trainer.config import CheckpointConfig
 from trainer.errors import NonFiniteError, StorageError
 from trainer.metrics import Metrics
@@ -109,14 +109,15 @@ class Saver:
     def _clean_up(self) -> None:
         """Apply retention; a failure here leaves more checkpoints than asked for, no fewer."""
         try:
-            kept = [_Kept(f.step, f.fence, self._score(f)) for f in self._store.all() if f.committed]
+            committed = [found for found in self._store.all() if found.committed]
+            kept = [Kept(found.step, found.fence, self._score(found)) for found in committed]
             for old in superseded(kept, self._config):
                 self._store.delete(old.step, old.fence)
             self._store.delete_orphans()
         except StorageError as error:
             _log.warning("old checkpoints were not removed: %s", error)
 
-    def _score(self, found: Any) -> dict[str, float]:
+    def _score(self, found: Found) -> dict[str, float]:
         key = (found.fence, found.step)
         if self._config.best is None:
             return {}
@@ -125,19 +126,13 @@ class Saver:
         return self._scores[key]
 
 
-@dataclass(frozen=True)
-class _Kept:
-    step: int
-    fence: int
-    metrics: dict[str, float]
-
-
 def _check_finite(save: Save) -> None:
     """NonFiniteError when a weight is NaN or infinite: such a state is never committed."""
     for name, array in save.arrays.items():
         if name.startswith("model/") and np.issubdtype(array.dtype, np.floating):
             # The sum is non-finite if any element is, or on overflow: only then look closer.
-            if not math.isfinite(float(array.sum(dtype=np.float64))) and not np.isfinite(array).all():
+            total = float(array.sum(dtype=np.float64))
+            if not math.isfinite(total) and not np.isfinite(array).all():
                 raise NonFiniteError(
                     f"weights in {name} are NaN or infinite at step {save.step}: nothing was "
                     "saved; lower the learning rate and start again from the checkpoint before"

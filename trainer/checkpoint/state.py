@@ -15,6 +15,7 @@ from trainer.checkpoint.format import Arrays
 from trainer.errors import CheckpointError
 from trainer.models.replicas import assign_everywhere, local_values
 
+_ROLES = ("model", "optimizer", "metric")
 _SHOWN = 12
 
 
@@ -88,7 +89,7 @@ class ModelState:
             if entry.name.startswith("model/") and "seed_generator_state" not in entry.name:
                 entry.variable.assign(arrays[entry.name])
 
-    def check(self, arrays: Arrays, roles: tuple[str, ...] = ("model", "optimizer", "metric")) -> None:
+    def check(self, arrays: Arrays, roles: tuple[str, ...] = _ROLES) -> None:
         """CheckpointError unless names, shapes and dtypes are those of this model."""
         wanted = {
             e.name: f"{np.dtype(_numpy_dtype(e.variable))} {tuple(e.variable.shape)}"

@@ -1,7 +1,7 @@
 """One prepared data set of a run: opened once, then asked for pipelines."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 from trainer.config import DataConfig
 from trainer.data.builtin import resolve_data_url
@@ -9,12 +9,9 @@ from trainer.data.manifest import Manifest, SplitSlice, blocks, parse_slice, rea
 from trainer.data.order import EvalOrder, TrainOrder
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.reader import OnBad, RecordReader
-from trainer.data.source import MemorySource, RecordSource, decoded_bytes
+from trainer.data.source import MemorySource, RecordSource, decoded_bytes, first_example
 from trainer.data.spec import DataSpec
 from trainer.storage import Storage, open_storage
-
-Purpose = Literal["train", "validation", "test"]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -49,7 +46,20 @@ class Dataset:
         plain = replace(self.spec, augment=None)
         return Pipeline(self._source(part, plain), order, place, self.seed, self.threads)
 
+    def sample(self) -> Any:
+        """One decoded training example as a batch of one, to build a model on."""
+        part = parse_slice(self.config.train, self.manifest)
+        return first_example(self._records(part, self.spec))
+
     def _source(self, part: SplitSlice, spec: DataSpec) -> RecordSource | MemorySource:
+        records = self._records(part, spec)
+        cache = self.config.cache
+        limit = self.config.memory_limit_mb * 1_000_000
+        if cache == "memory" or (cache == "auto" and decoded_bytes(records) <= limit):
+            return MemorySource(records)
+        return records
+
+    def _records(self, part: SplitSlice, spec: DataSpec) -> RecordSource:
         windows = self.config.streams * (self.config.shuffle_blocks + 1)
         reader = RecordReader(
             self.storage,
@@ -60,12 +70,7 @@ class Dataset:
             cache_blocks=2 * windows,
             on_bad=self.on_bad,
         )
-        records = RecordSource(self.storage, self.manifest, part, spec, reader)
-        cache = self.config.cache
-        limit = self.config.memory_limit_mb * 1_000_000
-        if cache == "memory" or (cache == "auto" and decoded_bytes(records) <= limit):
-            return MemorySource(records)
-        return records
+        return RecordSource(self.storage, self.manifest, part, spec, reader)
 
 
 def open_dataset(

@@ -56,6 +56,10 @@ class Pipeline:
         chunks = chunks.map(self._plan(start_step), num_parallel_calls=1, deterministic=True)
         return self._examples(chunks).prefetch(2 * self.place.replicas).with_options(self._options())
 
+    def explain(self, error: Exception) -> Exception:
+        """The error of the data behind one that TensorFlow raised, or the same error."""
+        return self._records.explain(error) if isinstance(error, tf.errors.OpError) else error
+
     def _options(self) -> tf.data.Options:
         options = tf.data.Options()
         options.deterministic = True

@@ -82,9 +82,14 @@ class MemorySource:
         return tf.nest.map_structure(lambda array: tf.gather(array, rows), self._arrays)
 
 
+def first_example(records: RecordSource) -> Any:
+    """The slice's first example, batched: tensors [1, ...]."""
+    return next(iter(_decoded(records, np.asarray([records.part.start]), batch=1)))
+
+
 def decoded_bytes(records: RecordSource) -> int:
-    """Size of the whole slice once decoded, from its first record."""
-    first = next(iter(_decoded(records, np.asarray([records.part.start]), batch=1)))
+    """Size of the whole slice once decoded, estimated from its first record."""
+    first = first_example(records)
     per_record = sum(t.shape.num_elements() * t.dtype.size for t in tf.nest.flatten(first))
     return int(per_record) * records.part.num_records
 
@@ -144,5 +149,5 @@ def refuse_stateful_random(function: Callable[..., Any], *specs: Any) -> None:
 
 
 def _is_stateful_random(op: str) -> bool:
-    random = "Random" in op or op in {"Multinomial", "TruncatedNormal", "ParameterizedTruncatedNormal"}
-    return random and not op.startswith("Stateless")
+    is_random = "Random" in op or "TruncatedNormal" in op or op == "Multinomial"
+    return is_random and not op.startswith("Stateless")

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable("trainer")
 class TrainStepModel(keras.Model):  # type: ignore[misc]
     """`keras.Model` with an explicit `train_step` and `test_step`.
 

@@ -87,6 +87,7 @@ class LocalStorage:
         """
         target = self._target(path)
         with _explained("write", target):
+            # Taken already: spare the disk the data.
             if os.path.lexists(target):
                 return False
             with _temporary_file(target.parent, data) as temporary:
@@ -230,10 +231,8 @@ def _remove_empty_folders(folder: Path, root: Path) -> None:
     while folder != root:
         try:
             folder.rmdir()
-        except FileNotFoundError:
-            pass
         except OSError:
-            # Not empty, or not ours to remove.
+            # Not empty, not ours to remove, or gone: then whoever removed it looks further up.
             break
         folder = folder.parent
     _sync_folder(folder)

@@ -1,0 +1,5 @@
+"""`python -m trainer` is the `trainer` command."""
+
+from trainer.cli import main
+
+main(prog_name="trainer")

@@ -1,0 +1,104 @@
+"""The callbacks of one life of a worker: ours, the recipe's, and those of the configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import callbacks as keras_callbacks
+
+from trainer.callbacks.catalog import make_callback
+from trainer.callbacks.metrics import MetricsCallback
+from trainer.callbacks.non_finite import NonFiniteCallback
+from trainer.callbacks.progress import ProgressBar, ProgressEvents
+from trainer.checkpoint.format import Manifest
+from trainer.config import RunConfig
+from trainer.data.order import Order
+from trainer.loop import CallResult
+from trainer.metrics import Metrics
+
+# They only read logs, so that steps may run several a call.
+_READ_LOGS = (
+    keras_callbacks.CSVLogger,
+    keras_callbacks.History,
+    keras_callbacks.TensorBoard,
+    keras_callbacks.TerminateOnNaN,
+)
+
+
+class Reporting:
+    """Our own callbacks: metrics, progress, and the check for NaN."""
+
+    def __init__(
+        self, *, metrics: Metrics, log: Any, console: Any, config: RunConfig, order: Order,
+        start: int, target: int,
+    ) -> None:  # fmt: skip
+        self._log = log
+        batch_size = config.data.batch_size
+        self._metrics = MetricsCallback(
+            metrics, batch_size=batch_size, num_records=order.num_records,
+            steps_per_epoch=order.steps_per_epoch,
+        )  # fmt: skip
+        self._metrics.start(start, target)
+        self._progress: Any = (
+            ProgressEvents(
+                log, batch_size=batch_size, start=start, target=target,
+                every_seconds=config.log.every_seconds,
+            )
+            if console is None
+            else ProgressBar(console, log, batch_size=batch_size, start=start, target=target)
+        )  # fmt: skip
+        # Metrics first: they count the step that NonFinite then refuses.
+        self.first = [self._metrics, NonFiniteCallback(steps_per_epoch=order.steps_per_epoch)]
+        self.last = [self._progress]
+
+    def on_call(self, result: CallResult) -> None:
+        """The loop's steps of one call."""
+        self._metrics.on_call(result)
+
+    def on_saved(self, manifest: Manifest, seconds: float) -> None:
+        """A checkpoint was committed; called by the saving thread."""
+        self._log.info(
+            "checkpoint", step=manifest.step, megabytes=round(manifest.num_bytes / 1e6, 2),
+            seconds=round(seconds, 3), sha256=manifest.sha256[:12],
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self._progress.close()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`all` in the order in which their hooks run; `resumable` have their state saved.
+
+    `need_every_step`: one of them wants the weights of exactly its step, so a call is one step.
+    """
+
+    all: list[Any]
+    resumable: list[Any]
+    history: Any
+    need_every_step: bool
+
+
+def choose_callbacks(config: RunConfig, own: Sequence[Any], reporting: Reporting) -> Chosen:
+    """Build the configured callbacks and put them in order with the recipe's `own` and ours."""
+    history = keras_callbacks.History()
+    configured = [(make_callback(item), item.stateless) for item in config.callbacks]
+    theirs = [*own, *(callback for callback, _ in configured)]
+    return Chosen(
+        all=[*reporting.first, history, *theirs, *reporting.last],
+        resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
+        history=history,
+        need_every_step=any(_wants_steps(callback) for callback in theirs),
+    )
+
+
+def _wants_steps(callback: Any) -> bool:
+    if isinstance(callback, _READ_LOGS) or getattr(callback, "reads_logs_only", False):
+        return False
+    if isinstance(callback, keras_callbacks.ModelCheckpoint):
+        return callback.save_freq != "epoch"
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    base = keras.callbacks.Callback
+    return any(getattr(callback, hook).__func__ is not getattr(base, hook) for hook in hooks)

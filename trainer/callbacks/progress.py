@@ -1,0 +1,110 @@
+"""How far training is: a bar on a terminal, an event now and then elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class _Rate:
+    """Examples a second since training began in this process; the first call only compiles."""
+
+    def __init__(self, batch_size: int, clock: Callable[[], float]) -> None:
+        self._batch_size, self._clock = batch_size, clock
+        self._steps, self._since = -1, 0.0
+
+    def step(self) -> None:
+        self._steps += 1
+        if self._steps == 0:
+            self._since = self._clock()
+
+    def examples_per_second(self) -> float:
+        seconds = self._clock() - self._since
+        return max(self._steps, 0) * self._batch_size / seconds if seconds > 0 else 0.0
+
+
+class ProgressEvents(keras.callbacks.Callback):  # type: ignore[misc]
+    """Logs `progress` every so many seconds and `epoch` after each epoch."""
+
+    def __init__(
+        self, log: Any, *, batch_size: int, start: int, target: int, every_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._log = log
+        self._step, self._target = start, target
+        self._every_seconds, self._clock = every_seconds, clock
+        self._rate = _Rate(batch_size, clock)
+        self._last = clock()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Count a step, and log it if it is time."""
+        self._step += 1
+        self._rate.step()
+        if self._clock() - self._last >= self._every_seconds:
+            self._last = self._clock()
+            rate = self._rate.examples_per_second()
+            left = (self._target - self._step) * self._rate._batch_size
+            self._log.info(
+                "progress", step=self._step, target_step=self._target, **_rounded(logs),
+                examples_per_second=round(rate, 1),
+                eta_seconds=round(left / rate, 1) if rate else None,
+            )  # fmt: skip
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Log an epoch's metrics."""
+        self._log.info("epoch", epoch=epoch + 1, step=self._step, **_rounded(logs))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
+    """One line that moves: step, metrics, examples a second, time left."""
+
+    def __init__(
+        self, console: Console, log: Any, *, batch_size: int, start: int, target: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._log = log
+        self._rate = _Rate(batch_size, clock)
+        self._start, self._target = start, target
+        self._bar = Progress(
+            TextColumn("step"), MofNCompleteColumn(), BarColumn(),
+            TextColumn("{task.fields[logs]}"), TextColumn("{task.fields[rate]:,.0f} examples/s"),
+            TextColumn("ETA"), TimeRemainingColumn(),
+            console=console, refresh_per_second=4,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=target, completed=start, logs="", rate=0.0)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Show the bar."""
+        self._bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Move by one step."""
+        self._rate.step()
+        shown = " ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+        self._bar.update(
+            self._task, advance=1, logs=shown, rate=self._rate.examples_per_second()
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """A line that stays, above the bar."""
+        self._log.info("epoch", epoch=epoch + 1, **_rounded(logs))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Leave the bar as it is."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back, also when training ended early."""
+        self._bar.stop()
+
+
+def _rounded(logs: dict[str, Any] | None) -> dict[str, float]:
+    return {name: round(float(value), 5) for name, value in (logs or {}).items()}

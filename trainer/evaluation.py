@@ -1,0 +1,48 @@
+"""Validation and test passes: every record of a split once."""
+
+from collections.abc import Callable
+from typing import Any
+
+from trainer.data.dataset import Dataset
+from trainer.data.pipeline import Pipeline, Place
+from trainer.loop import CompiledSteps, run_pass
+
+
+class Evaluator:
+    """Runs a model's `test_step` over splits; what is compiled and cached is kept for the next."""
+
+    def __init__(self, model: Any, strategy: Any, dataset: Dataset, place: Place) -> None:
+        self.model = model
+        self._strategy = strategy
+        self._dataset = dataset
+        self._place = place
+        self._steps = CompiledSteps(model, strategy, "test_step")
+        self._pipelines: dict[str, Pipeline] = {}
+
+    def pipeline(self, split: str) -> Pipeline:
+        """The pipeline over a split or slice."""
+        if split not in self._pipelines:
+            self._pipelines[split] = self._dataset.evaluation(split, self._place)
+        return self._pipelines[split]
+
+    def evaluate(
+        self, split: str, *, callbacks: Any = None, between: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """Metrics by name over a split or slice; `between` is called between compiled calls."""
+        pipeline = self.pipeline(split)
+        iterator = distribute(self._strategy, pipeline.dataset(num_passes=1), self._place)
+        try:
+            return run_pass(
+                self.model, self._steps, iterator, pipeline.order.steps_per_epoch,
+                callbacks=callbacks, between=between,
+            )  # fmt: skip
+        except Exception as error:
+            raise pipeline.explain(error) from error
+
+
+def distribute(strategy: Any, dataset: Any, place: Place) -> Any:
+    """An iterator that hands each replica its own elements of a pipeline's dataset."""
+    if place.replicas > 1:
+        # The dataset holds this worker's share already, an element a replica and step.
+        return iter(strategy.distribute_datasets_from_function(lambda _context: dataset))
+    return iter(dataset)

@@ -1,0 +1,133 @@
+"""From a checked configuration to a finished process: serve metrics, run the worker, name the end.
+
+This module stands where the agent will: it imports no TensorFlow until a run has to be trained.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from trainer.config import RunConfig
+from trainer.config.models import MetricsConfig
+from trainer.data.builtin import resolve_data_url
+from trainer.data.manifest import parse_slice, read_manifest
+from trainer.errors import StoppedError
+from trainer.log import configure_logging, get_log, is_for_machines
+from trainer.metrics import Metrics, MetricsServer, PortInUseError
+from trainer.recipes.base import Params, Recipe
+from trainer.run_dir import open_run
+from trainer.stop import StopRequest
+from trainer.storage import open_storage
+
+_PORTS_TO_TRY = 10
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A run as the command line gives it."""
+
+    config: RunConfig
+    recipe: Recipe
+    params: Params
+    allow_change: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process ended: the summary of a complete run, or why it stopped."""
+
+    exit_code: int
+    summary: dict[str, Any] | None = None
+    was_complete: bool = False
+    message: str = ""
+
+
+def check_data(config: RunConfig) -> str:
+    """The content hash of the run's data, whose every named split exists.
+
+    Raises DataError or ConfigError.
+    """
+    manifest = read_manifest(open_storage(resolve_data_url(config.data.url)))
+    for split in (config.data.train, config.data.validation, config.data.test):
+        if split is not None:
+            parse_slice(split, manifest)
+    return manifest.content_hash
+
+
+def launch(start: Launch, stop: StopRequest) -> Outcome:
+    """Train, or find that nothing is left to do.
+
+    Raises TrainerError; a stop by signal is an Outcome with the signal's exit code.
+    """
+    config = start.config
+    as_json = is_for_machines(config.log)
+    configure_logging(as_json=as_json)
+    log = get_log()
+    data_hash = check_data(config)
+    run = open_run(config.run.dir)
+    changes = run.admit(config, type(start.params), data_hash, start.allow_change)
+    summary = run.summary()
+    if summary is not None and _is_enough(summary, config):
+        log.info("complete", run=config.run_name, steps=summary["steps"])
+        return Outcome(0, summary, was_complete=True)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, labels=config.metrics.labels)
+    with _serving(config.metrics, registry, log):
+        from trainer.worker import Job, train  # the worker brings TensorFlow
+
+        job = Job(
+            config, start.recipe, start.params, run, metrics, log, stop,
+            console=None if as_json else _console(), changes=changes,
+        )  # fmt: skip
+        try:
+            return Outcome(0, train(job))
+        except StoppedError as stopped:
+            log.info("stopped", reason=str(stopped))
+            return Outcome(stop.exit_code, message=str(stopped))
+
+
+def _is_enough(summary: dict[str, Any], config: RunConfig) -> bool:
+    return bool(summary.get("stopped_early")) or summary.get("epochs", 0) >= config.train.epochs
+
+
+def _console() -> Any:
+    from rich.console import Console  # a terminal is there
+
+    return Console()
+
+
+@contextmanager
+def _serving(config: MetricsConfig, registry: CollectorRegistry, log: Any) -> Iterator[None]:
+    """The metrics page, while the block runs. A taken port never keeps a run from training."""
+    if not config.enabled:
+        yield
+        return
+    server = _start_server(config, registry, log)
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.close()
+
+
+def _start_server(
+    config: MetricsConfig, registry: CollectorRegistry, log: Any
+) -> MetricsServer | None:
+    tries = _PORTS_TO_TRY if config.on_taken_port == "next" and config.port else 1
+    for port in range(config.port, min(config.port + tries, 65536)):
+        server = MetricsServer(registry, port=port, address=config.address)
+        try:
+            server.start()
+        except PortInUseError as error:
+            log.warning("metrics are not served", reason=str(error))
+            continue
+        log.info("metrics", url=f"http://{config.address}:{server.port}/metrics")
+        return server
+    return None
+
+
+logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,0 +1,50 @@
+"""What a run says: one JSON object a line for machines, short lines and a bar on a terminal.
+
+Messages of Python's `logging` (ours and of libraries) go the same way.
+"""
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+from trainer.config.models import LogConfig
+
+
+def is_for_machines(config: LogConfig, stream: TextIO = sys.stdout) -> bool:
+    """Whether to print JSON: as configured, or when nobody watches."""
+    return config.format == "json" or (config.format == "auto" and not stream.isatty())
+
+
+def configure_logging(*, as_json: bool, stream: TextIO = sys.stdout) -> None:
+    """Send every event to `stream`, in one of the two forms."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: Any = structlog.processors.JSONRenderer()
+    if not as_json:
+        shared[1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=12)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("trainer").setLevel(logging.INFO)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get_log() -> Any:
+    """The log of the trainer: `log.info("restore", step=1200)`."""
+    return structlog.stdlib.get_logger("trainer")

@@ -1,0 +1,155 @@
+"""The folder of one run: what it holds, and who may go on with it. No TensorFlow.
+
+    config.yaml      the resolved configuration of the last start
+    run.json         identity of the data, changes that were allowed
+    checkpoints/     see trainer.checkpoint.format
+    model/           exported files
+    summary.json     written last: the run is complete
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.checkpoint.restore import Restored, choose, newest
+from trainer.checkpoint.store import Checkpoint, CheckpointStore
+from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
+from trainer.errors import CheckpointError, ConfigError, ObjectNotFoundError, StorageError
+from trainer.storage import Storage, open_storage
+
+CONFIG_FILE = "config.yaml"
+RUN_FILE = "run.json"
+SUMMARY_FILE = "summary.json"
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's folder, by URL."""
+
+    url: str
+    storage: Storage
+    clock: Callable[[], float] = time.time
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The run's checkpoints."""
+        return CheckpointStore(open_storage(f"{self.url}/{CHECKPOINTS}"), clock=self.clock)
+
+    @property
+    def model_url(self) -> str:
+        """Where exported files go."""
+        return f"{self.url}/{MODEL}"
+
+    def config(self) -> RunConfig:
+        """The configuration that the run was last started with.
+
+        Raises ConfigError when there is no run here, CheckpointError when its file is damaged.
+        """
+        try:
+            text = self.storage.read(CONFIG_FILE).decode()
+        except ObjectNotFoundError:
+            raise ConfigError(f"no run in {self.url}: there is no {CONFIG_FILE}") from None
+        except UnicodeDecodeError:
+            raise self._damaged(CONFIG_FILE, "not UTF-8 text") from None
+        try:
+            return validate(RunConfig, parse_yaml(text, CONFIG_FILE), source=CONFIG_FILE)
+        except ConfigError as error:
+            raise self._damaged(CONFIG_FILE, str(error)) from error
+
+    def admit(
+        self, config: RunConfig, params: type[Section], data_hash: str, allowed: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Let a start go on with this run, or begin it; returns the changes allowed to it.
+
+        Raises:
+            CheckpointError: the run was started with another identity (a diff is in the text),
+                or the folder holds checkpoints of no known configuration.
+            ConfigError: the folder cannot be written.
+        """
+        record = self._record()
+        if record is None:
+            if any(found.committed for found in self.checkpoints.all()):
+                raise CheckpointError(
+                    f"{self.url} holds checkpoints but no {RUN_FILE}: they are of an unknown "
+                    "configuration; use another run.dir"
+                )
+            changes: dict[str, Any] = {}
+            record = {"format": 1, "created": self.clock(), "changes": []}
+        else:
+            changes = check_same_run(self.config(), config, params, allowed)
+            if record["data_sha256"] != data_hash:
+                raise CheckpointError(
+                    f"run {self.url} was started with other data: content {record['data_sha256'][:12]}"
+                    f" then, {data_hash[:12]} in {config.data.url} now: give it back its data, or "
+                    "use another run.dir"
+                )
+        if changes:
+            record["changes"].append({"time": self.clock(), "keys": changes})
+        self._write_start(config, record | {"data_sha256": data_hash})
+        return changes
+
+    def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:
+        try:
+            self.storage.write(CONFIG_FILE, dump(config).encode())
+            self.storage.write(RUN_FILE, _json(record))
+        except StorageError as error:
+            raise ConfigError(f"run.dir {self.url} cannot be written: {error}") from error
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            record = json.loads(self.storage.read(RUN_FILE))
+        except ObjectNotFoundError:
+            return None
+        except ValueError:
+            raise self._damaged(RUN_FILE, "not JSON") from None
+        if not isinstance(record, dict) or not isinstance(record.get("data_sha256"), str):
+            raise self._damaged(RUN_FILE, "no data_sha256")
+        if record.get("format") != 1:
+            raise CheckpointError(
+                f"{RUN_FILE} in {self.url} has format {record.get('format')}, this version reads "
+                "1: use the trainer that wrote it, or another run.dir"
+            )
+        return record
+
+    def summary(self) -> dict[str, Any] | None:
+        """What a complete run reports; None while it is not complete."""
+        try:
+            summary = json.loads(self.storage.read(SUMMARY_FILE))
+        except ObjectNotFoundError:
+            return None
+        except ValueError:
+            raise self._damaged(SUMMARY_FILE, "not JSON") from None
+        return summary if isinstance(summary, dict) else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Mark the run as complete."""
+        self.storage.write(SUMMARY_FILE, _json(summary))
+
+    def restore(self, *, start_over: bool = False) -> Restored:
+        """The checkpoint to go on from; see `trainer.checkpoint.restore.newest`."""
+        return newest(self.checkpoints, start_over=start_over)
+
+    def checkpoint(self, which: str) -> Checkpoint:
+        """The checkpoint of a step's number, `last` or `best`.
+
+        Raises ConfigError when there is none such, CheckpointError when it is damaged.
+        """
+        return choose(self.checkpoints, which, self.config().checkpoint, self.url)
+
+    def _damaged(self, file: str, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{file} in {self.url} is damaged ({reason}): restore it, or use another run.dir"
+        )
+
+
+def open_run(url: str) -> RunDir:
+    """The run at `url`; nothing is read or created yet."""
+    return RunDir(url, open_storage(url))
+
+
+def _json(tree: Any) -> bytes:
+    return (json.dumps(tree, indent=2) + "\n").encode()
