@@ -55,7 +55,8 @@ def _save_and_load(model: Any, path: Path, sample: Any) -> Any:
             loaded = keras.saving.load_model(path, safe_mode=True, compile=False)
             return loaded(sample, training=False)
         model.export(str(path), format="tf_saved_model", verbose=False)
-        return tf.saved_model.load(str(path)).serve(sample)
+        loaded = tf.saved_model.load(str(path))
+        return loaded.serve(sample)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise TrainerError(
             f"the model cannot be written as {path.name}: {str(error)[:200]}; classes of your own "
