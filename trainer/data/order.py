@@ -95,20 +95,24 @@ class TrainOrder:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_records < self.num_streams:
+        if self._available < self.num_streams:
             raise ConfigError(
-                f"{self.num_records} records cannot feed {self.num_streams} streams: "
-                f"set data.streams to {self.num_records or 1} or less"
+                f"{self._available} records cannot feed {self.num_streams} streams: "
+                f"set data.streams to {self._available or 1} or less"
             )
-        if self.drop_last and self.num_records // self.num_streams < self.stream_batch:
+        if self.drop_last and self.steps_per_epoch == 0:
             raise ConfigError(
                 f"data.last_batch: drop leaves no step of {self.batch_size} among "
-                f"{self.num_records} records: use keep, or a smaller data.batch_size"
+                f"{self._available} records: use keep, or a smaller data.batch_size"
             )
 
     @cached_property
     def num_records(self) -> int:
-        """Records of one epoch."""
+        """Records of one epoch, without those that `drop_last` leaves out."""
+        return self.steps_per_epoch * self.batch_size if self.drop_last else self._available
+
+    @cached_property
+    def _available(self) -> int:
         return sum(count for _, count in self.blocks)
 
     @property
@@ -120,8 +124,8 @@ class TrainOrder:
     def steps_per_epoch(self) -> int:
         """Global steps of one epoch."""
         if self.drop_last:
-            return self.num_records // self.num_streams // self.stream_batch
-        longest = -(-self.num_records // self.num_streams)
+            return self._available // self.num_streams // self.stream_batch
+        longest = -(-self._available // self.num_streams)
         return -(-longest // self.stream_batch)
 
     def step_ids(self, epoch: int, step: int, num_workers: int = 1) -> Ids:
@@ -154,8 +158,8 @@ class TrainOrder:
     def _pieces(self, epoch: int, stream: int) -> tuple[tuple[int, int], ...]:
         """A span's (first record, number of records), one a block; the ends may be split."""
         chosen, starts = self._layout(epoch)
-        low = self.num_records * stream // self.num_streams
-        high = self.num_records * (stream + 1) // self.num_streams
+        low = self._available * stream // self.num_streams
+        high = self._available * (stream + 1) // self.num_streams
         first = int(np.searchsorted(starts, low, side="right")) - 1
         pieces = []
         for place in range(first, len(chosen)):
