@@ -95,6 +95,10 @@ class TrainOrder:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
+        # Every step visits all streams: a cache that holds fewer would never hit.
+        for name in ("_pieces", "_window_ends", "_window_ids"):
+            cached = lru_cache(maxsize=4 * self.num_streams)(getattr(self, name))
+            object.__setattr__(self, name, cached)
         if self._available < self.num_streams:
             raise ConfigError(
                 f"{self._available} records cannot feed {self.num_streams} streams: "
@@ -154,7 +158,6 @@ class TrainOrder:
         counts = np.asarray([count for _, count in self.blocks], np.int64)[chosen]
         return chosen, np.concatenate([[0], np.cumsum(counts)])
 
-    @lru_cache(maxsize=256)  # noqa: B019
     def _pieces(self, epoch: int, stream: int) -> tuple[tuple[int, int], ...]:
         """A span's (first record, number of records), one a block; the ends may be split."""
         chosen, starts = self._layout(epoch)
@@ -170,7 +173,6 @@ class TrainOrder:
             pieces.append((block_start + begin - int(starts[place]), end - begin))
         return tuple(pieces)
 
-    @lru_cache(maxsize=256)  # noqa: B019
     def _window_ends(self, epoch: int, stream: int) -> tuple[int, ...]:
         """Position in the span after each window, a run of `shuffle_blocks` pieces."""
         counts = [count for _, count in self._pieces(epoch, stream)]
@@ -178,7 +180,6 @@ class TrainOrder:
         ends = list(accumulate(counts))
         return tuple(ends[min(i, len(ends) - 1)] for i in last[:: self.shuffle_blocks])
 
-    @lru_cache(maxsize=256)  # noqa: B019
     def _window_ids(self, epoch: int, stream: int, window: int) -> Ids:
         first = window * self.shuffle_blocks
         pieces = self._pieces(epoch, stream)[first : first + self.shuffle_blocks]
