@@ -471,6 +471,8 @@ def test_open_storage_on_a_local_folder(tmp_path: Path, form: str) -> None:
         ("gs://bucket/run", "gs:// storage is not supported by this version: use a local folder"),
         ("s3://bucket/run", "s3:// storage is not supported"),
         ("file://host/run", "must name this host"),
+        ("gs://user:pw@bucket/run", "holds a user name or a password"),
+        ("file://user:pw@localhost/run", "holds a user name or a password"),
         ("file:run", "must name this host"),
         ("file:///a?b", "no query"),
         ("file:///a/%ff", "not UTF-8"),

@@ -18,13 +18,13 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 
 from trainer.errors import ConfigError
 
 MAX_REQUEST_BYTES = 16 * 1024
 PAGE_SECONDS = 1.0
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 _log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, body = self.server.page.get()
         self.send_response(status)
-        self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
+        self.send_header("Content-Type", _CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
@@ -209,9 +209,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _read_head(self) -> bytes:
-        """The request up to its empty line, but hardly more than the bytes allowed."""
+        """The request up to its empty line, but at most one byte more than allowed."""
         head = line = self.rfile.readline(MAX_REQUEST_BYTES + 1)
-        while line.strip(b"\r\n") and len(head) <= MAX_REQUEST_BYTES:
+        while line.strip(b"\r\n"):
             line = self.rfile.readline(MAX_REQUEST_BYTES + 1 - len(head))
             head += line
         return head
