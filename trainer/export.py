@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from trainer.errors import TrainerError
 from trainer.models.train_step import TrainStepModel
-from trainer.storage import open_storage
+from trainer.storage import Storage
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL_DIR = "saved_model"
 
 
-def export_model(model: Any, to: str, formats: Sequence[str], sample: Any) -> list[str]:
-    """Write `model` in each format under the URL `to`; returns the files' URLs.
+def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -> list[str]:
+    """Write `model` in each format to a storage; returns the files' URLs.
 
     `sample` is a batch of inputs, [n, ...]: what the re-loaded files make of it must agree
     with the model to 1e-5. Raises TrainerError when it does not, or the model cannot be saved.
@@ -35,7 +35,7 @@ def export_model(model: Any, to: str, formats: Sequence[str], sample: Any) -> li
             path = Path(folder) / (KERAS_FILE if name == "keras" else SAVED_MODEL_DIR)
             outputs = _save_and_load(model, path, sample)
             _check_equal(expected, outputs, path.name)
-            written.append(f"{to}/{path.name}")
+            written.append(f"{to.url}/{path.name}")
         _move(Path(folder), to)
     return written
 
@@ -75,7 +75,6 @@ def _check_equal(expected: Any, outputs: Any, name: str) -> None:
             )
 
 
-def _move(folder: Path, to: str) -> None:
-    storage = open_storage(to)
+def _move(folder: Path, to: Storage) -> None:
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        storage.write(file.relative_to(folder).as_posix(), file.read_bytes())
+        to.write(file.relative_to(folder).as_posix(), file.read_bytes())

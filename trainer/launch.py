@@ -3,8 +3,7 @@
 This module stands where the agent will: it imports no TensorFlow until a run has to be trained.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +18,9 @@ from trainer.errors import StoppedError
 from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics, MetricsServer, PortInUseError
 from trainer.recipes.base import Params, Recipe
-from trainer.run_dir import open_run
+from trainer.run_dir import RunDir
 from trainer.stop import StopRequest
-from trainer.storage import open_storage
+from trainer.storage import Storage, open_storage
 
 _PORTS_TO_TRY = 10
 
@@ -58,7 +57,9 @@ def check_data(config: RunConfig) -> str:
     return manifest.content_hash
 
 
-def launch(start: Launch, stop: StopRequest) -> Outcome:
+def launch(
+    start: Launch, stop: StopRequest, *, open_storage: Callable[[str], Storage] = open_storage
+) -> Outcome:
     """Train, or find that nothing is left to do.
 
     Raises TrainerError; a stop by signal is an Outcome with the signal's exit code.
@@ -68,7 +69,7 @@ def launch(start: Launch, stop: StopRequest) -> Outcome:
     configure_logging(as_json=as_json)
     log = get_log()
     data_hash = check_data(config)
-    run = open_run(config.run.dir)
+    run = RunDir(config.run.dir, open_storage)
     changes = run.admit(config, type(start.params), data_hash, start.allow_change)
     summary = run.summary()
     if summary is not None and _is_enough(summary, config):
@@ -128,6 +129,3 @@ def _start_server(
         log.info("metrics", url=f"http://{config.address}:{server.port}/metrics")
         return server
     return None
-
-
-logging.getLogger("absl").setLevel(logging.ERROR)

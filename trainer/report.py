@@ -24,7 +24,7 @@ def report(
         state.restore_weights(run.checkpoint("best").arrays)
     test = evaluator.evaluate(config.data.test) if config.data.test else {}
     model = evaluator.model
-    files = export_model(model, run.model_url, config.export.formats, sample[0])
+    files = export_model(model, run.model, config.export.formats, sample[0])
     logs = position.epoch_logs
     summary = {
         "complete": True,

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from trainer.checkpoint.restore import Restored, choose, newest
@@ -31,18 +32,23 @@ class RunDir:
     """One run's folder, by URL."""
 
     url: str
-    storage: Storage
+    open: Callable[[str], Storage] = open_storage
     clock: Callable[[], float] = time.time
 
-    @property
+    @cached_property
+    def storage(self) -> Storage:
+        """The folder itself."""
+        return self.open(self.url)
+
+    @cached_property
     def checkpoints(self) -> CheckpointStore:
         """The run's checkpoints."""
-        return CheckpointStore(open_storage(f"{self.url}/{CHECKPOINTS}"), clock=self.clock)
+        return CheckpointStore(self.open(f"{self.url}/{CHECKPOINTS}"), clock=self.clock)
 
     @property
-    def model_url(self) -> str:
+    def model(self) -> Storage:
         """Where exported files go."""
-        return f"{self.url}/{MODEL}"
+        return self.open(f"{self.url}/{MODEL}")
 
     def config(self) -> RunConfig:
         """The configuration that the run was last started with.
@@ -144,11 +150,6 @@ class RunDir:
         return CheckpointError(
             f"{file} in {self.url} is damaged ({reason}): restore it, or use another run.dir"
         )
-
-
-def open_run(url: str) -> RunDir:
-    """The run at `url`; nothing is read or created yet."""
-    return RunDir(url, open_storage(url))
 
 
 def _json(tree: Any) -> bytes:

@@ -29,8 +29,10 @@ class StopRequest:
             signal.signal(number, self._handle)
 
     def defer(self, deferred: bool) -> None:
-        """Whether there is work worth saving, so that a signal waits for `between_calls`."""
+        """Whether there is work worth saving, so that a signal waits for the loop to ask."""
         self._is_deferred = deferred
+        if not deferred and self.is_set:
+            os._exit(self.exit_code)
 
     @property
     def is_set(self) -> bool:

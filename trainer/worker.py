@@ -32,7 +32,7 @@ from trainer.loop import CallResult, CompiledSteps, TrainLoop, build
 from trainer.metrics import Metrics
 from trainer.recipes.base import Params, Recipe
 from trainer.report import report
-from trainer.run_dir import RunDir, open_run
+from trainer.run_dir import RunDir
 from trainer.stop import StopRequest
 from trainer.strategy import make_strategy, prepare_process, seed_process
 from trainer.versions import versions
@@ -167,7 +167,7 @@ def _warm_start(job: Job, state: ModelState) -> None:
     url, at, step = origin.rpartition("@")
     if not at:
         url, step = origin, "last"
-    checkpoint = open_run(url).checkpoint(step)
+    checkpoint = RunDir(url).checkpoint(step)
     state.restore_weights(checkpoint.arrays)
     job.log.info("warm start", origin=url, step=checkpoint.manifest.step)
 
@@ -271,8 +271,9 @@ def _train_by_loop(
     if not position.is_over(schedule.target_step):
         dataset = pipeline.dataset(position.step)
         position = loop.run(position, distribute(strategy, dataset, assembled.place))
-    job.stop.defer(False)
     session.checkpoints.finish(position)
+    # Nothing is lost from here on: a signal ends the process at once.
+    job.stop.defer(False)
     # As Keras' fit: averaged weights (EMA) take the place of the last ones at the end.
     model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(dict(position.epoch_logs))

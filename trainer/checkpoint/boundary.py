@@ -86,8 +86,11 @@ class Checkpoints:
     def finish(self, position: Position) -> None:
         """The final save, unless it was made already; returns when it is committed.
 
-        Raises StorageError when it cannot be written: the run is then not complete.
+        Raises StorageError when it cannot be written: the run is then not complete; and
+        StoppedError when told to stop.
         """
+        if self._stop.is_set:
+            self._save_and_stop(position)
         if self._last != position or not self._committed():
             self.save(position)
             if not self._committed():

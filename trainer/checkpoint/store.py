@@ -243,6 +243,7 @@ class CheckpointStore:
         ]
         for found in orphans:
             self._delete_prefix(found.name)
+        self._storage.remove_temporaries(older_than_seconds=ORPHAN_SECONDS)
         return orphans
 
     def _delete_prefix(self, prefix: str) -> None:

@@ -39,14 +39,18 @@ class Storage(Protocol):
         """Bytes [start, start + length), or to the end."""
         ...
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """Create or replace an object."""
         ...
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes | memoryview) -> bool:
         """Create an object only if the path is free; False when it was taken."""
         ...
 
     def delete(self, path: str) -> None:
         """Remove an object; an absent one is fine."""
+        ...
+
+    def remove_temporaries(self, *, older_than_seconds: float) -> int:
+        """Remove what interrupted writes left behind and `list` never shows; returns how many."""
         ...
