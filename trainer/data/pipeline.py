@@ -1,10 +1,12 @@
 """From the order of records to batches on replicas: a tf.data pipeline indexed by step.
 
 A pipeline starts at any global step at the cost of one chunk, holds no state that a
-checkpoint would need, and yields one element a replica and step: (examples, scale).
-`scale` is float32, 1 for a full step. In an epoch's smaller last step it is the weight that
-makes the mean over replicas the mean over records (see `trainer.models.replicas`); a replica
-without a record gets one example with scale 0.
+checkpoint would need, and yields one element a replica and step: (examples, share).
+`share` is float32 [2], (1, 1) for a full step. Its first number is the weight that makes the
+mean over replicas the mean over records, also in an epoch's smaller last step (see
+`trainer.models.replicas`). With fewer records than replicas, some replicas get copies of other
+replicas' records (see `trainer.data.order.spread`): their second number is 0, and what they
+measure is not counted.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.order import Order, replica_ids
+from trainer.data.order import Ids, Order, replica_ids, spread
 from trainer.data.source import MemorySource, RecordSource, refuse_stateful_random
 
 # Python is entered once a chunk of steps, not once a step: it holds the interpreter's lock.
@@ -42,7 +44,7 @@ class Pipeline:
     threads: int
 
     def dataset(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
-        """(examples, scale) for each replica and step from global step `start_step` on.
+        """(examples, share) for each replica and step from global step `start_step` on.
 
         Endless, or up to the end of pass `num_passes`. Examples are batched along axis 0;
         their number differs only in a pass's last step.
@@ -64,20 +66,29 @@ class Pipeline:
         options = tf.data.Options()
         options.deterministic = True
         options.threading.private_threadpool_size = self.threads
+        # Nothing here is left to tune, and the tuner's thread, asleep for up to a minute, now
+        # and then misses its wake-up: deleting an iterator then waits for its next round.
+        options.autotune.enabled = False
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return options
 
     @property
+    def _num_replicas(self) -> int:
+        return self.place.num_workers * self.place.replicas
+
+    @property
     def _rows(self) -> int:
-        """Records of one replica in a full step."""
-        return -(-self.order.batch_size // (self.place.num_workers * self.place.replicas))
+        """Records of one replica in a step, at most."""
+        last = self.order.num_records - (self.order.steps_per_epoch - 1) * self.order.batch_size
+        copied = spread(np.arange(last), self._num_replicas) if last < self._num_replicas else []
+        return max(-(-self.order.batch_size // self._num_replicas), *map(len, copied), 1)
 
     @property
     def _records(self) -> RecordSource:
         return self.source.records if isinstance(self.source, MemorySource) else self.source
 
     def _plan(self, start_step: int) -> Callable[[Any], Any]:
-        """chunk number -> (ids int64 [E, R], scale float32 [E], seed int32 [E, 2], payloads).
+        """chunk number -> (ids int64 [E, R], share float32 [E, 2], epoch int32 [E], payloads).
 
         E elements (steps x replicas) of R rows; rows that are not there hold id -1 and, so
         that decoding never sees an empty record, another row's payload.
@@ -85,23 +96,23 @@ class Pipeline:
         streams = isinstance(self.source, RecordSource)
 
         def plan(chunk: Any) -> Any:
-            ids, scale, epochs = self._chunk(int(chunk), start_step)
+            ids, share, epochs = self._chunk(int(chunk), start_step)
             if not streams:
-                return ids, scale, epochs
+                return ids, share, epochs
             filled = np.where(ids == _PADDING, ids[:, :1], ids)
-            return ids, scale, epochs, self._records.read(filled)
+            return ids, share, epochs, self._records.read(filled)
 
         types = [tf.int64, tf.float32, tf.int32, *([tf.string] if streams else [])]
 
         def mapped(chunk: Any) -> Any:
             # stateful=False: a stateful one runs alone under enable_op_determinism, without
             # any overlap with training.
-            ids, scale, epochs, *payloads = tf.numpy_function(plan, [chunk], types, stateful=False)
+            ids, share, epochs, *payloads = tf.numpy_function(plan, [chunk], types, stateful=False)
             for tensor in (ids, *payloads):
                 tensor.set_shape([None, self._rows])
-            scale.set_shape([None])
+            share.set_shape([None, 2])
             epochs.set_shape([None])
-            return ids, scale, epochs, *payloads
+            return ids, share, epochs, *payloads
 
         return mapped
 
@@ -109,30 +120,30 @@ class Pipeline:
         steps = self.order.steps_per_epoch
         epoch, number = divmod(chunk, -(-steps // CHUNK_STEPS))
         first = max(number * CHUNK_STEPS, start_step - epoch * steps)
-        rows, scales = [], []
+        rows, shares = [], []
         for step in range(first, min((number + 1) * CHUNK_STEPS, steps)):
-            ids, scale = self._step(epoch, step)
-            rows += ids
-            scales += scale
-        return np.stack(rows), np.asarray(scales, np.float32), np.full(len(rows), epoch, np.int32)
+            for ids, share in self._step(epoch, step):
+                rows.append(np.pad(ids, (0, self._rows - len(ids)), constant_values=_PADDING))
+                shares.append(share)
+        return np.stack(rows), np.asarray(shares, np.float32), np.full(len(rows), epoch, np.int32)
 
-    def _step(self, epoch: int, step: int) -> tuple[list[Any], list[float]]:
-        place = self.place
-        shares = replica_ids(
+    def _step(self, epoch: int, step: int) -> list[tuple[Ids, tuple[float, float]]]:
+        """(ids, share) of each replica of this worker."""
+        place, replicas = self.place, self._num_replicas
+        all_ids = self.order.step_ids(epoch, step, place.num_workers)
+        if len(all_ids) < replicas:
+            spreaded = spread(all_ids, replicas)
+            mine = range(place.worker * place.replicas, (place.worker + 1) * place.replicas)
+            size = sum(map(len, spreaded))
+            return [
+                (spreaded[i], (replicas * len(spreaded[i]) / size, float(i < len(all_ids))))
+                for i in mine
+            ]
+        own = replica_ids(
             self.order, epoch, step,
             worker=place.worker, num_workers=place.num_workers, replicas=place.replicas,
         )  # fmt: skip
-        spare = self._records.part.start
-        total = len(self.order.step_ids(epoch, step, place.num_workers))
-        num_replicas = place.num_workers * place.replicas
-        padded = []
-        for ids in shares:
-            row = np.full(self._rows, _PADDING, np.int64)
-            row[: len(ids)] = ids
-            if not len(ids):
-                row[0] = spare
-            padded.append(row)
-        return padded, [num_replicas * len(ids) / total for ids in shares]
+        return [(ids, (replicas * len(ids) / len(all_ids), 1.0)) for ids in own]
 
     def _examples(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
         augment = self._records.spec.augment
@@ -140,8 +151,8 @@ class Pipeline:
             elements = chunks.unbatch()
             gather = self.source.gather
 
-            def take(ids: Any, scale: Any, _epoch: Any) -> Any:
-                return gather(_strip(ids, ids)), scale
+            def take(ids: Any, share: Any, _epoch: Any) -> Any:
+                return gather(_strip(ids, ids)), share
 
             return elements.map(take, num_parallel_calls=self.threads)
         return self._record_by_record(chunks)
@@ -149,11 +160,11 @@ class Pipeline:
     def _record_by_record(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
         source, augment, rows = self.source, self._records.spec.augment, self._rows
 
-        def flatten(ids: Any, scale: Any, epochs: Any, *payloads: Any) -> Any:
-            repeated = (tf.repeat(scale, rows), tf.repeat(epochs, rows))
+        def flatten(ids: Any, share: Any, epochs: Any, *payloads: Any) -> Any:
+            repeated = (tf.repeat(share, rows, axis=0), tf.repeat(epochs, rows))
             return (tf.reshape(ids, [-1]), *repeated, *(tf.reshape(p, [-1]) for p in payloads))
 
-        def example(record: Any, scale: Any, epoch: Any, *payload: Any) -> Any:
+        def example(record: Any, share: Any, epoch: Any, *payload: Any) -> Any:
             present = tf.maximum(record, self._records.part.start)
             decoded = (
                 source.gather(present)
@@ -162,10 +173,10 @@ class Pipeline:
             )
             if augment is not None:
                 decoded = augment(decoded, self._record_seed(epoch, record))
-            return record, scale, decoded
+            return record, share, decoded
 
-        def strip(ids: Any, scale: Any, examples: Any) -> Any:
-            return tf.nest.map_structure(lambda t: _strip(t, ids), examples), scale[0]
+        def strip(ids: Any, share: Any, examples: Any) -> Any:
+            return tf.nest.map_structure(lambda t: _strip(t, ids), examples), share[0]
 
         records = chunks.map(flatten).unbatch()
         if augment is not None:
