@@ -23,17 +23,24 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 def write_files(folder: Path, splits: dict[str, list[int]]) -> None:
     """Shards with so many records each, dataset_info.json and features.json; no manifest."""
     folder.mkdir(parents=True, exist_ok=True)
-    infos = []
     for split, counts in splits.items():
         number = 0
         for shard, count in enumerate(counts):
             records = [frame(payload(i)) for i in range(number, number + count)]
             number += count
             (folder / shard_name(split, shard, len(counts))).write_bytes(b"".join(records))
-        infos.append({"name": split, "shardLengths": [str(count) for count in counts]})
+    write_info(folder, splits)
+    (folder / "features.json").write_text(json.dumps(FEATURES))
+
+
+def write_info(folder: Path, splits: dict[str, list[int]]) -> None:
+    """dataset_info.json of shards with so many records each."""
+    infos = [
+        {"name": split, "shardLengths": [str(count) for count in counts]}
+        for split, counts in splits.items()
+    ]
     info = {"name": "small", "version": "1.0.0", "fileFormat": "tfrecord", "splits": infos}
     (folder / "dataset_info.json").write_text(json.dumps(info))
-    (folder / "features.json").write_text(json.dumps(FEATURES))
 
 
 def write_dataset(folder: Path, splits: dict[str, list[int]]) -> Manifest:

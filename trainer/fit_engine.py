@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.checkpoint.position import Position, Schedule
 from trainer.data.pipeline import Pipeline
@@ -15,7 +16,7 @@ from trainer.errors import ConfigError
 from trainer.loop import Boundary
 
 
-class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
+class _EpochEnd(keras.callbacks.Callback):
     """Hands each epoch's end to the run's boundary, after all other callbacks."""
 
     def __init__(self, boundary: Boundary, steps_per_epoch: int) -> None:
@@ -23,10 +24,18 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         self._boundary = boundary
         self._steps_per_epoch = steps_per_epoch
         self.position = Position()
+        self._steps = 0
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._steps = epoch * self._steps_per_epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        # Counted, because a callback may stop training inside an epoch.
+        self._steps += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self.position = Position(
-            step=(epoch + 1) * self._steps_per_epoch,
+            step=self._steps,
             epoch_logs={name: float(value) for name, value in (logs or {}).items()},
             stop_training=bool(self.model.stop_training),
         )
@@ -73,6 +82,11 @@ def fit(
 
 
 def _examples(pipeline: Pipeline, start_step: int, *, num_passes: int | None = None) -> Any:
-    """Examples without the scale, which is 1 on one replica."""
+    """Examples without their share, which is all on one replica."""
     dataset = pipeline.dataset(start_step, num_passes=num_passes)
-    return dataset.map(lambda examples, _scale: examples)
+    dataset = dataset.map(lambda examples, _share: examples)
+    if num_passes is None:
+        return dataset
+    # Keras would find the end of a data set of unknown size by running out of it, and warn.
+    steps = num_passes * pipeline.order.steps_per_epoch
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps))

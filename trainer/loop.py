@@ -84,18 +84,20 @@ class CompiledSteps:
         return values, fetched - started, _now([values])
 
     def _replica_step(self, element: Any) -> Any:
-        data, scale = element
+        data, share = element
         if not self._is_distributed:
             return self._step(data)
+        weight, is_counted = share[0], share[1] > 0
         optimizer = self._model.optimizer
         if optimizer is not None:
-            optimizer.gradient_scale = scale
+            optimizer.gradient_scale = weight
         before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
         outputs = self._step(data)
-        # A replica without a record of this step ran on one of no weight: forget its metrics.
+        # A replica without a record of this step ran on copies of others': forget its metrics.
         for variable, value in before:
-            variable.assign(tf.where(scale > 0, variable.value.read_value(), value))
-        return outputs
+            variable.assign(tf.where(is_counted, variable.value.read_value(), value))
+        # Weighted, so that the mean over replicas is that over records.
+        return {name: tf.cast(value, tf.float32) * weight for name, value in outputs.items()}
 
     def _global_logs(self, outputs: Any) -> Any:
         """float32 [logs]: metrics over all replicas, other logs averaged."""

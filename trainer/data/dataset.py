@@ -13,6 +13,7 @@ from trainer.data.source import MemorySource, RecordSource, decoded_bytes, first
 from trainer.data.spec import DataSpec
 from trainer.storage import Storage, open_storage
 
+
 @dataclass(frozen=True)
 class Dataset:
     """Where the records are, what they are, and how the run reads them."""

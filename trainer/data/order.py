@@ -79,6 +79,17 @@ def replica_ids(
     return [split_evenly(ids, total, first + replica) for replica in range(replicas)]
 
 
+def spread(ids: Ids, replicas: int) -> list[Ids]:
+    """Shares of a step of fewer records than replicas: none empty, every record equally often.
+
+    Means over all shares are then means over the records. The first len(ids) shares hold each
+    record once; the others hold further copies, which must not be counted.
+    """
+    copies = -(-replicas // len(ids)) - 1
+    rest, others = np.tile(ids, copies), replicas - len(ids)
+    return [*np.split(ids, len(ids)), *(split_evenly(rest, others, i) for i in range(others))]
+
+
 # eq=False: the caches below hash the order itself, and a million blocks are slow to hash.
 @dataclass(frozen=True, eq=False)
 class TrainOrder:

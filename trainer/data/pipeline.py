@@ -56,7 +56,8 @@ class Pipeline:
         last = np.iinfo(np.int64).max if num_passes is None else num_passes * per_epoch
         chunks = tf.data.Dataset.range(first, last)
         chunks = chunks.map(self._plan(start_step), num_parallel_calls=1, deterministic=True)
-        return self._examples(chunks).prefetch(2 * self.place.replicas).with_options(self._options())
+        examples = self._examples(chunks).prefetch(2 * self.place.replicas)
+        return examples.with_options(self._options())
 
     def explain(self, error: Exception) -> Exception:
         """The error of the data behind one that TensorFlow raised, or the same error."""
@@ -180,7 +181,7 @@ class Pipeline:
 
         records = chunks.map(flatten).unbatch()
         if augment is not None:
-            refuse_stateful_random(example, *records.element_spec)
+            refuse_stateful_random(example, *records.element_spec, name="augment")
         decoded = records.map(example, num_parallel_calls=self.threads, deterministic=True)
         return decoded.batch(rows, drop_remainder=True).map(strip)
 
@@ -195,6 +196,4 @@ class Pipeline:
 def _strip(tensor: Any, ids: Any) -> Any:
     """Without the rows that are only padding; as it is when there are none."""
     present = ids >= 0
-    return tf.cond(
-        tf.reduce_all(present), lambda: tensor, lambda: tf.boolean_mask(tensor, present)
-    )
+    return tf.cond(tf.reduce_all(present), lambda: tensor, lambda: tf.boolean_mask(tensor, present))

@@ -36,6 +36,13 @@ class RecordSource:
         self._features = _features(self._features_json)
         self._reads: deque[Ids] = deque(maxlen=_REMEMBERED_READS)
         self._failure: Exception | None = None
+        try:
+            refuse_stateful_random(self.decode, tf.TensorSpec([], tf.string), name="decode")
+        except KeyError as error:
+            raise ConfigError(
+                f"the data function decode wants another data set ({_last_line(error)}): "
+                f"{manifest.name} has the features {', '.join(self._features)}"
+            ) from error
 
     def read(self, ids: Ids) -> Any:
         """Payloads of the records `ids` as an object array of the same shape."""
@@ -65,7 +72,7 @@ class RecordSource:
                 diagnose(payloads, unique, self._manifest, self._features_json, self.part.name)
             except DataError as found:
                 return found
-        return error
+        return _shape_error(error) if "to the batch" in str(error) else error
 
 
 class MemorySource:
@@ -100,7 +107,10 @@ def _decode_all(records: RecordSource) -> Any:
         tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
         for batch in _decoded(records, ids, batch=_DECODE_CHUNK)
     ]
-    joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
+    try:
+        joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
+    except ValueError as error:
+        raise _shape_error(error) from error
     return tf.nest.map_structure(tf.constant, joined)
 
 
@@ -114,12 +124,19 @@ def _decoded(records: RecordSource, ids: Ids, *, batch: int) -> Any:
             yield from dataset
         except tf.errors.OpError as error:
             raise records.explain(error) from error
-        except ValueError as error:
-            raise _shape_error(error) from error
+
+
+def _last_line(error: Exception) -> str:
+    # TensorFlow puts a stack of the user's code before the message.
+    return str(error).strip().splitlines()[-1].strip()
 
 
 def _shape_error(error: Exception) -> DataError:
-    return DataError(f"records cannot be batched: {str(error).splitlines()[0]}")
+    reason = _last_line(error).partition("} ")[2] or _last_line(error)
+    return DataError(
+        f"decoded records differ in shape and cannot be batched: {reason.partition(' [Op:')[0]}; "
+        "let the recipe's decode resize or pad them"
+    )
 
 
 def _features(tree: dict[str, Any]) -> Any:
@@ -132,8 +149,8 @@ def _features(tree: dict[str, Any]) -> Any:
         raise DataError(f"{FEATURES_FILE} is not one of TensorFlow Datasets: {error}") from error
 
 
-def refuse_stateful_random(function: Callable[..., Any], *specs: Any) -> None:
-    """ConfigError when a function on records draws from a random state of its own.
+def refuse_stateful_random(function: Callable[..., Any], *specs: Any, name: str) -> None:
+    """ConfigError when `name`, a function on records, draws from a random state of its own.
 
     Such draws depend on how often the function ran before, so a resumed run would differ.
     """
@@ -142,12 +159,15 @@ def refuse_stateful_random(function: Callable[..., Any], *specs: Any) -> None:
     for node in nodes:
         if _is_stateful_random(node.op):
             raise ConfigError(
-                f"the data function {getattr(function, '__name__', function)} uses the random "
-                f"operation {node.op}, which a resumed run cannot repeat: use "
-                "tf.random.stateless_* with the seed that augment receives"
+                f"the data function {name} uses {node.op}, a random draw or a state that a resumed "
+                "run cannot repeat: use tf.random.stateless_* with the seed that augment receives"
             )
 
 
+# Assign: a Keras layer or seed generator counts its draws in a variable.
+_STATEFUL = ("Random", "TruncatedNormal", "Multinomial", "Stateful", "Rng", "SampleDistorted")
+
+
 def _is_stateful_random(op: str) -> bool:
-    is_random = "Random" in op or "TruncatedNormal" in op or op == "Multinomial"
+    is_random = any(part in op for part in _STATEFUL) or op.startswith("Assign")
     return is_random and not op.startswith("Stateless")
