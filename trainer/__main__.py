@@ -2,4 +2,4 @@
 
 from trainer.cli import main
 
-main(prog_name="trainer")
+main()

@@ -21,6 +21,7 @@ from trainer.recipes.base import Params, Recipe
 from trainer.run_dir import RunDir
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
+from trainer.tensorflow_start import quiet_import
 
 _PORTS_TO_TRY = 10
 
@@ -57,6 +58,15 @@ def check_data(config: RunConfig) -> str:
     return manifest.content_hash
 
 
+def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) -> None:
+    """Whether `launch` could go on with the run; reads and changes nothing else.
+
+    Raises DataError, ConfigError or CheckpointError.
+    """
+    run = RunDir(start.config.run.dir, open_storage)
+    run.check(start.config, type(start.params), check_data(start.config), start.allow_change)
+
+
 def launch(
     start: Launch, stop: StopRequest, *, open_storage: Callable[[str], Storage] = open_storage
 ) -> Outcome:
@@ -78,7 +88,8 @@ def launch(
     registry = CollectorRegistry()
     metrics = Metrics(registry, labels=config.metrics.labels)
     with _serving(config.metrics, registry, log):
-        from trainer.worker import Job, train  # the worker brings TensorFlow
+        with quiet_import():
+            from trainer.worker import Job, train  # the worker brings TensorFlow
 
         job = Job(
             config, start.recipe, start.params, run, metrics, log, stop,

@@ -66,15 +66,41 @@ class RunDir:
         except ConfigError as error:
             raise self._damaged(CONFIG_FILE, str(error)) from error
 
+    def check_exists(self) -> None:
+        """ConfigError when there is no run here, not even a damaged one."""
+        files = (CONFIG_FILE, RUN_FILE, SUMMARY_FILE)
+        if not any(self._has(file) for file in files) and not self.checkpoints.all():
+            raise ConfigError(f"no run in {self.url}: there is no {CONFIG_FILE}")
+
+    def _has(self, file: str) -> bool:
+        try:
+            self.storage.stat(file)
+        except ObjectNotFoundError:
+            return False
+        return True
+
     def admit(
         self, config: RunConfig, params: type[Section], data_hash: str, allowed: Sequence[str] = ()
     ) -> dict[str, Any]:
         """Let a start go on with this run, or begin it; returns the changes allowed to it.
 
+        Raises like `check`, and ConfigError when the folder cannot be written.
+        """
+        changes = self.check(config, params, data_hash, allowed)
+        record = self._record() or {"format": 1, "created": self.clock(), "changes": []}
+        if changes:
+            record["changes"].append({"time": self.clock(), "keys": changes})
+        self._write_start(config, record | {"data_sha256": data_hash})
+        return changes
+
+    def check(
+        self, config: RunConfig, params: type[Section], data_hash: str, allowed: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Whether a start may go on with this run; returns the changes allowed to it.
+
         Raises:
             CheckpointError: the run was started with another identity (a diff is in the text),
                 or the folder holds checkpoints of no known configuration.
-            ConfigError: the folder cannot be written.
         """
         record = self._record()
         if record is None:
@@ -83,19 +109,14 @@ class RunDir:
                     f"{self.url} holds checkpoints but no {RUN_FILE}: they are of an unknown "
                     "configuration; use another run.dir"
                 )
-            changes: dict[str, Any] = {}
-            record = {"format": 1, "created": self.clock(), "changes": []}
-        else:
-            changes = check_same_run(self.config(), config, params, allowed)
-            if record["data_sha256"] != data_hash:
-                raise CheckpointError(
-                    f"run {self.url} was started with other data: content {record['data_sha256'][:12]}"
-                    f" then, {data_hash[:12]} in {config.data.url} now: give it back its data, or "
-                    "use another run.dir"
-                )
-        if changes:
-            record["changes"].append({"time": self.clock(), "keys": changes})
-        self._write_start(config, record | {"data_sha256": data_hash})
+            return {}
+        changes = check_same_run(self.config(), config, params, allowed)
+        if record["data_sha256"] != data_hash:
+            raise CheckpointError(
+                f"run {self.url} was started with other data: content {record['data_sha256'][:12]}"
+                f" then, {data_hash[:12]} in {config.data.url} now: give it back its data, or "
+                "use another run.dir"
+            )
         return changes
 
     def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
-"""Options that several commands share, and how a command ends."""
+"""Options and arguments that several commands share."""
 
 import json
-import os
-import sys
-from typing import Any, NoReturn
+import math
+from collections.abc import Callable
+from typing import Any
 
 import click
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 config_option = click.option(
     "-c", "--config", "config_name", required=True, metavar="NAME|FILE",
@@ -16,15 +18,37 @@ set_option = click.option(
     help="Set one key of the configuration, as in train.epochs=10; repeatable.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+run_argument = click.argument("run_dir", metavar="RUN_DIR")
+checkpoint_option = click.option(
+    "--checkpoint", "which", metavar="STEP|last|best",
+    help="Which checkpoint; by default what the run's export.weights says.",
+)  # fmt: skip
 
 
-def print_json(tree: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(tree, indent=2))
+def examples(*lines: str) -> str:
+    r"""An epilog that click does not wrap (that is what \b says)."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def leave(code: int) -> NoReturn:
-    """End the process now: threads of a stalled save or of TensorFlow must not keep it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def apply_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Options in the order in which the help shows them."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def print_json(tree: Any, *, indent: int | None = 2) -> None:
+    """One JSON document on standard output; a number that is not finite becomes null."""
+    click.echo(json.dumps(_finite(tree), indent=indent, allow_nan=False))
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -1,28 +1,54 @@
-"""The short table at the end of training."""
+"""The few lines at the end of training: what came out, where it is, what to do next."""
 
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from trainer.cli.tables import print_facts
 from trainer.config import RunConfig
 
 
-def show_summary(config: RunConfig, outcome: Any) -> None:
-    """Print what came out, where it is, and what to do next."""
+def show_summary(
+    config: RunConfig, outcome: Any, config_name: str, overrides: Sequence[str]
+) -> None:
+    """Print it; every command in it works when it is typed as it stands."""
+    print()
+    print_facts(_facts(config, outcome, config_name, overrides))
+
+
+def _facts(
+    config: RunConfig, outcome: Any, config_name: str, overrides: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     summary = outcome.summary
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("run", f"{summary['run']}: complete" + (" already" if outcome.was_complete else ""))
-    for split in ("test", "validation"):
+    yield "run", f"{summary['run']}: complete" + (" already" if outcome.was_complete else "")
+    yield "steps", _steps(summary)
+    for split in ("validation", "test"):
         if summary.get(split):
-            values = ", ".join(f"{name} {value:.4f}" for name, value in summary[split].items())
-            table.add_row(split, values)
-            break
-    table.add_row("steps", f"{summary['steps']} in {summary['epochs']} epochs")
-    table.add_row("model", summary["model"][0] if summary["model"] else "not exported")
-    table.add_row("checkpoints", f"{config.run.dir}/checkpoints")
-    longer = summary["epochs"] * 2
-    table.add_row("train longer", f"trainer train -c {config.recipe} --set train.epochs={longer}")
-    table.add_row("look inside", f"trainer checkpoints list {config.run.dir}")
-    # Paths must stay whole when the output goes to a file.
-    Console(soft_wrap=True).print(table)
+            yield (
+                split,
+                ", ".join(f"{name} {_short(value)}" for name, value in summary[split].items()),
+            )
+    yield "model", summary["model"][0] if summary["model"] else "not exported"
+    yield "checkpoints", f"{config.run.dir}/checkpoints"
+    if config.train.engine == "loop" and not summary["stopped_early"]:
+        longer = [f"train.epochs={summary['epochs'] * 2}"]
+        yield "train longer", train_command(config_name, overrides, longer)
+    yield "measure again", f"trainer evaluate {shlex.quote(config.run.dir)}"
+    yield "look inside", f"trainer checkpoints list {shlex.quote(config.run.dir)}"
+
+
+def _steps(summary: dict[str, Any]) -> str:
+    early = ", stopped early by a callback" if summary["stopped_early"] else ""
+    return f"{summary['steps']} in {summary['epochs']} epochs{early}"
+
+
+def _short(value: float | None) -> str:
+    return f"{value:.4f}" if value is not None else "none"
+
+
+def train_command(config_name: str, overrides: Sequence[str], changes: Sequence[str]) -> str:
+    """The command line of the same run with some keys set anew."""
+    changed = {change.partition("=")[0] for change in changes}
+    kept = [text for text in overrides if text.partition("=")[0] not in changed]
+    settings = " ".join(f"--set {shlex.quote(text)}" for text in (*kept, *changes))
+    return f"trainer train -c {shlex.quote(config_name)} {settings}"

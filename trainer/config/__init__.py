@@ -3,15 +3,14 @@
 from trainer.config.fields import Section, changeable, field_kinds, free, identity
 from trainer.config.load import (
     apply_overrides,
-    check_environment,
     check_same_run,
     dump,
     load_config,
-    parse_yaml,
     read_tree,
     validate,
 )
 from trainer.config.models import CheckpointConfig, DataConfig, RunConfig, TrainConfig
+from trainer.config.yaml_text import parse_yaml
 
 __all__ = [
     "CheckpointConfig",
@@ -21,7 +20,6 @@ __all__ = [
     "TrainConfig",
     "apply_overrides",
     "changeable",
-    "check_environment",
     "check_same_run",
     "dump",
     "field_kinds",

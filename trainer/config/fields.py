@@ -5,7 +5,8 @@ another value is refused. *changeable*: may change when the user says so by name
 change is recorded. *free*: may change at any time, because the result does not depend on it.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +17,8 @@ KIND_KEY = "x-trainer-kind"
 class Section(BaseModel):
     """A frozen, closed, strictly typed part of the configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Values stay out of pydantic's own messages, which a traceback shows.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def identity(default: Any = ..., *, help: str, **constraints: Any) -> Any:
@@ -39,15 +41,36 @@ def _field(default: Any, kind: Kind, help: str, constraints: dict[str, Any]) -> 
 
 
 def field_kinds(model: type[BaseModel], prefix: str = "") -> dict[str, Kind]:
-    """Dotted key -> kind of every leaf field of a model and its sections."""
+    """Dotted key -> kind of every leaf field of a model and its sections.
+
+    A field that a user declared plainly counts as identity: the safe side.
+    """
     kinds: dict[str, Kind] = {}
     for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             kinds |= field_kinds(section, f"{prefix}{name}.")
-        elif isinstance(field.json_schema_extra, dict):
-            kinds[prefix + name] = field.json_schema_extra[KIND_KEY]  # type: ignore[assignment]
+        else:
+            extra = field.json_schema_extra
+            kinds[prefix + name] = extra[KIND_KEY] if isinstance(extra, dict) else "identity"  # type: ignore[assignment]
     return kinds
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds: itself, or null, or a list of them."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def kind_of(key: str, kinds: Mapping[str, Kind]) -> Kind:
+    """The kind of a leaf, which may lie inside of a declared field that holds a mapping."""
+    while key not in kinds:
+        key, dot, _ = key.rpartition(".")
+        if not dot:
+            return "identity"
+    return kinds[key]
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,64 +1,34 @@
-"""From files, `--set` and the environment to one checked `RunConfig`, or to a clear refusal."""
+"""From files and `--set` to one checked `RunConfig`, or to a clear refusal."""
 
-import difflib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from trainer.config.fields import Section, field_kinds, flatten
+from trainer.config.credentials import check_tree
+from trainer.config.fields import Section, field_kinds, flatten, kind_of
+from trainer.config.messages import explain, shown_value
 from trainer.config.models import RunConfig
+from trainer.config.yaml_text import dump_yaml, parse_yaml, shown_key
 from trainer.errors import CheckpointError, ConfigError
 
 MAX_CONFIG_BYTES = 1 << 20
-KNOWN_VARIABLES = {"TRAINER_DEBUG": "print tracebacks", "TRAINER_JOB_ID": "identity of the job"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without duplicate keys, which PyYAML would silently merge."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if not isinstance(key, str):
-                raise ConfigError(
-                    f"key {key!r} in line {key_node.start_mark.line + 1} is a "
-                    f"{type(key).__name__}, not text: write it in quotes"
-                )
-            if key in seen:
-                raise ConfigError(f"key '{key}' appears twice (line {key_node.start_mark.line + 1})")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """YAML text -> plain data; `source` names it in errors."""
-    try:
-        return yaml.load(text, _StrictLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{where}: {getattr(error, 'problem', error)}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from error
 
 
 def read_tree(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file of at most 1 MiB."""
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: not a config file")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigError(f"cannot read config {path}: {reason}") from error
+        raise ConfigError(f"cannot read config {path}: {reason}") from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: not a config file")
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold a mapping, as in 'train: {{epochs: 5}}'")
@@ -66,103 +36,80 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of `tree` with each `a.b=VALUE` set; VALUE is read as YAML."""
+    """A copy of `tree` with each `a.b=VALUE` set; VALUE is read as YAML.
+
+    `callbacks.0.args.patience=3` reaches into a list. Raises ConfigError.
+    """
     result = _copy(tree)
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not all(key.split(".")):
-            raise ConfigError(f"--set {override!r} must look like train.epochs=10")
-        *parents, leaf = key.split(".")
-        section = result
-        for parent in parents:
-            below = section.get(parent)
-            section[parent] = section = below if isinstance(below, dict) else {}
-        section[leaf] = parse_yaml(text, f"--set {key}")
+        parts = key.split(".")
+        if not equals or not all(parts) or shown_key(key) != key:
+            # Not shown: without a key, it may be anything.
+            raise ConfigError("--set needs KEY=VALUE, as in --set train.epochs=10")
+        _set(result, parts, parse_yaml(text, f"--set {key}"))
     return result
 
 
+def _set(tree: dict[str, Any], parts: list[str], value: Any) -> None:
+    node: Any = tree
+    for depth, part in enumerate(parts[:-1]):
+        below = node[_place(node, part, parts[:depth])] if _holds(node, part) else None
+        if below is None:
+            below = {}
+            node[_place(node, part, parts[:depth])] = below
+        node = below
+    node[_place(node, parts[-1], parts[:-1])] = value
+
+
+def _holds(node: Any, part: str) -> bool:
+    return not isinstance(node, dict) or part in node
+
+
+def _place(node: Any, part: str, above: list[str]) -> Any:
+    """The key or the index in `node` that `part` means."""
+    if isinstance(node, dict):
+        return part
+    if isinstance(node, list) and part.isascii() and part.isdigit() and int(part) < len(node):
+        return int(part)
+    what = f"a list of {len(node)}" if isinstance(node, list) else "no section"
+    raise ConfigError(f"--set {'.'.join([*above, part])}: {'.'.join(above)} is {what}")
+
+
 def _copy(tree: Any) -> Any:
-    return {k: _copy(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+    if isinstance(tree, dict):
+        return {key: _copy(value) for key, value in tree.items()}
+    return [_copy(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def validate(model: type[ModelT], tree: Mapping[str, Any], *, source: str, prefix: str = "") -> ModelT:
+def validate(
+    model: type[ModelT], tree: Mapping[str, Any], *, source: str, prefix: str = ""
+) -> ModelT:
     """`tree` as a `model`; ConfigError lists every wrong key with its dotted path."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        lines = [_explain(model, problem, prefix) for problem in problems]
-        unique = list(dict.fromkeys(lines))
-        head = f"{unique[0]} (in {source})" if len(unique) == 1 else f"{source}:"
-        more = [] if len(unique) == 1 else [f"  {line}" for line in unique]
-        raise ConfigError("\n".join([head, *more])) from error
+        lines = explain(error, model, tree, prefix)
+    # Outside of the handler: pydantic's error holds the values.
+    raise ConfigError("\n  ".join([f"{source}:", *lines]) if lines[1:] else f"{source}: {lines[0]}")
 
 
-def _explain(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str:
-    path = [str(part) for part in problem["loc"] if not _is_union_tag(part)]
-    key = prefix + ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_did_you_mean(model, path, prefix)}"
-    if problem["type"] == "missing":
-        return f"'{key}' is missing"
-    if problem["type"] == "value_error":
-        return f"{key or 'config'}: {problem['msg'].removeprefix('Value error, ')}"
-    given = problem["input"]
-    # Only plain values are shown: a mapping in the wrong place may hold anything.
-    shown = repr(given) if isinstance(given, (int, float, bool)) else type(given).__name__
-    if isinstance(given, str):
-        shown = repr(given[:60]) if "@" not in given else "text"
-    hint = " (YAML reads an unquoted on/off/yes/no as a boolean)" if given in (True, False) else ""
-    return f"'{key}' is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
+def load_config(
+    path: Path, overrides: Sequence[str] = (), *, source: str | None = None
+) -> RunConfig:
+    """The checked config in a file, with overrides; the recipe's `params` are not yet checked.
 
-
-def _is_union_tag(part: int | str) -> bool:
-    # pydantic adds the tried member of a union to the location, as in ('steps', 'int').
-    return isinstance(part, str) and (
-        part in {"int", "float", "str", "bool"} or "[" in part or part[:1].isupper()
-    )
-
-
-def _did_you_mean(model: type[BaseModel], path: list[str], prefix: str) -> str:
-    known = [prefix + key for key in _all_keys(model)]
-    wrong = prefix + ".".join(path)
-    siblings = [key for key in known if key.rpartition(".")[0] == wrong.rpartition(".")[0]]
-    for candidates in (siblings, known):
-        if near := difflib.get_close_matches(wrong, candidates, n=1):
-            return f": did you mean '{near[0]}'?"
-    leaf = path[-1]
-    same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
-    return f": did you mean '{same_leaf[0]}'?" if same_leaf else ""
-
-
-def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _all_keys(field.annotation, f"{prefix}{name}.")
-    return keys
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The checked config in a file, with overrides; the recipe's `params` are not yet checked."""
+    `source` names it in errors, by default its path. Raises ConfigError.
+    """
+    source = source or str(path)
     tree = apply_overrides(read_tree(path), overrides)
-    return validate(RunConfig, tree, source=str(path))
-
-
-def check_environment(environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse a TRAINER_… variable that means nothing: most likely it is misspelt."""
-    for name in sorted(environ):
-        if name.startswith("TRAINER_") and name not in KNOWN_VARIABLES:
-            near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN_VARIABLES)}"
-            raise ConfigError(f"unknown environment variable {name}: unset it, or {hint}")
+    check_tree(tree, source)
+    return validate(RunConfig, tree, source=source)
 
 
 def dump(config: RunConfig) -> str:
     """The resolved config as YAML, every key present, in declared order."""
-    tree = config.model_dump(mode="json")
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def check_same_run(
@@ -171,33 +118,33 @@ def check_same_run(
     """Changed keys of a run that goes on, as {key: (old, new)}.
 
     Raises CheckpointError (a diff and the ways out) when an identity field differs, or a
-    changeable one that is not in `allowed`.
+    changeable one that is not in `allowed`; ConfigError when `allowed` names another key.
     """
     kinds = field_kinds(RunConfig) | field_kinds(params, "params.")
     before, after = (flatten(c.model_dump(mode="json")) for c in (old, new))
     changed = {
         key: (before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and kinds.get(key, "free") != "free"
+        if before.get(key) != after.get(key) and kind_of(key, kinds) != "free"
     }
     unknown = [key for key in allowed if kinds.get(key) != "changeable"]
     if unknown:
         can = ", ".join(sorted(key for key, kind in kinds.items() if kind == "changeable"))
-        raise ConfigError(f"--allow-change {unknown[0]}: only these keys may change: {can}")
-    refused = [key for key in changed if key not in allowed]
+        raise ConfigError(f"--allow-change {shown_key(unknown[0])}: only these may change: {can}")
+    refused = {key: values for key, values in changed.items() if key not in allowed}
     if refused:
-        raise CheckpointError(_identity_message(new.run.dir, changed, refused, kinds))
+        is_allowable = all(kind_of(key, kinds) == "changeable" for key in refused)
+        raise CheckpointError(_refusal(new.run.dir, refused, is_allowable=is_allowable))
     return changed
 
 
-def _identity_message(
-    run_dir: str, changed: dict[str, tuple[Any, Any]], refused: list[str], kinds: Mapping[str, str]
-) -> str:
+def _refusal(run_dir: str, refused: dict[str, tuple[Any, Any]], *, is_allowable: bool) -> str:
     lines = [f"run {run_dir} was started with another configuration:"]
-    lines += [f"  {key}: {changed[key][0]!r} -> {changed[key][1]!r}" for key in refused]
-    changeable_keys = [key for key in refused if kinds[key] == "changeable"]
-    if len(changeable_keys) == len(refused):
-        flags = " ".join(f"--allow-change {key}" for key in changeable_keys)
+    lines += [
+        f"  {key}: {shown_value(old)} -> {shown_value(new)}" for key, (old, new) in refused.items()
+    ]
+    if is_allowable:
+        flags = " ".join(f"--allow-change {key}" for key in refused)
         lines.append(f"to go on with the change: {flags}")
     lines.append(
         "to keep this run as it is: another run.dir, or train.start_from="

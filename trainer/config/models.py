@@ -6,6 +6,7 @@ Nothing here touches files, the network, TensorFlow or Keras.
 
 import re
 from typing import Any, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,23 +17,36 @@ _LABEL_VALUE = re.compile(r"[\w .:/@+-]{0,128}", re.ASCII)
 _RESERVED_LABELS = {"le", "quantile", "run", "split", "metric", "result", "cause", "worker"}
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _SCHEMES = ("gs", "file", "builtin")
+_ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,253}")
 
 
 def check_location(value: str) -> str:
-    """Refuse a path or URL that leaves its root, hides a secret or has a strange scheme."""
-    if any(ord(character) < 32 for character in value) or not value.strip():
-        raise ValueError("must be a path or URL without control characters, and not empty")
+    """Refuse a path or URL that leaves its root, hides a secret or has a strange scheme.
+
+    Nothing of a refused URL is shown but a scheme: the rest may be private.
+    """
+    if not value.isprintable() or not value.strip():
+        raise ValueError("must be a path or URL of printable characters, and not empty")
     match = _URL.fullmatch(value)
     rest = match.group(2) if match else value
-    if match and match.group(1) not in _SCHEMES:
-        raise ValueError(
-            f"scheme '{match.group(1)}:' is not supported: use a local folder, gs:// or builtin:"
-        )
+    if match and match.group(1).lower() not in _SCHEMES:
+        shown = f"scheme '{match.group(1)}://'" if rest.startswith("//") else "a URL of this form"
+        raise ValueError(f"{shown} is not supported: use a local folder, gs:// or builtin:")
     if match and ("@" in rest or "?" in rest or "#" in rest):
         raise ValueError("a URL here must not hold user names, passwords, queries or fragments")
-    if ".." in rest.split("/"):
-        raise ValueError("must not contain '..': write the path that is meant")
+    # As it will be read: a file URL's percent-encoding may hide dots.
+    if {"..", "~"} & {unquote(part) for part in rest.split("/")} or "\\" in unquote(rest):
+        raise ValueError("must not contain '..', '~' or a backslash: write the path that is meant")
+    if not match and value.startswith("//"):
+        raise ValueError("must not start with '//': use a local folder, gs:// or builtin:")
     return value
+
+
+def check_run_location(value: str) -> str:
+    """The same for what is written to, which the package's own data is not."""
+    if value.partition(":")[0].lower() == "builtin":
+        raise ValueError("builtin: names data in the package: use a local folder or gs://")
+    return check_location(value)
 
 
 class LocationConfig(Section):
@@ -45,7 +59,7 @@ class LocationConfig(Section):
         pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$",
     )
 
-    _dir = field_validator("dir")(check_location)
+    _dir = field_validator("dir")(check_run_location)
 
 
 class DataConfig(Section):
@@ -147,7 +161,11 @@ class TrainConfig(Section):
     @field_validator("start_from")
     @classmethod
     def _location(cls, value: str | None) -> str | None:
-        return None if value is None else check_location(value.rpartition("@")[0] or value) and value
+        if value is not None:
+            run, at, step = value.rpartition("@")
+            is_step = step.isdigit() or step in ("last", "best")
+            check_run_location(run if at and is_step else value)
+        return value
 
 
 class ClusterConfig(Section):
@@ -209,6 +227,13 @@ class MetricsConfig(Section):
     labels: dict[str, str] = free(
         {}, help="Constant labels on every metric, at most 10.", max_length=10
     )
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_a_host(cls, address: str) -> str:
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError("must be an address or a host name, as in 127.0.0.1 or 0.0.0.0")
+        return address
 
     @field_validator("labels")
     @classmethod

@@ -1,10 +1,13 @@
 """The recipes by name, and a configuration together with its recipe."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from trainer.config import RunConfig, load_config, validate
+from trainer.config.messages import shown_value
 from trainer.errors import ConfigError
 from trainer.plugins import is_path, load_object
 from trainer.recipes.base import Params, Recipe
@@ -19,6 +22,27 @@ RECIPES = {
 ENTRY_POINTS = "trainer.recipes"
 
 
+@dataclass(frozen=True)
+class RecipeEntry:
+    """One line of `trainer recipes list`; a packaged one is a complete run by its name."""
+
+    name: str
+    path: str
+    about: str
+    is_packaged: bool
+
+
+def list_recipes() -> list[RecipeEntry]:
+    """The recipes of the package, then those that other packages plug in; none is loaded."""
+    ours = [RecipeEntry(name, path, about, True) for name, (path, about) in RECIPES.items()]
+    plugged = [
+        RecipeEntry(entry.name, entry.value, f"from {entry.dist.name}" if entry.dist else "", False)
+        for entry in entry_points(group=ENTRY_POINTS)
+        if entry.name not in RECIPES
+    ]
+    return ours + sorted(plugged, key=lambda entry: entry.name)
+
+
 def find_recipe(name: str) -> Recipe:
     """The recipe of that name, from an import path, or plugged in by an entry point."""
     if is_path(name):
@@ -29,8 +53,10 @@ def find_recipe(name: str) -> Recipe:
         plugged = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
         if name not in plugged:
             known = ", ".join(sorted({*RECIPES, *plugged}))
+            near = get_close_matches(name, {*RECIPES, *plugged}, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"use one of {known}"
             raise ConfigError(
-                f"unknown recipe '{name}': use one of {known}, or package.module:recipe"
+                f"unknown recipe {shown_value(name)}: {hint} (or package.module:recipe)"
             )
         path = plugged[name]
     recipe = load_object(path, key="recipe")
@@ -41,21 +67,24 @@ def find_recipe(name: str) -> Recipe:
 
 def config_path(name: str) -> Path:
     """The file behind `-c`: a packaged recipe's by name, else the path itself."""
-    packaged = Path(__file__).with_name(f"{name}.yaml")
-    if name in RECIPES and packaged.is_file():
-        return packaged
+    if name in RECIPES:
+        return Path(__file__).with_name(f"{name}.yaml")
     path = Path(name)
     if not path.is_file():
+        near = get_close_matches(name, RECIPES, n=1)
+        hint = f": did you mean '{near[0]}'?" if near else ""
+        known = ", ".join(RECIPES)
         raise ConfigError(
-            f"no config {name!r}: give a file, or a recipe's name ({', '.join(RECIPES)})"
+            f"no config {shown_value(name)}: give a file, or a recipe's name ({known}){hint}"
         )
     return path
 
 
 def load_run(name: str, overrides: Sequence[str] = ()) -> tuple[RunConfig, Recipe, Params]:
     """Config, recipe and its checked parameters; every default is filled in."""
-    path = config_path(name)
-    return with_recipe(load_config(path, overrides), source=str(path))
+    source = f"{name} with --set" if overrides else name
+    config = load_config(config_path(name), overrides, source=source)
+    return with_recipe(config, source=source)
 
 
 def with_recipe(config: RunConfig, *, source: str) -> tuple[RunConfig, Recipe, Params]:

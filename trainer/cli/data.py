@@ -1,0 +1,119 @@
+"""`trainer data`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainer.cli.options import HELP_NAMES, examples, json_option, print_json
+from trainer.errors import DataError
+
+
+@click.group(
+    context_settings=HELP_NAMES,
+    epilog=examples(
+        "trainer data list",
+        "trainer data prepare mnist --to /data/mnist",
+        "trainer data verify /data/mnist",
+    ),
+)
+def data() -> None:
+    """Prepare, list and verify data sets."""
+
+
+@data.command(name="list", epilog=examples("trainer data list", "trainer data list --json"))
+@json_option
+def list_(as_json: bool) -> None:
+    """Data sets in the package, and those that are known to prepare well.
+
+    `data.url` takes the first ones by name, `trainer data prepare` the others.
+    """
+    from trainer.data.catalog import list_datasets
+
+    entries = list_datasets()
+    if as_json:
+        print_json([_entry(entry) for entry in entries])
+        return
+    from trainer.cli.tables import megabytes, print_table
+
+    print_table(
+        ("NAME", "RECORDS", ">SIZE", "LICENCE", "NOTE"),
+        [
+            (
+                entry.name, _records(entry.splits), megabytes(entry.size_bytes), entry.licence,
+                entry.note,
+            )
+            for entry in entries
+        ],
+    )  # fmt: skip
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    return {
+        "name": entry.name, "builtin": entry.is_builtin, "splits": entry.splits,
+        "bytes": entry.size_bytes, "licence": entry.licence, "note": entry.note,
+    }  # fmt: skip
+
+
+def _records(splits: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in splits.items())
+
+
+@data.command(
+    epilog=examples(
+        "trainer data prepare fashion_mnist --to /data/fashion_mnist",
+        "trainer data prepare mnist --to /data/mnist --source ~/Downloads/mnist   # no network",
+        "trainer train -c fashion_mnist --set data.url=/data/fashion_mnist",
+    )
+)
+@click.argument("name")
+@click.option("--to", required=True, metavar="DIR", help="Where the records go.")
+@click.option(
+    "--source", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with the original files: nothing is downloaded.",
+)  # fmt: skip
+@json_option
+def prepare(name: str, to: str, source: Path | None, as_json: bool) -> None:
+    """Build a data set of TensorFlow Datasets, check it, and write its manifest last.
+
+    An interrupted preparation is not a data set; the same command goes on with it. This is the
+    only command that may download.
+    """
+    from trainer.data.prepare import prepare as prepare_dataset
+
+    manifest = prepare_dataset(name, to, source=source, on_progress=_say)
+    splits = {split.name: split.num_records for split in manifest.splits.values()}
+    if as_json:
+        facts = {"name": manifest.name, "version": manifest.version, "splits": splits}
+        print_json({**facts, "url": to, "content_sha256": manifest.content_hash})
+    else:
+        click.echo(f"ready: {manifest.name} {manifest.version} in {to} ({_records(splits)})")
+        click.echo(f"use it with: --set data.url={to}")
+
+
+@data.command(
+    epilog=examples("trainer data verify /data/mnist", "trainer data verify builtin:fashion_mnist")
+)
+@click.argument("url")
+@json_option
+def verify(url: str, as_json: bool) -> None:
+    """Read every record and compare with the manifest; exit code 3 if anything differs."""
+    from trainer.data.builtin import resolve_data_url
+    from trainer.data.verify import verify as find_problems
+    from trainer.storage import open_storage
+
+    storage = open_storage(resolve_data_url(url))
+    problems = [str(p) for p in find_problems(storage, on_progress=None if as_json else _say)]
+    if as_json:
+        print_json({"ok": not problems, "problems": problems})
+        if problems:
+            raise click.exceptions.Exit(DataError.exit_code)
+    elif problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise DataError(f"{url} is damaged: prepare it again{lines}")
+    else:
+        click.echo(f"ok: every record of {url} is as its manifest says")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,102 @@
+"""The top of the command line: which commands there are, and how errors end them."""
+
+import difflib
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+import trainer
+from trainer.cli.options import HELP_NAMES, examples
+from trainer.environment import check_environment
+from trainer.errors import TrainerError
+
+# name -> (where, one line); the line is here so that --help loads no command.
+COMMANDS = {
+    "train": ("trainer.cli.train:train", "Train to the end, or go on from the last checkpoint."),
+    "evaluate": ("trainer.cli.model:evaluate", "Measure a run's model on a split."),
+    "export": ("trainer.cli.model:export", "Write a run's model as files for others."),
+    "checkpoints": (
+        "trainer.cli.checkpoints:checkpoints",
+        "List, verify and look into checkpoints.",
+    ),
+    "data": ("trainer.cli.data:data", "Prepare, list and verify data sets."),
+    "recipes": ("trainer.cli.recipes:recipes", "List what can be trained."),
+    "config": ("trainer.cli.config:config", "Show, check and describe configurations."),
+    "completion": ("trainer.cli.completion:completion", "Print a shell's completion script."),
+    "worker": ("trainer.cli.train:worker", "The training process alone, for debugging."),
+}
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report it
+
+
+class _Root(click.Group):
+    """Loads commands late, and ends with a message instead of a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(COMMANDS)}"
+            ctx.fail(f"no command '{args[0]}': {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            check_environment()
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            # Whoever read our output has enough; the rest must not fail again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(_BROKEN_PIPE)
+        except Exception as error:
+            ctx.exit(_explain(error, debug=ctx.params["debug"]))
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong on standard error; returns the exit code."""
+    with_traceback = debug or bool(os.environ.get("TRAINER_DEBUG"))
+    if with_traceback:
+        traceback.print_exception(error)
+    if isinstance(error, TrainerError):
+        click.echo(f"trainer: {error}", err=True)
+        return error.exit_code
+    click.echo(f"trainer: unexpected {type(error).__name__}: {error}", err=True)
+    if not with_traceback:
+        click.echo("run again with 'trainer --debug ...' for the traceback", err=True)
+    return 1
+
+
+@click.group(
+    cls=_Root,
+    context_settings={**HELP_NAMES, "max_content_width": 100},
+    epilog=examples(
+        "trainer train -c fashion_mnist",
+        "trainer train -c run.yaml --set train.epochs=20 --set run.dir=runs/long",
+        "trainer checkpoints list runs/long",
+    ),
+)
+@click.version_option(trainer.__version__, prog_name="trainer")
+@click.option("--debug", is_flag=True, help="Print a traceback when a command fails.")
+def trainer_command(debug: bool) -> None:
+    """Train Keras models that resume exactly where they stopped."""
+    del debug  # read from the context where errors are caught

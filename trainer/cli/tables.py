@@ -1,0 +1,41 @@
+"""Tables for people. rich is loaded when one is printed."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+# Without a terminal nothing is cut off: a path must stay whole in a file or behind a pipe.
+_WIDTH_OF_A_FILE = 400
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table with a line of headings; `>NAME` aligns a column to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        is_right = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if is_right else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    Console(width=_width(), highlight=False, markup=False).print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values, one a line; values are never cut off, so that they can be copied."""
+    pairs = list(facts)
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        print(f"{name:<{width}}  {value}")
+
+
+def megabytes(num_bytes: int) -> str:
+    """A size for people."""
+    return f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _width() -> int | None:
+    return None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
