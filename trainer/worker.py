@@ -79,7 +79,7 @@ def train(job: Job) -> dict[str, Any]:
     job.log.info("config", run=job.config.run_name, recipe=job.config.recipe, dir=job.run.url)
     assembled = assemble(job)
     pipeline = assembled.dataset.training(assembled.place)
-    schedule = _schedule(job.config, pipeline)
+    schedule = schedule_of(job.config, pipeline.order.steps_per_epoch)
     position, checkpoint = _restore(job, assembled, schedule)
     session = _callbacks(job, assembled, pipeline, schedule, position)
     position = _train(job, assembled, pipeline, schedule, session, position, checkpoint)
@@ -125,11 +125,12 @@ def _on_bad_record(job: Job) -> Callable[[str, int, str], None]:
     return on_bad
 
 
-def _schedule(config: RunConfig, pipeline: Pipeline) -> Schedule:
+def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
+    """How far a run goes, and by which strides."""
     per_call = config.train.steps_per_call
     return Schedule(
         epochs=config.train.epochs,
-        steps_per_epoch=pipeline.order.steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
         steps_per_call=None if per_call == "auto" else per_call,
         # A signal is seen between two calls: leave most of the grace to the save.
         call_seconds=min(config.train.grace_seconds / 5, 1.0),
@@ -264,20 +265,31 @@ def _train_by_loop(
         callbacks=callbacks, validate=validate if split else None, on_call=on_call,
     )  # fmt: skip
     model.stop_training = False
-    callbacks.on_train_begin()
-    if position.is_inside_epoch(schedule.steps_per_epoch):
-        callbacks.on_epoch_begin(position.epoch(schedule.steps_per_epoch))
-    put_back()
+    begin_training(callbacks, schedule, position, put_back)
     if not position.is_over(schedule.target_step):
         dataset = pipeline.dataset(position.step)
         position = loop.run(position, distribute(strategy, dataset, assembled.place))
     session.checkpoints.finish(position)
     # Nothing is lost from here on: a signal ends the process at once.
     job.stop.defer(False)
-    # As Keras' fit: averaged weights (EMA) take the place of the last ones at the end.
+    end_training(model, callbacks, position)
+    return position
+
+
+def begin_training(
+    callbacks: Any, schedule: Schedule, position: Position, put_back: Callable[[], None]
+) -> None:
+    """Callbacks reset themselves, and then everything is as it was when `position` was saved."""
+    callbacks.on_train_begin()
+    if position.is_inside_epoch(schedule.steps_per_epoch):
+        callbacks.on_epoch_begin(position.epoch(schedule.steps_per_epoch))
+    put_back()
+
+
+def end_training(model: Any, callbacks: Any, position: Position) -> None:
+    """As Keras' fit: averaged weights (EMA) take the place of the last ones, callbacks theirs."""
     model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(dict(position.epoch_logs))
-    return position
 
 
 def _train_by_fit(

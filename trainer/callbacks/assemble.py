@@ -81,13 +81,16 @@ class Chosen:
     need_every_step: bool
 
 
-def choose_callbacks(config: RunConfig, own: Sequence[Any], reporting: Reporting) -> Chosen:
+def choose_callbacks(
+    config: RunConfig, own: Sequence[Any], reporting: Reporting | None = None
+) -> Chosen:
     """Build the configured callbacks and put them in order with the recipe's `own` and ours."""
+    first, last = (reporting.first, reporting.last) if reporting else ([], [])
     history = keras_callbacks.History()
     configured = [(make_callback(item), item.stateless) for item in config.callbacks]
     theirs = [*own, *(callback for callback, _ in configured)]
     return Chosen(
-        all=[*reporting.first, history, *theirs, *reporting.last],
+        all=[*first, history, *theirs, *last],
         resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
         history=history,
         need_every_step=any(_wants_steps(callback) for callback in theirs),

@@ -29,7 +29,13 @@ class Dataset:
     def training(self, place: Place) -> Pipeline:
         """Endless shuffled batches of `data.train`."""
         part = parse_slice(self.config.train, self.manifest)
-        order = TrainOrder(
+        order = self.training_order()
+        return Pipeline(self._source(part, self.spec), order, place, self.seed, self.threads)
+
+    def training_order(self) -> TrainOrder:
+        """Which records of `data.train` each step takes; reads no record."""
+        part = parse_slice(self.config.train, self.manifest)
+        return TrainOrder(
             blocks=blocks(self.manifest, part, self.config.block_records),
             batch_size=self.config.batch_size,
             num_streams=self.config.streams,
@@ -37,7 +43,6 @@ class Dataset:
             seed=self.seed,
             drop_last=self.config.last_batch == "drop",
         )
-        return Pipeline(self._source(part, self.spec), order, place, self.seed, self.threads)
 
     def evaluation(self, text: str, place: Place) -> Pipeline:
         """Every record of a split or slice once, in the order of the files."""

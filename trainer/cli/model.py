@@ -1,0 +1,112 @@
+"""`trainer evaluate` and `trainer export`: what they need of TensorFlow is loaded when called."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from trainer.cli.options import (
+    HELP_NAMES,
+    apply_options,
+    checkpoint_option,
+    examples,
+    json_option,
+    print_json,
+    run_argument,
+)
+
+if TYPE_CHECKING:
+    from trainer.trained_model import TrainedModel
+
+
+@click.command(
+    context_settings=HELP_NAMES,
+    epilog=examples(
+        "trainer evaluate runs/local",
+        "trainer evaluate runs/local --checkpoint best --split 'train[:1000]'",
+        "trainer evaluate runs/local --json",
+    ),
+)
+@apply_options(
+    run_argument,
+    checkpoint_option,
+    click.option(
+        "--split", metavar="SPLIT", help="A split or slice of the data; by default data.test."
+    ),
+    json_option,
+)
+def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) -> None:
+    """Measure a run's model on a split; the run may be finished or not, and is not changed."""
+    model = _load(run_dir, which)
+    metrics = model.evaluate(split)
+    split = split or model.job.config.data.test
+    if as_json:
+        print_json({**_which(model), "split": split, "metrics": metrics})
+        return
+    from trainer.cli.tables import print_facts
+
+    print_facts([("step", _step(model)), ("split", str(split)), *_shown(metrics)])
+
+
+@click.command(
+    context_settings=HELP_NAMES,
+    epilog=examples(
+        "trainer export runs/local",
+        "trainer export runs/local --checkpoint best --to /models/best --format keras",
+    ),
+)
+@apply_options(
+    run_argument,
+    checkpoint_option,
+    click.option(
+        "--to", metavar="DIR",
+        help="Where the files go; by default RUN_DIR/model, or RUN_DIR/model-CHECKPOINT.",
+    ),
+    click.option(
+        "--format", "formats", multiple=True, type=click.Choice(["keras", "saved_model"]),
+        help="What to write; repeatable; by default the run's export.formats.",
+    ),
+    json_option,
+)  # fmt: skip
+def export(
+    run_dir: str, which: str | None, to: str | None, formats: tuple[str, ...], as_json: bool
+) -> None:
+    """Write a run's model as files, which are loaded again and compared before they count."""
+    if to is None:
+        # The model of another step must not take the place of the run's own.
+        to = f"{run_dir.rstrip('/')}/model" + (f"-{which}" if which else "")
+    model = _load(run_dir, which)
+    files = model.export(to, formats)
+    if as_json:
+        print_json({**_which(model), "files": files})
+        return
+    from trainer.cli.tables import print_facts
+
+    print_facts([("step", _step(model)), *(("model", file) for file in files)])
+
+
+def _load(run_dir: str, which: str | None) -> "TrainedModel":
+    from trainer.log import configure_logging, get_log
+    from trainer.run_dir import RunDir
+    from trainer.tensorflow_start import quiet_import
+
+    run = RunDir(run_dir)
+    # What can be refused without TensorFlow is refused before it is loaded.
+    run.check_exists()
+    run.checkpoint(which or run.config().export.weights)
+    configure_logging(as_json=not sys.stderr.isatty(), stream=sys.stderr)
+    with quiet_import():
+        from trainer.trained_model import load_trained_model
+    return load_trained_model(run, which, get_log())
+
+
+def _which(model: "TrainedModel") -> dict[str, object]:
+    return {"run": model.job.config.run_name, "step": model.step, "final": model.is_final}
+
+
+def _step(model: "TrainedModel") -> str:
+    return f"{model.step}" + ("" if model.is_final else " (not the model that the run ends with)")
+
+
+def _shown(metrics: dict[str, float]) -> list[tuple[str, str]]:
+    return [(name, f"{value:.4f}") for name, value in metrics.items()]

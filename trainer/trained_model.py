@@ -1,0 +1,105 @@
+"""The model of a run, finished or not, as one of its checkpoints has it; nothing is trained.
+
+Importing this module imports TensorFlow.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from prometheus_client import CollectorRegistry
+
+from trainer.callbacks.assemble import choose_callbacks
+from trainer.callbacks.state import CallbackStates
+from trainer.checkpoint.position import Position, Schedule
+from trainer.checkpoint.store import Checkpoint
+from trainer.errors import ConfigError
+from trainer.export import export_model
+from trainer.metrics import Metrics
+from trainer.recipes.catalog import with_recipe
+from trainer.run_dir import CONFIG_FILE, RunDir
+from trainer.stop import StopRequest
+from trainer.worker import Assembled, Job, assemble, begin_training, end_training, schedule_of
+
+# They only write files, which looking at a model must not touch.
+_WRITERS = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A run's model on its devices. `is_final`: it is what the run ends with."""
+
+    job: Job
+    assembled: Assembled
+    step: int
+    is_final: bool
+
+    def evaluate(self, split: str | None = None) -> dict[str, float]:
+        """Metrics by name over a split or slice, by default `data.test`."""
+        chosen = split or self.job.config.data.test
+        if chosen is None:
+            raise ConfigError("the run names no data.test: say which split, as in --split test")
+        return self.assembled.evaluator.evaluate(chosen)
+
+    def export(self, to: str, formats: tuple[str, ...] = ()) -> list[str]:
+        """Write files under the URL `to`, by default in the run's formats; returns their URLs."""
+        chosen = formats or self.job.config.export.formats
+        if not chosen:
+            raise ConfigError("the run's export.formats is empty: say which, as in --format keras")
+        sample = self.assembled.sample[0]
+        return export_model(self.assembled.model, self.job.run.open(to), chosen, sample)
+
+
+def load_trained_model(run: RunDir, which: str | None, log: Any) -> TrainedModel:
+    """Build the run's model and put a checkpoint into it: a step's number, `last` or `best`.
+
+    By default the one that the run's own report uses (`export.weights`). Where training was
+    over, averaged weights are in place and callbacks have ended it, as in that report.
+
+    Raises ConfigError when there is none such, CheckpointError when it is damaged or of another
+    model, DataError.
+    """
+    config, recipe, params = with_recipe(run.config(), source=f"{CONFIG_FILE} in {run.url}")
+    which = which or config.export.weights
+    checkpoint = run.checkpoint(which)
+    metrics = Metrics(CollectorRegistry())
+    job = Job(config, recipe, params, run, metrics, log, StopRequest())
+    assembled = assemble(job)
+    schedule = schedule_of(config, assembled.dataset.training_order().steps_per_epoch)
+    position = Position.from_json(checkpoint.manifest.state["position"])
+    log.info("restore", step=position.step, checkpoint=which)
+    # The best checkpoint is an epoch's own weights, wherever training ended.
+    is_final = which != "best" and position.is_over(schedule.target_step)
+    if is_final:
+        _finish(job, assembled, schedule, position, checkpoint)
+    else:
+        assembled.state.restore(checkpoint.arrays)
+    return TrainedModel(job, assembled, position.step, is_final or _is_reported(job, which))
+
+
+def _is_reported(job: Job, which: str) -> bool:
+    return which == "best" == job.config.export.weights and job.run.summary() is not None
+
+
+def _finish(
+    job: Job, assembled: Assembled, schedule: Schedule, position: Position, checkpoint: Checkpoint
+) -> None:
+    """What a worker does that finds training over: begin, put everything back, end."""
+    chosen = choose_callbacks(job.config, job.recipe.callbacks(job.params))
+    states = CallbackStates(chosen.resumable)
+    kept = [callback for callback in chosen.resumable if type(callback) not in _WRITERS]
+    callbacks = keras.callbacks.CallbackList(
+        kept, model=assembled.model, epochs=schedule.epochs, steps=schedule.steps_per_epoch
+    )
+
+    def put_back() -> None:
+        assembled.state.restore(checkpoint.arrays)
+        states.restore(checkpoint.manifest.state["callbacks"], checkpoint.arrays)
+
+    begin_training(callbacks, schedule, position, put_back)
+    end_training(assembled.model, callbacks, position)
