@@ -1,5 +1,7 @@
 """How far training is: a bar on a terminal, an event now and then elsewhere."""
 
+import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class _Rate:
@@ -73,25 +76,35 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
         self._log = log
         self._rate = _Rate(batch_size, clock)
         self._start, self._target = start, target
+        # On a narrow terminal the metrics are cut, never the rest.
+        metrics = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._bar = Progress(
-            TextColumn("step"), MofNCompleteColumn(), BarColumn(),
-            TextColumn("{task.fields[logs]}"), TextColumn("{task.fields[rate]:,.0f} examples/s"),
-            TextColumn("ETA"), TimeRemainingColumn(),
-            console=console, refresh_per_second=4,
+            TextColumn("step", table_column=_fixed()),
+            MofNCompleteColumn(table_column=_fixed()),
+            BarColumn(bar_width=10, table_column=_fixed()),
+            TextColumn("{task.fields[logs]}", table_column=metrics),
+            TextColumn("{task.fields[rate]:,.0f} examples/s", table_column=_fixed()),
+            TextColumn("ETA", table_column=_fixed()),
+            TimeRemainingColumn(table_column=_fixed()),
+            console=console, refresh_per_second=4, expand=True,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=target, completed=start, logs="", rate=0.0)
+        self._redirected: list[tuple[Any, Any]] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Show the bar."""
+        """Show the bar; from now on log lines are printed above it."""
         self._bar.start()
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stdout__:
+                # The bar stands in for sys.stdout while it is shown; handlers hold the old one.
+                self._redirected.append((handler, handler.setStream(sys.stdout)))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Move by one step."""
         self._rate.step()
-        shown = " ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
-        self._bar.update(
-            self._task, advance=1, logs=shown, rate=self._rate.examples_per_second()
-        )
+        named = sorted((logs or {}).items(), key=lambda item: (item[0] != "loss", item[0]))
+        shown = " ".join(f"{name} {value:.4f}" for name, value in named)
+        self._bar.update(self._task, advance=1, logs=shown, rate=self._rate.examples_per_second())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """A line that stays, above the bar."""
@@ -103,7 +116,14 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
 
     def close(self) -> None:
         """Give the terminal back, also when training ended early."""
+        while self._redirected:
+            handler, stream = self._redirected.pop()
+            handler.setStream(stream)
         self._bar.stop()
+
+
+def _fixed() -> Column:
+    return Column(no_wrap=True)
 
 
 def _rounded(logs: dict[str, Any] | None) -> dict[str, float]:
