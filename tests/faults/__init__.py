@@ -1,0 +1,1 @@
+"""Fault tests: real processes, each fault scheduled and seen to fire."""

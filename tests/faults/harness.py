@@ -1,0 +1,199 @@
+"""Starts, watches and compares real trainer processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.checkpoint.store import Checkpoint, CheckpointStore
+from trainer.storage import open_storage
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 60.0
+
+# 270 records in batches of 32: nine steps an epoch, the last one smaller.
+SMALL = {
+    "recipe": "tests.faults.recipe:recipe",
+    "data.url": "builtin:fashion_mnist",
+    "data.train": "train[:270]",
+    "data.validation": "test[:70]",
+    "data.test": "test[:70]",
+    "data.batch_size": 32,
+    "data.block_records": 20,
+    "train.epochs": 2,
+    "metrics.enabled": False,
+    "export.formats": [],
+    "checkpoint.every_steps": 4,
+}  # fmt: skip
+
+
+class Zygote:
+    """The process that forks trainers; one for a test session."""
+
+    def __init__(self) -> None:
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("TRAINER_")}
+        environ |= {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ,
+        )  # fmt: skip
+        assert self._read() == {"ready": True}
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request and read its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the zygote died"
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        """End the zygote; its children have been waited for."""
+        self._process.communicate(timeout=DEADLINE)
+
+
+@dataclass
+class Life:
+    """One started process of a run."""
+
+    zygote: Zygote
+    pid: int
+    output: Path
+    code: int | None = None
+
+    def wait(self, seconds: float = DEADLINE) -> int:
+        """The exit code; negative for a signal. Kills and fails at the deadline."""
+        if self.code is None:
+            self.code = self.zygote.ask({"wait": self.pid, "seconds": seconds})["code"]
+            if self.code is None:
+                os.kill(self.pid, 9)
+                self.code = self.zygote.ask({"wait": self.pid, "seconds": 5})["code"]
+                raise AssertionError(f"no end within {seconds} s:\n{self.text()}")
+        return self.code
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        os.kill(self.pid, number)
+
+    def text(self) -> str:
+        """All it printed so far."""
+        return self.output.read_text() if self.output.exists() else ""
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        """JSON events so far, all or those of one name."""
+        lines = [line for line in self.text().splitlines() if line.startswith("{") and line[-1:] == "}"]
+        events = [json.loads(line) for line in lines]
+        return [e for e in events if name is None or e.get("event") == name]
+
+    def wait_for(
+        self, name: str, seconds: float = DEADLINE, *, by_prefix: bool = False
+    ) -> dict[str, Any]:
+        """The first event whose name is, or begins with, `name`; fails at the deadline."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for event in self.events():
+                if event["event"] == name or (by_prefix and event["event"].startswith(name)):
+                    return event
+            time.sleep(0.01)
+        raise AssertionError(f"no event {name} within {seconds} s:\n{self.text()}")
+
+
+@dataclass
+class Run:
+    """A run's folder and the way to start processes on it."""
+
+    zygote: Zygote
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+    lives: list[Life] = field(default_factory=list)
+
+    @property
+    def dir(self) -> Path:
+        """run.dir."""
+        return self.folder / "run"
+
+    @property
+    def fault_log(self) -> Path:
+        """Where faults say that they fired."""
+        return self.folder / "faults.log"
+
+    def start(
+        self, *args: str, callbacks: Any = (), storage: Any = None, command: str = "train",
+        uid: int = 0, environ: dict[str, str] | None = None, **settings: Any,
+    ) -> Life:  # fmt: skip
+        """Start a process; `settings` use __ for the dots of keys."""
+        keys = SMALL | self.settings | {k.replace("__", "."): v for k, v in settings.items()}
+        if callbacks:
+            keys["callbacks"] = list(callbacks)
+            args = (*args, "--allow-change", "callbacks")
+        elif self.lives and self.dir.exists():
+            args = (*args, "--allow-change", "callbacks")
+        config = self.folder / "run.yaml"
+        config.write_text("train: {}\n")
+        sets = [f"--set={key}={json.dumps(value)}" for key, value in keys.items()]
+        argv = [command, "-c", str(config), f"--set=run.dir={self.dir}", *sets, *args]
+        faults = {
+            "FAULT_LOG": str(self.fault_log),
+            "FAULT_RECORDS": str(self.folder / "records.jsonl"),
+            "FAULT_STORAGE": json.dumps(storage),
+        }
+        output = self.folder / f"output-{len(self.lives)}.txt"
+        answer = self.zygote.ask(
+            {"argv": argv, "env": faults | (environ or {}), "cwd": str(self.folder), "output": str(output), "uid": uid}
+        )
+        life = Life(self.zygote, answer["pid"], output)
+        self.lives.append(life)
+        return life
+
+    def train(self, *args: str, **settings: Any) -> Life:
+        """Start a process and wait for its end."""
+        life = self.start(*args, **settings)
+        life.wait()
+        return life
+
+    def fired(self) -> list[str]:
+        """The faults that fired so far."""
+        return self.fault_log.read_text().splitlines() if self.fault_log.exists() else []
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The run's checkpoints."""
+        return CheckpointStore(open_storage(f"{self.dir}/checkpoints"))
+
+    def committed(self) -> list[int]:
+        """Steps of the committed checkpoints."""
+        return [found.step for found in self.checkpoints.all() if found.committed]
+
+    def last(self) -> Checkpoint:
+        """The newest committed checkpoint, verified."""
+        found = [found for found in self.checkpoints.all() if found.committed][-1]
+        return self.checkpoints.read(found.name)
+
+    def sha256(self) -> str:
+        """sha256 over weights and optimizer variables at the run's end."""
+        return self.last().manifest.sha256
+
+    def summary(self) -> dict[str, Any]:
+        """The summary of the complete run."""
+        return dict(json.loads((self.dir / "summary.json").read_text()))
+
+
+def signal_at(at: int, name: str = "SIGKILL", hook: str = "on_train_batch_end") -> dict[str, Any]:
+    """A callback that sends its own process a signal."""
+    args = {"at": at, "name": name, "hook": hook}
+    return {"name": "tests.faults.inject:SignalAt", "args": args, "stateless": True}
+
+
+def storage_fault(action: str, at: int, operations: str, **more: Any) -> dict[str, Any]:
+    """A fault at the n-th of some operations (space separated) on the checkpoints' storage."""
+    fault = {"action": action, "at": at, "operations": operations.split(), "folder": "/checkpoints"}
+    return fault | more

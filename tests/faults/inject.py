@@ -1,0 +1,139 @@
+"""Faults as objects: callbacks and storages that do harm at a point set beforehand.
+
+Each fault appends a line to the file FAULT_LOG before it fires, so that a test can see it did.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from trainer.errors import StorageError
+from trainer.storage import Entry, Storage, open_storage
+
+
+def note(what: str) -> None:
+    """Say durably that a fault fires now."""
+    with open(os.environ["FAULT_LOG"], "a", encoding="utf-8") as file:
+        file.write(what + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class _At(keras.callbacks.Callback):
+    """Fires once, at the n-th call of a hook in this process."""
+
+    reads_logs_only = True
+
+    def __init__(self, at: int, hook: str = "on_train_batch_end") -> None:
+        super().__init__()
+        self._at, self._calls = at, 0
+        setattr(self, hook, self._count)
+
+    def _count(self, *_args: Any, **_kwargs: Any) -> None:
+        self._calls += 1
+        if self._calls == self._at:
+            note(f"{type(self).__name__} at {self._at}")
+            self.fire()
+
+    def fire(self) -> None:
+        raise NotImplementedError
+
+
+class SignalAt(_At):
+    """Sends this process a signal."""
+
+    def __init__(self, at: int, name: str = "SIGKILL", hook: str = "on_train_batch_end") -> None:
+        super().__init__(at, hook)
+        self._signal = signal.Signals[name]
+
+    def fire(self) -> None:
+        os.kill(os.getpid(), self._signal)
+
+
+class NanAt(_At):
+    """Makes the weights NaN after a step."""
+
+    reads_logs_only = False
+
+    def fire(self) -> None:
+        # The last layer's bias: a relu may turn the NaN of an earlier layer into 0.
+        weight = self.model.trainable_variables[-1]
+        weight.assign(weight * float("nan"))
+
+
+class GateAt(_At):
+    """Stands still until the test makes the file at `path`."""
+
+    def __init__(self, at: int, path: str, hook: str = "on_train_batch_end") -> None:
+        super().__init__(at, hook)
+        self._path = path
+
+    def fire(self) -> None:
+        deadline = time.monotonic() + 60
+        while not os.path.exists(self._path):
+            assert time.monotonic() < deadline, "nobody opened the gate"
+            time.sleep(0.01)
+
+
+class FaultyStorage:
+    """A storage that fails, stalls or kills at its n-th operation on checkpoints."""
+
+    def __init__(self, inner: Storage, fault: dict[str, Any]) -> None:
+        self.url, self._inner, self._fault, self._count = inner.url, inner, fault, 0
+
+    def _step(self, operation: str, path: str) -> None:
+        if operation not in self._fault["operations"]:
+            return
+        self._count += 1
+        first, last = self._fault["at"], self._fault["at"] + self._fault.get("times", 1)
+        if not first <= self._count < last:
+            return
+        note(f"{self._fault['action']} {self._count} {operation} {path}")
+        if self._fault["action"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self._fault["action"] == "stall":
+            time.sleep(self._fault["seconds"])
+        elif self._fault["action"] == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(self._fault["seconds"])
+        else:
+            raise StorageError(f"injected failure of {operation} {path}")
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        self._step("list", prefix)
+        return self._inner.list(prefix)
+
+    def stat(self, path: str) -> Entry:
+        self._step("stat", path)
+        return self._inner.stat(path)
+
+    def read(self, path: str, *, start: int = 0, length: int | None = None) -> bytes:
+        self._step("read", path)
+        return self._inner.read(path, start=start, length=length)
+
+    def write(self, path: str, data: Any) -> None:
+        self._step("write", path)
+        self._inner.write(path, data)
+
+    def create(self, path: str, data: Any) -> bool:
+        self._step("create", path)
+        return self._inner.create(path, data)
+
+    def delete(self, path: str) -> None:
+        self._step("delete", path)
+        self._inner.delete(path)
+
+    def remove_temporaries(self, *, older_than_seconds: float) -> int:
+        return self._inner.remove_temporaries(older_than_seconds=older_than_seconds)
+
+
+def open_faulty(url: str) -> Storage:
+    """`open_storage`, with the fault of FAULT_STORAGE (JSON) on folders that end as it says."""
+    inner = open_storage(url)
+    fault = json.loads(os.environ.get("FAULT_STORAGE", "null"))
+    return FaultyStorage(inner, fault) if fault and url.endswith(fault["folder"]) else inner

@@ -1,0 +1,78 @@
+"""A recipe that compiles in a second and has all that makes a resume hard: dropout and Adam."""
+
+import json
+import os
+import signal
+import zlib
+from typing import Any
+
+from tests.faults.inject import note
+from trainer.config import changeable, identity
+from trainer.data.spec import DataSpec
+from trainer.recipes.base import Params, Recipe
+
+
+class SmallParams(Params):
+    """Parameters of the small net."""
+
+    units: int = identity(8, help="Width.", ge=1)
+    learning_rate: float = changeable(0.01, help="Step size.", gt=0)
+
+
+def _decode(features: dict[str, Any]) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    return tf.cast(features["image"], tf.float32) / 255.0, features["label"]
+
+
+def _model(params: SmallParams) -> Any:
+    import keras
+    from keras import layers
+
+    from trainer.models.train_step import TrainStepModel
+
+    image = keras.Input((28, 28, 1))
+    x = layers.MaxPooling2D(4)(image)
+    x = layers.Dense(params.units, activation="relu")(layers.Flatten()(x))
+    x = layers.Dropout(0.3)(x)
+    model = TrainStepModel(image, layers.Dense(10, activation="softmax")(x))
+    optimizer = keras.optimizers.Adam(params.learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def _recording_model(params: SmallParams) -> Any:
+    """The same model; its steps say on which records they work, and may send a signal."""
+    import keras
+    import tensorflow as tf
+
+    from trainer.models.train_step import TrainStepModel
+
+    plain = _model(params)
+
+    class Recording(TrainStepModel):
+        def train_step(self, data: Any) -> Any:
+            tf.numpy_function(_inside_step, [data[0], self.optimizer.iterations.value], [])
+            return super().train_step(data)
+
+    model = Recording(plain.input, plain.output)
+    optimizer = keras.optimizers.Adam(params.learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def _inside_step(images: Any, iteration: Any) -> None:
+    """Append {step, fingerprints} to FAULT_RECORDS; send FAULT_IN_STEP's signal at its step."""
+    prints = [zlib.crc32(image.tobytes()) for image in images]
+    with open(os.environ["FAULT_RECORDS"], "a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": int(iteration), "records": prints}) + "\n")
+    name, _, at = os.environ.get("FAULT_IN_STEP", "").partition(":")
+    if at == str(int(iteration)):
+        note(f"{name} inside step {at}")
+        os.kill(os.getpid(), signal.Signals[name])
+
+
+_DATA = lambda _params: DataSpec(_decode)  # noqa: E731
+
+recording = Recipe(SmallParams, _DATA, _recording_model, learning_rate="learning_rate")
+recipe = Recipe(SmallParams, _DATA, _model, learning_rate="learning_rate")

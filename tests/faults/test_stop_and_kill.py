@@ -1,0 +1,189 @@
+"""Stop and kill: whatever happens to the process, the run ends as if nothing had."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.faults.harness import ROOT, SMALL, Run, signal_at, storage_fault
+
+SIGKILLED = -signal.SIGKILL
+
+
+def finish(run: Run, undisturbed: Run) -> None:
+    """Go on to the end, and compare with the undisturbed run."""
+    life = run.train()
+    assert life.code == 0, life.text()
+    assert run.sha256() == undisturbed.sha256()
+    assert run.summary()["history"] == undisturbed.summary()["history"]
+
+
+def kill_at_random_steps(run: Run, *, kills: int, steps: int, seed: int) -> None:
+    """SIGKILL one run `kills` times, each time 1 to 7 steps after it went on."""
+    chance = random.Random(seed)
+    for number in range(kills):
+        done = run.committed()[-1] if run.lives and run.committed() else 0
+        life = run.train(callbacks=[signal_at(chance.randint(1, min(7, steps - done)))])
+        assert life.code == SIGKILLED, life.text()
+        assert len(run.fired()) == number + 1
+
+
+def test_f01_killed_at_random_steps(run, undisturbed):
+    kill_at_random_steps(run, kills=5, steps=18, seed=1)
+    finish(run, undisturbed)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_f01_killed_at_25_random_steps(zygote, tmp_path, record_property):
+    settings = {"train.epochs": 10}
+    calm = Run(zygote, tmp_path / "calm", settings)
+    run = Run(zygote, tmp_path / "killed", settings)
+    for folder in (calm.folder, run.folder):
+        folder.mkdir()
+    assert calm.train().code == 0
+    kill_at_random_steps(run, kills=25, steps=90, seed=2)
+    finish(run, calm)
+    record_property("kills", len(run.fired()))
+
+
+def test_f02_killed_at_every_storage_operation_of_a_save(zygote, tmp_path, undisturbed):
+    operations = "write read create list delete"
+    for at in range(1, 50):
+        run = Run(zygote, tmp_path / str(at))
+        run.folder.mkdir()
+        # The save of step 4 is the first, the restore before it lists once.
+        fault = storage_fault("kill", at + 1, operations)
+        life = run.train(storage=fault, train__epochs=1, checkpoint__every_steps=None)
+        if life.code == 0:
+            break
+        assert life.code == SIGKILLED, life.text()
+        assert len(run.fired()) == 1
+        assert run.committed() in ([], [9])
+        assert not run.committed() or run.last().manifest.step == 9
+    assert at > 5
+    finish(run, undisturbed)
+
+
+def test_f03_killed_twice_before_the_first_checkpoint(run, undisturbed):
+    for at in (2, 3):
+        assert run.train(callbacks=[signal_at(at)]).code == SIGKILLED
+        assert run.committed() == []
+    finish(run, undisturbed)
+    restore = run.lives[-1].events("restore")[0]
+    assert restore["step"] == 0 and "no checkpoint" in restore["reason"]
+
+
+def test_f04_sigterm_inside_a_step(zygote, run, tmp_path):
+    calm = Run(zygote, tmp_path / "calm", {"recipe": "tests.faults.recipe:recording"})
+    calm.folder.mkdir()
+    assert calm.train().code == 0
+    run.settings["recipe"] = "tests.faults.recipe:recording"
+    life = run.train(environ={"FAULT_IN_STEP": "SIGTERM:6"})
+    assert run.fired() == ["SIGTERM inside step 6"]
+    assert life.code == 143, life.text()
+    stopped_at = run.committed()[-1]
+    assert stopped_at > 6 and f"stopped at step {stopped_at}, saved" in life.text()
+    finish(run, calm)
+
+
+def test_f05_sigterm_during_a_save(run, undisturbed):
+    # The first save is of step 4: the signal comes while its first part is written.
+    fault = storage_fault("signal", 1, "write", seconds=0.5)
+    life = run.train(storage=fault)
+    assert len(run.fired()) == 1
+    assert life.code == 143, life.text()
+    for found in run.checkpoints.all():
+        writers = [entry.name for entry in (run.dir / "checkpoints" / found.name).iterdir()]
+        assert found.committed and len(writers) == 2, writers
+    finish(run, undisturbed)
+
+
+def test_f05_sigterm_during_the_last_save(run, undisturbed):
+    fault = storage_fault("signal", 1, "write", seconds=0.5)
+    life = run.train(storage=fault, checkpoint__every_steps=None, checkpoint__every_epochs=None)
+    assert life.code == 143, life.text()
+    assert run.committed() == [18] and len(life.events("checkpoint")) == 1
+    assert not (run.dir / "summary.json").exists()
+    finish(run, undisturbed)
+
+
+def test_f08_sigterm_during_import(tmp_path):
+    sets = [f"--set={key}={value}" for key, value in SMALL.items()]
+    sets += [f"--set=run.dir={tmp_path / 'run'}", "--set=metrics.enabled=true", "--set=metrics.port=0"]
+    (tmp_path / "run.yaml").write_text("train: {}\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer", "train", "-c", str(tmp_path / "run.yaml"), *sets],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        # The page is served just before TensorFlow is imported, which takes seconds.
+        assert '"metrics"' in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+        assert "strategy" not in process.stdout.read()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_f08_sigterm_during_the_first_trace(run, undisturbed):
+    life = run.start()
+    life.wait_for("train")
+    life.signal(signal.SIGTERM)
+    assert life.wait(20) == 143
+    assert run.committed() == [] and not life.events("epoch")
+    finish(run, undisturbed)
+
+
+def test_f09_sigterm_during_the_export(run, undisturbed):
+    fault = storage_fault("signal", 1, "write", seconds=5) | {"folder": "/model"}
+    export = {"export__formats": ["keras"]}
+    life = run.train(storage=fault, **export)
+    assert len(run.fired()) == 1
+    assert life.code == 143, life.text()
+    assert not (run.dir / "summary.json").exists()
+    again = run.train(**export)
+    assert again.code == 0 and not again.events("epoch"), again.text()
+    assert run.sha256() == undisturbed.sha256()
+    assert (run.dir / "model" / "model.keras").exists()
+
+
+def test_f10_started_again_after_completion(run, undisturbed):
+    finish(run, undisturbed)
+    before = {path: path.stat().st_mtime_ns for path in (run.dir / "checkpoints").rglob("*")}
+    life = run.train()
+    assert life.code == 0 and life.events("complete") and not life.events("strategy")
+    assert before == {path: path.stat().st_mtime_ns for path in (run.dir / "checkpoints").rglob("*")}
+
+
+def test_a_second_signal_quits_at_once(run):
+    fault = storage_fault("stall", 1, "write", seconds=30)
+    life = run.start(storage=fault, train__grace_seconds=25)
+    deadline = time.monotonic() + 60
+    while not run.fired():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    life.signal(signal.SIGTERM)
+    time.sleep(0.5)
+    life.signal(signal.SIGTERM)
+    assert life.wait(5) == 143
+
+
+def test_ctrl_c_saves_and_ends_with_130(run, undisturbed):
+    life = run.train(callbacks=[signal_at(6, "SIGINT")])
+    assert life.code == 130, life.text()
+    assert run.committed()[-1] >= 6
+    finish(run, undisturbed)
+
+
+def test_the_worker_command_ends_with_75(run):
+    life = run.train(command="worker", callbacks=[signal_at(6, "SIGTERM")])
+    assert life.code == 75, life.text()
+
+
+def test_a_larger_number_of_epochs_goes_on(run, undisturbed):
+    assert run.train(train__epochs=1).code == 0
+    finish(run, undisturbed)
+    assert run.lives[-1].events("restore")[0]["step"] == 9
