@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from trainer.checkpoint.position import Position, Schedule
-from trainer.models.replicas import scale_gradients
+from trainer.models.replicas import prepare_replicas, weighted
 
 # Without a measurement yet, one step: the first call also traces and compiles.
 _MAX_STEPS_PER_CALL = 100
@@ -49,8 +49,8 @@ class CompiledSteps:
         self._step = getattr(model, step)
         self._names: list[str] = []
         self._is_distributed = strategy.num_replicas_in_sync > 1
-        if self._is_distributed and model.optimizer is not None:
-            scale_gradients(model.optimizer)
+        if self._is_distributed:
+            prepare_replicas(model)
         self._function = tf.function(self._run, reduce_retracing=True)
 
     def __call__(self, iterator: Any, num_steps: int) -> CallResult:
@@ -88,11 +88,9 @@ class CompiledSteps:
         if not self._is_distributed:
             return self._step(data)
         weight, is_counted = share[0], share[1] > 0
-        optimizer = self._model.optimizer
-        if optimizer is not None:
-            optimizer.gradient_scale = weight
         before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
-        outputs = self._step(data)
+        with weighted(weight):
+            outputs = self._step(data)
         # A replica without a record of this step ran on copies of others': forget its metrics.
         for variable, value in before:
             variable.assign(tf.where(is_counted, variable.value.read_value(), value))

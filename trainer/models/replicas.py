@@ -2,38 +2,89 @@
 
 Keras divides each replica's mean loss by the number of replicas and sums the gradients. That
 is the mean over all records only while every replica has equally many; in an epoch's last
-step it is not so. Scaling a replica's gradients by
-`replicas x its records / records of all` makes it so again for any train_step.
+step it is not so. Weighing a replica's loss by `replicas x its records / records of all` makes
+it so again: in `scale_loss`, which Keras' train_step and ours call, or else in `apply`, where
+all train_steps meet. Clipping and batch normalization look at the records of all replicas.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from trainer.errors import ConfigError
 
-class _ScaledGradients:
-    """Mixed into an optimizer's class: multiplies gradients before they are summed."""
+# Each replica is traced on a thread of its own, and they take turns at every reduction.
+_replica = threading.local()
 
-    gradient_scale: Any = None
+
+@contextmanager
+def weighted(weight: Any) -> Iterator[None]:
+    """What is traced inside is one replica's step of that weight, a float32 scalar tensor."""
+    _replica.weight, _replica.is_loss_scaled = weight, False
+    try:
+        yield
+    finally:
+        _replica.weight = None
+
+
+class _Weighted:
+    """Mixed into an optimizer's class: honours `weighted`."""
+
+    def scale_loss(self, loss: Any) -> Any:
+        # Weights of gradients would come too late for synchronized layers, whose gradients mix
+        # the losses of all replicas.
+        weight = getattr(_replica, "weight", None)
+        if weight is not None:
+            _replica.is_loss_scaled = True
+            loss = loss * tf.cast(weight, loss.dtype)
+        return super().scale_loss(loss)  # type: ignore[misc]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        scale = self.gradient_scale
-        if scale is not None:
-            grads = [g if g is None else g * tf.cast(scale, g.dtype) for g in grads]
+        weight = getattr(_replica, "weight", None)
+        if weight is not None and not _replica.is_loss_scaled:
+            grads = [g if g is None else g * tf.cast(weight, g.dtype) for g in grads]
         return super().apply(grads, trainable_variables)  # type: ignore[misc]
 
+    # Not public, but Keras has no other place between a replica's gradients and their use.
+    def _clip_gradients(self, grads: Any) -> Any:
+        context = tf.distribute.get_replica_context()
+        limits = (self.clipnorm, self.global_clipnorm, self.clipvalue)  # type: ignore[attr-defined]
+        if context is None or context.num_replicas_in_sync == 1 or not any(limits):
+            return super()._clip_gradients(grads)  # type: ignore[misc]
+        # Keras would clip each replica's gradients and then sum: another step than one device's.
+        dense = [tf.convert_to_tensor(gradient) for gradient in grads]
+        clipped = super()._clip_gradients(  # type: ignore[misc]
+            context.all_reduce(tf.distribute.ReduceOp.SUM, dense)
+        )
+        return [gradient / context.num_replicas_in_sync for gradient in clipped]
 
-def scale_gradients(optimizer: Any) -> Any:
-    """Let `optimizer` honour `gradient_scale`, a scalar tensor set while a step is traced.
 
-    The object stays the same (models and callbacks hold it), only its class is extended:
-    `apply` is where Keras' own and users' train_steps meet.
+def prepare_replicas(model: Any) -> None:
+    """Make steps of `model` on several replicas those of one; before they are traced.
+
+    Raises ConfigError for an optimizer with gradient_accumulation_steps, which fails there.
     """
-    if not isinstance(optimizer, _ScaledGradients):
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    optimizer = model.optimizer
+    if optimizer is None:
+        return
+    if optimizer.gradient_accumulation_steps:
+        raise ConfigError(
+            f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps} of the optimizer "
+            "does not work on several replicas: leave it out and use a larger data.batch_size, or "
+            "set cluster.replicas=1"
+        )
+    if not isinstance(optimizer, _Weighted):
+        # The object stays the same (models and callbacks hold it), only its class is extended.
         cls = type(optimizer)
         members = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-        optimizer.__class__ = type(cls.__name__, (_ScaledGradients, cls), members)
-    return optimizer
+        optimizer.__class__ = type(cls.__name__, (_Weighted, cls), members)
 
 
 def local_values(variable: Any) -> list[tf.Variable]:

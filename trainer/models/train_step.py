@@ -14,7 +14,7 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("trainer")
-class TrainStepModel(keras.Model):  # type: ignore[misc]
+class TrainStepModel(keras.Model):
     """`keras.Model` with an explicit `train_step` and `test_step`.
 
     Data are (x, y) or (x, y, sample_weight), each batched along its first axis.
@@ -61,14 +61,12 @@ class TrainStepModel(keras.Model):  # type: ignore[misc]
         """The loss of one replica, a scalar already divided by the number of replicas.
 
         The optimizer sums the replicas' gradients. Keras divides its losses by the number of
-        replicas, but not the layers' own (regularizers), which would count once a replica.
+        replicas; the layers' own (regularizers) are divided here, or count once a replica.
         """
-        own = tf.add_n(self.losses) if self.losses else 0.0
-        if self._parts is not None:
-            main = self._parts[0](y, y_pred, sample_weight=sample_weight)
-            return main + own / _num_replicas()
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
-        return loss - own * (1 - 1 / _num_replicas()) if _num_replicas() > 1 else loss
+        if self._parts is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+        main = self._parts[0](y, y_pred, sample_weight=sample_weight)
+        return main + sum(self.losses) / _num_replicas() if self.losses else main
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
