@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run test test-long check lint types bench docs docs-check lock tools clean
+.PHONY: help setup local-run test test-long check lint types bench docs docs-check goldens lock tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ bench: $(READY) ## Run the benchmarks (ARGS="--json FILE")
 
 docs: $(READY) ## Write the generated parts of docs/ anew
 	@$(BIN)/python scripts/generate_docs.py
+
+goldens: $(READY) ## Record the commands' help, the schema, metric names and exit codes anew
+	@$(BIN)/python -m tests.contracts.goldens
 
 docs-check: $(READY)
 	@$(BIN)/python scripts/generate_docs.py --check

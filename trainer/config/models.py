@@ -72,7 +72,9 @@ class DataConfig(Section):
     train: str = identity("train", help="Split or slice to train on, as in 'train[:90%]'.")
     validation: str | None = free(None, help="Split or slice to validate on after each epoch.")
     test: str | None = free(None, help="Split or slice for the final test pass.")
-    batch_size: int = identity(help="Records in one global step, over all replicas.", ge=1)
+    batch_size: int = identity(
+        help="Records in one global step, over all replicas.", ge=1, le=10**9
+    )
     eval_batch_size: int | None = free(
         None, help="Records in one validation or test step; data.batch_size by default.", ge=1
     )
@@ -121,7 +123,7 @@ class DataConfig(Section):
 class TrainConfig(Section):
     """How long and by which means the model is trained."""
 
-    epochs: int = free(help="Passes over the training records in all.", ge=1)
+    epochs: int = free(help="Passes over the training records in all.", ge=1, le=10**9)
     seed: int = identity(0, help="Seed of weights, order of records and dropout.", ge=0, lt=2**31)
     engine: Literal["loop", "fit"] = free(
         "loop", help="Our loop, or plain keras.Model.fit as the reference (one device)."
@@ -273,10 +275,10 @@ class LogConfig(Section):
 class CallbackConfig(Section):
     """One Keras callback: a name of ours or `package.module:Class`, and its arguments."""
 
-    name: str = Field(description="A name of `trainer.callbacks`, or package.module:Class.")
-    args: dict[str, Any] = Field({}, description="Keyword arguments of the callback.")
-    stateless: bool = Field(
-        False, description="The callback holds nothing that a resumed run would need."
+    name: str = changeable(help="A name of `trainer.callbacks`, or package.module:Class.")
+    args: dict[str, Any] = changeable({}, help="Keyword arguments of the callback.")
+    stateless: bool = changeable(
+        False, help="The callback holds nothing that a resumed run would need."
     )
 
 

@@ -47,7 +47,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             "section" if is_plain else _type(properties[name]),
             None if default is PydanticUndefined or is_plain else default,
             is_required=field.is_required(),
-            kind=kinds.get(name) if name in kinds else None,
+            kind=kinds.get(name),
             help=field.description or (section.__doc__ or "" if section else ""),
         )
         if section is not None:
@@ -63,6 +63,8 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if "$ref" in schema:
         return "section"
+    if schema.get("type") == "array" and "enum" in schema.get("items", {}):
+        return f"list of {_type(schema['items'])}"
     names = {"array": "list", "object": "mapping", "string": "text", "null": "`null`"}
     found = str(schema.get("type", "any"))
     return names.get(found, found) + _bounds(schema)
