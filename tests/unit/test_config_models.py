@@ -1,0 +1,83 @@
+"""Locations, addresses and labels of a configuration."""
+
+import pytest
+from pydantic import ValidationError
+
+from trainer.config.models import (
+    LocationConfig,
+    MetricsConfig,
+    RunConfig,
+    TrainConfig,
+    check_location,
+)
+from trainer.config.schema import json_schema, keys
+from trainer.recipes.fashion_mnist import FashionMnistParams
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["runs/x", "/data/a b", "gs://bucket/run", "file:///data/x", "builtin:x", "a@b", "a.b/..c"],
+)
+def test_location(location):
+    assert check_location(location) == location
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["", " ", "a\nb", "a\0b", "..", "../x", "a/../b", "gs://b/../c", "file:///a/%2e%2e/b", "~/x",
+     "http://h/x", "s3://b", "ftp:x", "//h/x", "gs://u@b/x", "gs://b/x?y", "gs://b/x#y", "C:\\x",
+     "a\\b"],
+)  # fmt: skip
+def test_location_that_is_refused(location):
+    with pytest.raises(ValueError, match=r"must|supported"):
+        check_location(location)
+
+
+@pytest.mark.parametrize(
+    "location", ["hunter2:x", "https://u:hunter2@h", "//u:hunter2@h/x", "hunter2:pw@h"]
+)
+def test_a_refused_location_is_not_shown(location):
+    with pytest.raises(ValidationError) as caught:
+        LocationConfig(dir=location)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", ["runs/a", "runs/a@last", "gs://b/r@1200", "runs/a@b"])
+def test_start_from(origin):
+    assert TrainConfig(epochs=1, start_from=origin).start_from == origin
+
+
+@pytest.mark.parametrize("origin", ["gs://u@b/r", "../r@3", "builtin:x", "gs://u:p@b/r@3", "@3"])
+def test_start_from_that_is_refused(origin):
+    with pytest.raises(ValidationError):
+        TrainConfig(epochs=1, start_from=origin)
+
+
+# F61
+@pytest.mark.parametrize(
+    "labels",
+    [{"le": "x"}, {"run": "x"}, {"__a": "x"}, {"a-b": "x"}, {"a": 'x"} 1\n'}, {"a": "x" * 129},
+     {"a": "é"}, {f"l{i}": "x" for i in range(11)}],
+)  # fmt: skip
+def test_hostile_label_is_refused(labels):
+    with pytest.raises(ValidationError):
+        MetricsConfig(labels=labels)
+
+
+@pytest.mark.parametrize("address", ["", "a b", "u:p@h", "http://h", "x" * 254])
+def test_address_that_is_refused(address):
+    with pytest.raises(ValidationError):
+        MetricsConfig(address=address)
+
+
+def test_every_key_has_help_and_every_leaf_a_kind():
+    found = [*keys(RunConfig), *keys(FashionMnistParams, "params.")]
+    assert [key.name for key in found if not key.help] == []
+    assert [key.name for key in found if key.type != "section" and not key.kind] == []
+
+
+def test_schema_describes_a_recipes_parameters():
+    schema = json_schema(FashionMnistParams)
+    assert schema["properties"]["params"] == {"$ref": "#/$defs/FashionMnistParams"}
+    assert "learning_rate" in schema["$defs"]["FashionMnistParams"]["properties"]
+    assert json_schema()["properties"]["params"]["type"] == "object"
