@@ -80,7 +80,7 @@ def launch(
     log = get_log()
     data_hash = check_data(config)
     run = RunDir(config.run.dir, open_storage)
-    changes = run.admit(config, type(start.params), data_hash, start.allow_change)
+    run.admit(config, type(start.params), data_hash, start.allow_change)
     summary = run.summary()
     if summary is not None and _is_enough(summary, config):
         log.info("complete", run=config.run_name, steps=summary["steps"])
@@ -89,11 +89,12 @@ def launch(
     metrics = Metrics(registry, labels=config.metrics.labels)
     with _serving(config.metrics, registry, log):
         with quiet_import():
-            from trainer.worker import Job, train  # the worker brings TensorFlow
+            from trainer.job import Job  # these bring TensorFlow
+            from trainer.worker import train
 
         job = Job(
             config, start.recipe, start.params, run, metrics, log, stop,
-            console=None if as_json else _console(), changes=changes,
+            console=None if as_json else _console(),
         )  # fmt: skip
         try:
             return Outcome(0, train(job))

@@ -3,28 +3,27 @@
 from typing import Any
 
 from trainer.checkpoint.position import Position
-from trainer.checkpoint.state import ModelState
-from trainer.config import RunConfig
-from trainer.evaluation import Evaluator
 from trainer.export import export_model
-from trainer.run_dir import RunDir
+from trainer.job import Assembled, Job
 from trainer.versions import versions
 
 
 def report(
-    config: RunConfig, run: RunDir, log: Any, evaluator: Evaluator, sample: Any, *,
-    position: Position, history: dict[str, list[float]], state: ModelState, seconds: float,
+    job: Job, assembled: Assembled, position: Position, *,
+    history: dict[str, list[float]], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluate, export and write the summary, in this order; returns the summary.
 
     A process that ends before the summary is written does all of it again, and nothing else.
     """
-    log.info("report", step=position.step)
+    job.log.info("report", step=position.step)
+    config = job.config
     if config.export.weights == "best":
-        state.restore_weights(run.checkpoint("best").arrays)
-    test = evaluator.evaluate(config.data.test) if config.data.test else {}
-    model = evaluator.model
-    files = export_model(model, run.model, config.export.formats, sample[0])
+        assembled.state.restore_weights(job.run.checkpoint("best").arrays)
+    test = assembled.evaluator.evaluate(config.data.test) if config.data.test else {}
+    files = export_model(
+        assembled.model, job.run.model, config.export.formats, assembled.sample[0]
+    )
     logs = position.epoch_logs
     summary = {
         "complete": True,
@@ -40,5 +39,5 @@ def report(
         "seconds": round(seconds, 3),
         "versions": versions(),
     }
-    run.write_summary(summary)
+    job.run.write_summary(summary)
     return summary

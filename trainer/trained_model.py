@@ -19,7 +19,9 @@ from trainer.metrics import Metrics
 from trainer.recipes.catalog import with_recipe
 from trainer.run_dir import CONFIG_FILE, RunDir
 from trainer.stop import StopRequest
-from trainer.worker import Assembled, Job, assemble, begin_training, end_training, schedule_of
+from trainer.job import Assembled, Job
+from trainer.training import begin_training, end_training, position_of, put_back
+from trainer.worker import assemble, schedule_of
 
 # They only write files, which looking at a model must not touch.
 _WRITERS = (
@@ -71,7 +73,7 @@ def load_trained_model(run: RunDir, which: str | None, log: Any) -> TrainedModel
     job = Job(config, recipe, params, run, metrics, log, StopRequest())
     assembled = assemble(job)
     schedule = schedule_of(config, assembled.dataset.training_order().steps_per_epoch)
-    position = Position.from_json(checkpoint.manifest.state["position"])
+    position = position_of(checkpoint)
     log.info("restore", step=position.step, checkpoint=which)
     # The best checkpoint is an epoch's own weights, wherever training ended.
     is_final = which != "best" and position.is_over(schedule.target_step)
@@ -96,10 +98,7 @@ def _finish(
     callbacks = keras.callbacks.CallbackList(
         kept, model=assembled.model, epochs=schedule.epochs, steps=schedule.steps_per_epoch
     )
-
-    def put_back() -> None:
-        assembled.state.restore(checkpoint.arrays)
-        states.restore(checkpoint.manifest.state["callbacks"], checkpoint.arrays)
-
-    begin_training(callbacks, schedule, position, put_back)
+    begin_training(
+        callbacks, schedule, position, lambda: put_back(job, assembled, states, checkpoint)
+    )
     end_training(assembled.model, callbacks, position)

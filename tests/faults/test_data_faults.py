@@ -87,8 +87,8 @@ def test_f39_a_recipe_for_other_features(run, data):
     parts["kind"] = parts.pop("label")
     (data / "features.json").write_text(json.dumps(features))
     life = run.train(data__url=str(data))
-    assert life.code == 3, life.text()
-    assert "KeyError: 'label'" in life.text() and "it has image, kind" in life.text()
+    assert life.code == 2, life.text()
+    assert "KeyError: 'label'" in life.text() and "the features kind, image" in life.text()
 
 
 def lineage(run: Run) -> dict[int, list[int]]:

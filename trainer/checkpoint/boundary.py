@@ -30,6 +30,7 @@ class Checkpoints:
         schedule: Schedule,
         stop: StopRequest,
         grace_seconds: float,
+        learning_rate: float | None,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -39,6 +40,7 @@ class Checkpoints:
         self._schedule = schedule
         self._stop = stop
         self._grace_seconds = grace_seconds
+        self._learning_rate = learning_rate
         self._metrics = metrics
         self._clock = clock
         self._cadence = SaveCadence(config, last_save=clock())
@@ -74,7 +76,11 @@ class Checkpoints:
             Save(
                 step=position.step,
                 arrays=self._state.snapshot() | arrays,
-                state={"position": position.to_json(), "callbacks": states},
+                state={
+                    "position": position.to_json(),
+                    "callbacks": states,
+                    "learning_rate": self._learning_rate,
+                },
                 metrics=dict(position.epoch_logs),
             )
         )

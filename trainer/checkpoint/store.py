@@ -130,9 +130,7 @@ class CheckpointStore:
         )
         document = encode(manifest)
         self._storage.write(f"{folder}/{writer}/manifest.json", document)
-        self._commit(
-            folder, Commit(format=FORMAT, writer=writer, manifest_crc32c=crc32c(document))
-        )
+        self._commit(folder, Commit(format=FORMAT, writer=writer, manifest_crc32c=crc32c(document)))
         return manifest
 
     def _write_part(self, prefix: str, number: int, names: list[str], arrays: Arrays) -> PartEntry:
@@ -149,17 +147,19 @@ class CheckpointStore:
         marker = f"{folder}/COMMIT"
         if self._storage.create(marker, encode(commit)):
             return
-        # Taken: by this very attempt if a reply was lost, or by an earlier life of the run
-        # whose checkpoint was then found damaged, which this one replaces.
+        # Taken: by this very attempt if a reply was lost; or by an earlier life of the run, from
+        # whose damaged checkpoint it fell back, or which stopped inside this step's validation.
+        theirs = self._other_writer(marker, commit.writer)
+        self._storage.write(marker, encode(commit))
+        if theirs is not None:
+            self._delete_prefix(f"{folder}/{theirs}")
+
+    def _other_writer(self, marker: str, own: str) -> str | None:
         try:
-            theirs = decode_commit(self._storage.read(marker), marker)
-            if theirs.writer == commit.writer:
-                return
-            self.read(folder)
-        except (DamagedError, ValueError):
-            self._storage.write(marker, encode(commit))
-        else:
-            self._delete_prefix(f"{folder}/{commit.writer}")
+            writer = decode_commit(self._storage.read(marker), marker).writer
+        except ValueError:
+            return None
+        return writer if writer != own else None
 
     def manifest(self, folder: str) -> Manifest:
         """The manifest of a committed checkpoint, its checksum verified.
@@ -173,7 +173,13 @@ class CheckpointStore:
             document = self._read(f"{folder}/{commit.writer}/manifest.json")
             if crc32c(document) != commit.manifest_crc32c:
                 raise ValueError("manifest.json differs from its checksum")
-            return decode_manifest(document, where)
+            manifest = decode_manifest(document, where)
+            if (folder_name(manifest.step, manifest.fence), manifest.writer) != (
+                folder,
+                commit.writer,
+            ):
+                raise ValueError("manifest.json is that of another checkpoint")
+            return manifest
         except ObjectNotFoundError as error:
             what = "has no COMMIT marker" if str(error).find("COMMIT") >= 0 else str(error)
             raise DamagedError(f"{where} {what}") from error
@@ -221,10 +227,10 @@ class CheckpointStore:
             raise DamagedError(f"{where}: {error}") from error
 
     def metrics(self, folder: str) -> dict[str, float]:
-        """The epoch's metrics of a checkpoint; none when it is damaged."""
+        """The epoch's metrics of a checkpoint; none when it is damaged or of another format."""
         try:
             return self.manifest(folder).metrics
-        except DamagedError:
+        except CheckpointError:
             return {}
 
     def delete(self, step: int, fence: int) -> None:

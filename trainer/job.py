@@ -1,0 +1,52 @@
+"""What a worker is given, and what it builds from it before it restores anything."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.checkpoint.state import ModelState
+from trainer.config import RunConfig
+from trainer.data.dataset import Dataset
+from trainer.data.pipeline import Place
+from trainer.evaluation import Evaluator
+from trainer.metrics import Metrics
+from trainer.recipes.base import Params, Recipe
+from trainer.run_dir import RunDir
+from trainer.stop import StopRequest
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked configuration and everything outside that a worker needs."""
+
+    config: RunConfig
+    recipe: Recipe
+    params: Params
+    run: RunDir
+    metrics: Metrics
+    log: Any
+    stop: StopRequest
+    console: Any = None
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The optimizer's rate as configured; None when the recipe names no such parameter."""
+        name = self.recipe.learning_rate
+        return None if name is None else getattr(self.params, name)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A model with all its variables, on its devices, beside its data."""
+
+    strategy: Any
+    dataset: Dataset
+    place: Place
+    model: Any
+    sample: Any
+    state: ModelState
+    evaluator: Evaluator

@@ -1,0 +1,171 @@
+"""callbacks -> train -> final save, of an assembled model, from a restored position."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.callbacks.assemble import Reporting, choose_callbacks
+from trainer.callbacks.state import CallbackStates
+from trainer.checkpoint.boundary import Checkpoints
+from trainer.checkpoint.position import Position, Schedule
+from trainer.checkpoint.saver import Saver
+from trainer.checkpoint.store import Checkpoint
+from trainer.data.pipeline import Pipeline
+from trainer.evaluation import distribute
+from trainer.fit_engine import fit
+from trainer.job import Assembled, Job
+from trainer.loop import CallResult, CompiledSteps, TrainLoop
+
+
+class Training:
+    """One stretch of training: from a checkpoint, or from step 0, to the end or to a stop."""
+
+    def __init__(
+        self, job: Job, assembled: Assembled, pipeline: Pipeline, schedule: Schedule,
+        checkpoint: Checkpoint | None,
+    ) -> None:  # fmt: skip
+        self._job = job
+        self._assembled = assembled
+        self._pipeline = pipeline
+        self._checkpoint = checkpoint
+        self._start = position_of(checkpoint)
+        self._reporting = Reporting(
+            metrics=job.metrics, log=job.log, console=job.console, config=job.config,
+            order=pipeline.order, start=self._start.step, target=schedule.target_step,
+        )  # fmt: skip
+        self._chosen = choose_callbacks(
+            job.config, job.recipe.callbacks(job.params), self._reporting
+        )
+        if job.config.train.steps_per_call == "auto" and self._chosen.need_every_step:
+            schedule = replace(schedule, steps_per_call=1)
+        self._schedule = schedule
+        self._states = CallbackStates(self._chosen.resumable)
+        saver = Saver(
+            job.run.checkpoints, job.config.checkpoint, job.metrics,
+            on_saved=self._reporting.on_saved,
+        )  # fmt: skip
+        self._checkpoints = Checkpoints(
+            state=assembled.state, capture_callbacks=self._states.capture, saver=saver,
+            config=job.config.checkpoint, schedule=schedule, stop=job.stop,
+            grace_seconds=job.config.train.grace_seconds, learning_rate=job.learning_rate,
+            metrics=job.metrics, clock=job.clock,
+        )  # fmt: skip
+        names = [type(callback).__name__ for callback in self._chosen.all]
+        job.log.info("callbacks", names=names)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The metrics of every epoch of the run so far, by name."""
+        return dict(self._chosen.history.history)
+
+    def run(self) -> Position:
+        """Train; the returned position is committed, and the model is as training leaves it."""
+        self._job.log.info(
+            "train", step=self._start.step, target_step=self._schedule.target_step
+        )
+        by_fit = self._job.config.train.engine == "fit"
+        try:
+            position = self._by_fit() if by_fit else self._by_loop()
+            self._job.log.info("final save", step=position.step)
+            return position
+        except tf.errors.OpError as error:
+            raise self._pipeline.explain(error) from error
+        finally:
+            self._reporting.close()
+            self._checkpoints.close()
+
+    def _by_loop(self) -> Position:
+        model, strategy = self._assembled.model, self._assembled.strategy
+        callbacks = keras.callbacks.CallbackList(
+            self._chosen.all, model=model,
+            epochs=self._schedule.epochs, steps=self._schedule.steps_per_epoch,
+        )  # fmt: skip
+        loop = TrainLoop(
+            model, CompiledSteps(model, strategy, "train_step"), self._schedule,
+            self._checkpoints, callbacks=callbacks, validate=self._validation(callbacks),
+            on_call=self._on_call,
+        )  # fmt: skip
+        position = self._start
+        begin_training(callbacks, self._schedule, position, self._put_back)
+        if not position.is_over(self._schedule.target_step):
+            dataset = self._pipeline.dataset(position.step)
+            position = loop.run(position, distribute(strategy, dataset, self._assembled.place))
+        self._checkpoints.finish(position)
+        # Nothing is lost from here on: a signal ends the process at once.
+        self._job.stop.defer(False)
+        end_training(model, callbacks, position)
+        return position
+
+    def _validation(self, callbacks: Any) -> Callable[[Callable[[], None]], dict[str, float]] | None:
+        split = self._job.config.data.validation
+        if split is None:
+            return None
+        evaluate = self._assembled.evaluator.evaluate
+        return lambda between: evaluate(split, callbacks=callbacks, between=between)
+
+    def _on_call(self, result: CallResult) -> None:
+        # Now there is work that a stop must save.
+        self._job.stop.defer(True)
+        self._reporting.on_call(result)
+
+    def _by_fit(self) -> Position:
+        split = self._job.config.data.validation
+        last = keras.callbacks.LambdaCallback(on_train_begin=lambda _logs: self._put_back())
+        position = fit(
+            self._assembled.model, self._pipeline,
+            self._assembled.evaluator.pipeline(split) if split else None,
+            self._schedule, self._start,
+            callbacks=[*self._chosen.all, last], boundary=self._checkpoints,
+        )  # fmt: skip
+        self._checkpoints.finish(position)
+        return position
+
+    def _put_back(self) -> None:
+        """The state of the checkpoint, into model and callbacks."""
+        if self._checkpoint is None:
+            return
+        put_back(self._job, self._assembled, self._states, self._checkpoint)
+        self._checkpoints.resume(self._start)
+
+
+def position_of(checkpoint: Checkpoint | None) -> Position:
+    """Where a checkpoint was taken; step 0 without one."""
+    if checkpoint is None:
+        return Position()
+    return Position.from_json(checkpoint.manifest.state["position"])
+
+
+def put_back(
+    job: Job, assembled: Assembled, states: CallbackStates, checkpoint: Checkpoint
+) -> None:
+    """Model, optimizer and callbacks as they were; a changed learning rate is set."""
+    assembled.state.restore(checkpoint.arrays)
+    saved = checkpoint.manifest.state
+    for name in states.restore(saved["callbacks"], checkpoint.arrays):
+        job.log.warning("callback is new to the run and starts afresh", name=name)
+    # Compared with the rate that was configured then: callbacks may have lowered it since.
+    if saved["learning_rate"] != job.learning_rate:
+        assembled.model.optimizer.learning_rate = job.learning_rate
+
+
+def begin_training(
+    callbacks: Any, schedule: Schedule, position: Position, put_back: Callable[[], None]
+) -> None:
+    """Callbacks reset themselves, and then everything is as it was when `position` was saved.
+
+    State comes last because on_train_begin, and on_epoch_begin inside an epoch, change it:
+    callbacks start afresh there and schedules set the learning rate.
+    """
+    callbacks.on_train_begin()
+    if position.is_inside_epoch(schedule.steps_per_epoch):
+        callbacks.on_epoch_begin(position.epoch(schedule.steps_per_epoch))
+    put_back()
+
+
+def end_training(model: Any, callbacks: Any, position: Position) -> None:
+    """As Keras' fit: averaged weights (EMA) take the place of the last ones, callbacks theirs."""
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    callbacks.on_train_end(dict(position.epoch_logs))
