@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+from trainer.config.messages import shown_value
 from trainer.errors import ConfigError
 
 
@@ -19,7 +20,7 @@ def load_object(path: str, *, key: str) -> Any:
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute.isidentifier():
-        raise ConfigError(f"{key}: {path!r} must look like package.module:name")
+        raise ConfigError(f"{key}: {shown_value(path)} must look like package.module:name")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

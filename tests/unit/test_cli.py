@@ -1,0 +1,131 @@
+"""Commands on configurations and data; the lines at the end of a run."""
+
+import json
+import shlex
+
+import pytest
+from click.testing import CliRunner
+
+from tests.small_data import flip_bit, shard_name, write_dataset
+from trainer.cli.root import trainer_command
+from trainer.cli.summary import show_summary, train_command
+from trainer.config import parse_yaml
+from trainer.launch import Outcome
+from trainer.recipes.catalog import load_run
+
+SUMMARY = {
+    "run": "r", "steps": 158, "epochs": 2, "stopped_early": False, "model": ["/m/model.keras"],
+    "validation": {}, "test": {"loss": 0.5, "accuracy": 0.81234},
+}  # fmt: skip
+
+
+def call(*args):
+    return CliRunner().invoke(trainer_command, list(map(str, args)))
+
+
+def test_config_show_is_complete_and_read_back(tmp_path):
+    result = call("config", "show", "-c", "fashion_mnist", "--set", "train.epochs=7")
+    (tmp_path / "run.yaml").write_text(result.stdout)
+    again = call("config", "show", "-c", tmp_path / "run.yaml")
+    assert again.stdout == result.stdout
+    assert parse_yaml(result.stdout, "")["train"]["epochs"] == 7
+
+
+def test_config_show_as_json():
+    shown = json.loads(call("config", "show", "-c", "fashion_mnist", "--json").stdout)
+    assert shown["params"]["learning_rate"] > 0
+
+
+def test_config_check_says_ok():
+    result = call("config", "check", "-c", "fashion_mnist", "--data")
+    assert (result.exit_code, result.stdout) == (0, "ok: recipe fashion_mnist, run local\n")
+
+
+@pytest.mark.parametrize(
+    ("override", "code"),
+    [
+        ("params.filtres=3", 2),
+        ("recipe=fashion_mnits", 2),
+        ("recipe=no_such_module:recipe", 2),
+        ("data.url=/nowhere", 3),
+        ("data.test=tset", 2),
+        ("data.url=builtin:fashion_mnits", 2),
+    ],
+)
+def test_config_check_names_what_is_wrong(override, code):
+    result = call("config", "check", "-c", "fashion_mnist", "--data", "--set", override)
+    assert result.exit_code == code
+    assert result.stderr.startswith("trainer: ")
+
+
+def test_config_check_without_data_looks_for_none():
+    result = call("config", "check", "-c", "fashion_mnist", "--set", "data.url=/nowhere")
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["fashion_mnits", "nowhere.yaml"])
+def test_no_such_config(name):
+    result = call("config", "show", "-c", name)
+    assert result.exit_code == 2
+    assert "give a file, or a recipe's name (fashion_mnist" in result.stderr
+
+
+def test_data_verify(tmp_path):
+    write_dataset(tmp_path, {"train": [5, 3]})
+    assert call("data", "verify", tmp_path).exit_code == 0
+    flip_bit(tmp_path / shard_name("train", 0, 2), 20)
+    result = call("data", "verify", tmp_path)
+    assert result.exit_code == 3
+    assert f"{shard_name('train', 0, 2)}: record 0 at byte 0" in result.stderr
+    found = json.loads(call("data", "verify", tmp_path, "--json").stdout)
+    assert (found["ok"], bool(found["problems"])) == (False, True)
+
+
+def test_data_verify_without_data(tmp_path):
+    assert call("data", "verify", tmp_path).exit_code == 3
+
+
+def test_unexpected_errors_say_how_to_see_more(monkeypatch):
+    def fail():
+        raise RuntimeError("what happened")
+
+    monkeypatch.setattr("trainer.recipes.catalog.list_recipes", fail)
+    result = call("recipes", "list")
+    assert result.exit_code == 1
+    assert "trainer: unexpected RuntimeError: what happened" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in call("--debug", "recipes", "list").stderr
+
+
+def summary(capsys, overrides=(), config_name="fashion_mnist", **facts):
+    config, _, _ = load_run("fashion_mnist", overrides)
+    outcome = Outcome(0, {**SUMMARY, **facts})
+    show_summary(config, outcome, config_name, overrides)
+    lines = capsys.readouterr().out.strip().splitlines()
+    return {line[:15].strip(): line[15:] for line in lines}
+
+
+def test_summary_tells_the_result_and_where_it_is(capsys):
+    shown = summary(capsys)
+    assert shown["test"] == "loss 0.5000, accuracy 0.8123"
+    assert shown["model"] == "/m/model.keras"
+    assert shown["checkpoints"] == "runs/local/checkpoints"
+
+
+def test_summary_repeats_the_options_that_were_given(capsys):
+    given = ("run.dir=/tmp/a b", "train.epochs=2")
+    words = shlex.split(summary(capsys, given, "my run.yaml")["train longer"])
+    assert words == [
+        "trainer", "train", "-c", "my run.yaml", "--set", "run.dir=/tmp/a b",
+        "--set", "train.epochs=4",
+    ]  # fmt: skip
+
+
+def test_summary_offers_nothing_longer_when_a_callback_stopped(capsys):
+    shown = summary(capsys, stopped_early=True, model=[])
+    assert "train longer" not in shown
+    assert shown["model"] == "not exported"
+
+
+def test_train_command_of_a_packaged_recipe():
+    assert train_command("x", (), ("a=1",)) == "trainer train -c x --set a=1"
