@@ -12,7 +12,9 @@ class FashionMnistParams(Params):
 
     filters: int = identity(24, help="Filters of the first block; the second has twice.", ge=1)
     convolutions: int = identity(2, help="Convolutions in a block.", ge=1)
-    dropout: float = identity(0.1, help="Share of features dropped before the last layer.", ge=0, lt=1)
+    dropout: float = identity(
+        0.1, help="Share of features dropped before the last layer.", ge=0, lt=1
+    )
     learning_rate: float = changeable(0.005, help="Step size of Adam.", gt=0)
 
 
