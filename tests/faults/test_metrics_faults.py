@@ -1,9 +1,11 @@
 """The metrics page of real training processes."""
 
 import socket
+import subprocess
 import time
 import urllib.request
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.harness import Life, Run
@@ -89,3 +91,15 @@ def test_counters_are_there_before_the_first_event(run, tmp_path):
     assert life.wait() == 0
     for name in ("checkpoint_fallbacks", "checkpoint_restores", "nonfinite_steps"):
         assert page[f"trainer_{name}_total"] == 0
+
+
+@pytest.mark.needs_prometheus
+def test_the_page_passes_prometheus_own_check(run, tmp_path):
+    life, _ = at_gate(run, 9, tmp_path / "open", metrics__labels={"team": "night"})
+    with urllib.request.urlopen(life.events("metrics")[0]["url"], timeout=10) as page:
+        text = page.read()
+    (tmp_path / "open").touch()
+    assert life.wait() == 0, life.text()
+    check = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+    assert check.returncode == 0, check.stdout.decode() + check.stderr.decode()
+    assert b'team="night"' in text
