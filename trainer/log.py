@@ -31,7 +31,7 @@ def configure_logging(*, as_json: bool, stream: TextIO = sys.stdout) -> None:
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -43,6 +43,14 @@ def configure_logging(*, as_json: bool, stream: TextIO = sys.stdout) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Training goes on quietly when whoever read its output has gone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exception(), BrokenPipeError):
+            super().handleError(record)
 
 
 def get_log() -> Any:

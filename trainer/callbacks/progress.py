@@ -29,7 +29,7 @@ class _Rate:
         return max(self._steps, 0) * self._batch_size / seconds if seconds > 0 else 0.0
 
 
-class ProgressEvents(keras.callbacks.Callback):  # type: ignore[misc]
+class ProgressEvents(keras.callbacks.Callback):
     """Logs `progress` every so many seconds and `epoch` after each epoch."""
 
     def __init__(
@@ -65,7 +65,7 @@ class ProgressEvents(keras.callbacks.Callback):  # type: ignore[misc]
         """Nothing is held."""
 
 
-class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
+class ProgressBar(keras.callbacks.Callback):
     """One line that moves: step, metrics, examples a second, time left."""
 
     def __init__(

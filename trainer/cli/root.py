@@ -12,7 +12,7 @@ import click
 import trainer
 from trainer.cli.options import HELP_NAMES, examples
 from trainer.environment import check_environment
-from trainer.errors import TrainerError
+from trainer.errors import ConfigError, TrainerError
 
 # name -> (where, one line); the line is here so that --help loads no command.
 COMMANDS = {
@@ -29,6 +29,7 @@ COMMANDS = {
     "completion": ("trainer.cli.completion:completion", "Print a shell's completion script."),
     "worker": ("trainer.cli.train:worker", "The training process alone, for debugging."),
 }
+_EXTRAS = {"tensorflow", "keras", "tensorflow_datasets"}
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report it
 
 
@@ -77,6 +78,11 @@ def _explain(error: Exception, *, debug: bool) -> int:
     with_traceback = debug or bool(os.environ.get("TRAINER_DEBUG"))
     if with_traceback:
         traceback.print_exception(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        error = ConfigError(
+            f"this command needs {error.name}, which is not installed: install "
+            "trainer-k8s[cpu] or trainer-k8s[gpu]"
+        )
     if isinstance(error, TrainerError):
         click.echo(f"trainer: {error}", err=True)
         return error.exit_code

@@ -1,6 +1,7 @@
 """`trainer train` and `trainer worker`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,14 +98,14 @@ def _run(request: _Request) -> int:
         _show_plan(start, as_json=request.as_json)
         return 0
     outcome = launch(start, stop, open_storage=open_storage)
-    if outcome.summary is None:
-        return outcome.exit_code
-    if is_for_machines(config.log):
-        print_json({"event": "summary", **outcome.summary}, indent=None)
-    else:
-        from trainer.cli.summary import show_summary
+    # A complete run is complete, even when nobody reads it any more.
+    with suppress(BrokenPipeError):
+        if outcome.summary is not None and is_for_machines(config.log):
+            print_json({"event": "summary", **outcome.summary}, indent=None)
+        elif outcome.summary is not None:
+            from trainer.cli.summary import show_summary
 
-        show_summary(config, outcome, request.config_name, request.overrides)
+            show_summary(config, outcome, request.config_name, request.overrides)
     return outcome.exit_code
 
 
