@@ -104,4 +104,8 @@ def _wants_steps(callback: Any) -> bool:
         return callback.save_freq != "epoch"
     hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
     base = keras.callbacks.Callback
-    return any(getattr(callback, hook).__func__ is not getattr(base, hook) for hook in hooks)
+    # A LambdaCallback's hooks are plain functions, without __func__.
+    return any(
+        getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook)
+        for hook in hooks
+    )

@@ -8,7 +8,7 @@ import keras
 from trainer.errors import NonFiniteError
 
 
-class NonFiniteCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class NonFiniteCallback(keras.callbacks.Callback):
     """Raises before the step's state could be saved."""
 
     def __init__(self, *, steps_per_epoch: int) -> None:

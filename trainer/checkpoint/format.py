@@ -33,7 +33,7 @@ DTYPE_BYTES = {
 }  # fmt: skip
 
 _BASE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$"
-_FOLDER = re.compile(r"step-(\d{1,18})-f(\d{1,18})")
+_FOLDER = re.compile(r"step-([0-9]{1,18})-f([0-9]{1,18})")
 
 DocumentT = TypeVar("DocumentT", "Commit", "Manifest")
 Arrays = Mapping[str, NDArray[Any]]
@@ -97,7 +97,11 @@ def folder_name(step: int, fence: int) -> str:
 def parse_folder(name: str) -> tuple[int, int] | None:
     """(step, fence) of a checkpoint's folder, or None for any other name."""
     match = _FOLDER.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else None
+    if match is None:
+        return None
+    step, fence = int(match[1]), int(match[2])
+    # Only as `folder_name` writes it: two folders never stand for the same checkpoint.
+    return (step, fence) if folder_name(step, fence) == name else None
 
 
 def crc32c(data: bytes) -> str:
@@ -118,7 +122,8 @@ def state_sha256(arrays: Arrays) -> str:
 
 def encode(document: Section) -> bytes:
     """A document as JSON bytes."""
-    return json.dumps(document.model_dump(mode="json"), indent=1, allow_nan=True).encode()
+    # Not mode="json": it would turn an infinity of a callback's state into null.
+    return json.dumps(document.model_dump(), indent=1, allow_nan=True).encode()
 
 
 def decode_commit(data: bytes, where: str) -> Commit:
@@ -146,7 +151,10 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
 
 def _decode(model: type[DocumentT], data: bytes, where: str) -> DocumentT:
-    tree = json.loads(data)
+    try:
+        tree = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     found = tree.get("format") if isinstance(tree, dict) else None
     if isinstance(found, int) and found != FORMAT:
         raise CheckpointError(

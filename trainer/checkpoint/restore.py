@@ -51,9 +51,8 @@ def choose(store: CheckpointStore, which: str, config: CheckpointConfig, run: st
     committed = [found for found in store.all() if found.committed]
     if not committed:
         raise ConfigError(f"run {run} has no committed checkpoint")
-    if which == "last":
-        if (checkpoint := newest(store).checkpoint) is not None:
-            return checkpoint
+    if which == "last" and (checkpoint := newest(store).checkpoint) is not None:
+        return checkpoint
     if which == "best":
         if config.best is None:
             raise ConfigError(

@@ -129,9 +129,11 @@ class Saver:
 def _check_finite(save: Save) -> None:
     """NonFiniteError when a weight is NaN or infinite: such a state is never committed."""
     for name, array in save.arrays.items():
-        if name.startswith("model/") and np.issubdtype(array.dtype, np.floating):
+        # "V": numpy's kind of bfloat16.
+        if name.startswith("model/") and array.dtype.kind in "fV":
             # The sum is non-finite if any element is, or on overflow: only then look closer.
-            total = float(array.sum(dtype=np.float64))
+            with np.errstate(all="ignore"):
+                total = float(array.sum(dtype=np.float64))
             if not math.isfinite(total) and not np.isfinite(array).all():
                 raise NonFiniteError(
                     f"weights in {name} are NaN or infinite at step {save.step}: nothing was "

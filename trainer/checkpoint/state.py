@@ -5,6 +5,7 @@ An array's name is role/ordinal/path: paths alone collide in subclassed models. 
 `metric` (one array a replica) and `callback` (arrays of callbacks' states).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from trainer.models.replicas import assign_everywhere, local_values
 
 _ROLES = ("model", "optimizer", "metric")
 _SHOWN = 12
+_REPLICA = re.compile(r"(metric/.*)/replica-([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class ModelState:
         """
         self.check(arrays)
         by_variable: dict[str, list[Any]] = {}
-        for name in sorted(arrays, key=_replica_order):
-            by_variable.setdefault(name.partition("/replica-")[0], []).append(arrays[name])
+        for name in sorted(arrays, key=_split_replica):
+            by_variable.setdefault(_split_replica(name)[0], []).append(arrays[name])
         for entry in self._variables:
             assign_everywhere(entry.variable, by_variable[entry.name])
 
@@ -97,7 +99,7 @@ class ModelState:
             if e.name.split("/")[0] in roles
         }
         given = {
-            name.partition("/replica-")[0]: f"{array.dtype} {array.shape}"
+            _split_replica(name)[0]: f"{array.dtype} {array.shape}"
             for name, array in arrays.items()
             if name.split("/")[0] in roles
         }
@@ -116,9 +118,10 @@ class ModelState:
         )
 
 
-def _replica_order(name: str) -> tuple[str, int]:
-    base, _, replica = name.partition("/replica-")
-    return base, int(replica or 0)
+def _split_replica(name: str) -> tuple[str, int]:
+    """(name of the variable, number of the replica) of an array's name."""
+    match = _REPLICA.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def _numpy_dtype(variable: Any) -> Any:

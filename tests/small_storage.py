@@ -1,0 +1,71 @@
+"""Storage in memory, and storage that fails at a chosen operation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.storage.base import Entry
+
+
+@dataclass
+class MemoryStorage:
+    """Objects in a dictionary; `now` is the time that writes are stamped with."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    now: float = 1000.0
+    url: str = "memory:"
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        folder = f"{prefix}/" if prefix else ""
+        found = sorted(path for path in self.objects if path.startswith(folder))
+        return iter([self.stat(path) for path in found])
+
+    def stat(self, path: str) -> Entry:
+        return Entry(path, len(self.read(path)), self.times[path])
+
+    def read(self, path: str, *, start: int = 0, length: int | None = None) -> bytes:
+        if path not in self.objects:
+            raise ObjectNotFoundError(f"no {path} in {self.url}")
+        return self.objects[path][start : None if length is None else start + length]
+
+    def write(self, path: str, data: bytes) -> None:
+        self.objects[path], self.times[path] = data, self.now
+
+    def create(self, path: str, data: bytes) -> bool:
+        if path in self.objects:
+            return False
+        self.write(path, data)
+        return True
+
+    def delete(self, path: str) -> None:
+        self.objects.pop(path, None)
+
+    def remove_temporaries(self, *, older_than_seconds: float) -> int:
+        return 0
+
+
+class FailingStorage:
+    """Another storage whose operation number `fail_at` (from 0), and all after it, fail.
+
+    With `lost_reply`, that operation still has its effect; only its answer is lost.
+    """
+
+    def __init__(self, inner: Any, fail_at: int, *, lost_reply: bool = False) -> None:
+        self._inner, self._fail_at, self._lost_reply = inner, fail_at, lost_reply
+        self.count = 0
+        self.url = inner.url
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._inner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            number, self.count = self.count, self.count + 1
+            if number < self._fail_at:
+                return operation(*args, **kwargs)
+            if self._lost_reply and number == self._fail_at:
+                operation(*args, **kwargs)
+            raise StorageError(f"operation {number}, {name}, failed")
+
+        return call
