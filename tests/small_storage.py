@@ -57,6 +57,10 @@ class FailingStorage:
         self.count = 0
         self.url = inner.url
 
+    def heal(self) -> None:
+        """From now on, everything succeeds."""
+        self._fail_at = 10**9
+
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._inner, name)
 
