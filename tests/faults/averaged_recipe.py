@@ -1,0 +1,18 @@
+"""The small net with averaged weights, which take the place of the last ones at the end."""
+
+from typing import Any
+
+from tests.faults.recipe import SmallParams, recipe
+from trainer.recipes.base import Recipe
+
+
+def _model(params: SmallParams) -> Any:
+    import keras
+
+    model = recipe.model(params)
+    optimizer = keras.optimizers.Adam(params.learning_rate, use_ema=True, ema_momentum=0.9)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+averaged = Recipe(SmallParams, recipe.data, _model, learning_rate="learning_rate")

@@ -1,0 +1,88 @@
+"""evaluate and export give the model that the run ended with, or an earlier one."""
+
+import json
+import zipfile
+
+import pytest
+
+from tests.faults.harness import ROOT, Life, Run, signal_at
+
+# Worse from the start by this measure, so it stops early and takes the first epoch's weights.
+EARLY = {
+    "name": "early_stopping",
+    "args": {"monitor": "loss", "mode": "max", "patience": 1, "restore_best_weights": True},
+}
+ENDINGS = {
+    "plain": {},
+    "averaged weights": {"recipe": "tests.faults.averaged_recipe:averaged"},
+    "stopped early": {"callbacks": [EARLY], "train__epochs": 4},
+    "best": {"export__weights": "best", "checkpoint__best": {"metric": "loss", "mode": "max"}},
+}
+
+
+@pytest.fixture(scope="module", params=ENDINGS)
+def finished(request, zygote, tmp_path_factory):
+    """A complete run with an exported model."""
+    run = Run(zygote, tmp_path_factory.mktemp("run"))
+    life = run.train(**{"export__formats": ["keras"], **ENDINGS[request.param]})
+    assert life.code == 0, life.text()
+    return run
+
+
+def call(run, *argv):
+    """One command on a run; (exit code, its JSON document or its text)."""
+    number = len(list(run.folder.glob("call-*")))
+    output = run.folder / f"call-{number}.txt"
+    request = {"argv": [*map(str, argv), "--json"], "env": {}, "cwd": str(ROOT)}
+    answer = run.zygote.ask({**request, "output": str(output)})
+    life = Life(run.zygote, answer["pid"], output)
+    life.wait()
+    text = life.text()
+    return life.code, json.loads(text[text.index("{\n") :]) if life.code == 0 else text
+
+
+def files(folder):
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def weights(model):
+    """The arrays in a .keras file."""
+    return zipfile.ZipFile(model).read("model.weights.h5")
+
+
+def test_evaluate_repeats_the_runs_own_test_and_changes_nothing(finished):
+    before = files(finished.dir)
+    code, found = call(finished, "evaluate", finished.dir)
+    assert code == 0, found
+    assert found["metrics"] == finished.summary()["test"]
+    assert (found["final"], found["split"]) == (True, "test[:70]")
+    assert files(finished.dir) == before
+
+
+def test_export_repeats_the_runs_own_model(finished, tmp_path):
+    code, found = call(finished, "export", finished.dir, "--to", tmp_path, "--format", "keras")
+    assert code == 0, found
+    assert found["files"] == [f"{tmp_path}/model.keras"]
+    assert weights(tmp_path / "model.keras") == weights(finished.dir / "model" / "model.keras")
+
+
+def test_an_earlier_step_has_its_own_weights(undisturbed, tmp_path):
+    step = undisturbed.committed()[0]
+    options = ("--checkpoint", step, "--to", tmp_path, "--format", "keras")
+    code, found = call(undisturbed, "export", undisturbed.dir, *options)
+    assert code == 0, found
+    assert (found["step"], found["final"]) == (step, False)
+
+
+def test_a_step_that_is_not_there_is_a_usage_error(undisturbed):
+    code, text = call(undisturbed, "evaluate", undisturbed.dir, "--checkpoint", 99_999)
+    assert code == 2
+    assert "no checkpoint of step 99999" in text
+
+
+def test_an_unfinished_run_is_measured_as_it_is(zygote, tmp_path):
+    run = Run(zygote, tmp_path)
+    assert run.train(callbacks=[signal_at(6)], checkpoint__background=False).code == -9
+    code, found = call(run, "evaluate", run.dir, "--split", "train[:50]")
+    assert code == 0, found
+    assert (found["step"], found["final"], found["split"]) == (4, False, "train[:50]")
