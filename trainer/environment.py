@@ -22,6 +22,6 @@ def check_environment(environ: Mapping[str, str] = os.environ) -> None:
     """
     for name in sorted(environ):
         if name.startswith("TRAINER_") and name not in KNOWN_VARIABLES:
-            near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.75)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN_VARIABLES)}"
             raise ConfigError(f"unknown environment variable {name}: unset it, or {hint}")

@@ -1,0 +1,92 @@
+"""The bar keeps to one line of the terminal, and log lines are printed above it."""
+
+import io
+import logging
+import sys
+
+import pytest
+from rich.console import Console
+
+from trainer.callbacks.progress import ProgressBar, ProgressEvents
+from trainer.log import configure_logging, get_log
+
+
+class Log:
+    def __init__(self):
+        self.events = []
+
+    def info(self, event, **facts):
+        self.events.append({"event": event, **facts})
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def shown(width, logs, target=158, steps=79):
+    """The last line of a bar after some steps of 64 records, one every 0.1 s."""
+    clock, screen = Clock(), io.StringIO()
+    console = Console(file=screen, width=width, force_terminal=True, color_system=None)
+    bar = ProgressBar(console, Log(), batch_size=64, start=0, target=target, clock=clock)
+    bar.on_train_begin()
+    for step in range(steps):
+        clock.now += 0.1
+        bar.on_train_batch_end(step, logs)
+    bar.on_train_end()
+    last = screen.getvalue().split("\r")[-1]
+    return last.replace("\x1b[2K", "").replace("\x1b[?25h", "").removesuffix("\n")
+
+
+def test_bar_at_80_columns():
+    line = shown(80, {"accuracy": 0.404, "loss": 1.5525})
+    for text in ("step", "79/158", "loss 1.5525", "accuracy 0.4040", "640 examples/s", "ETA 0:"):
+        assert text in line
+    assert line.index("loss") < line.index("accuracy")
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_many_metrics_are_cut_and_nothing_else(width):
+    logs = {f"metric_{number}": 0.5 for number in range(6)} | {"loss": 123.4567}
+    line = shown(width, logs, target=1_000_000)
+    assert len(line) <= width
+    assert "\n" not in line
+    assert "79/1000000" in line
+    assert "640 examples/s ETA" in line
+    assert "…" in line
+
+
+def test_log_lines_go_above_the_bar_and_back(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "__stdout__", screen)
+    handlers = logging.getLogger().handlers
+    try:
+        configure_logging(as_json=False, stream=screen)
+        console = Console(file=screen, width=80, force_terminal=True, color_system=None)
+        bar = ProgressBar(console, get_log(), batch_size=1, start=0, target=2)
+        bar.on_train_begin()
+        get_log().info("epoch", loss=1)
+        bar.close()
+        get_log().info("report")
+    finally:
+        logging.getLogger().handlers = handlers
+    before_the_event = screen.getvalue().split("epoch")[0]
+    # Written by the bar: at the start of a line that was cleared first.
+    assert before_the_event.rpartition("\n")[2].rpartition("\r")[2].startswith("\x1b[2K")
+    assert screen.getvalue().rstrip().endswith("report")
+
+
+def test_events_tell_rate_and_time_left():
+    clock, log = Clock(), Log()
+    events = ProgressEvents(log, batch_size=10, start=0, target=100, every_seconds=5, clock=clock)
+    for step in range(51):
+        clock.now += 1 / 9.99
+        events.on_train_batch_end(step, {"loss": 0.123456})
+    (event,) = log.events
+    assert event["step"] == 50
+    assert event["loss"] == 0.12346
+    assert event["examples_per_second"] == pytest.approx(99.9, abs=0.1)
+    assert event["eta_seconds"] == pytest.approx(5.0, abs=0.1)

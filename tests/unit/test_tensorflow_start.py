@@ -1,0 +1,66 @@
+"""Notices of TensorFlow's import are left out, everything else on standard error is not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTICES = (
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    "I0000 00:00:1795251979.245293    7625 port.cc:153] oneDNN custom operations are on.\n"
+    "To enable the following instructions: AVX2, rebuild TensorFlow.\n"
+)
+ERRORS = "E0000 00:00:1 cuda.cc:1] no device\nW0000 00:00:1 x.cc:1] slow\nIllegal instruction\n"
+SCRIPT = """
+import os, sys
+from trainer.tensorflow_start import quiet_import
+with quiet_import():
+    os.write(2, {text!r}.encode())
+    {inside}
+print(os.environ["TF_CPP_MIN_LOG_LEVEL"], file=sys.stderr)
+"""
+
+
+def run(inside="pass", **environ):
+    script = SCRIPT.format(text=NOTICES + ERRORS, inside=inside)
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={**kept, **environ}, capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_only_notices_are_left_out():
+    assert run().stderr == ERRORS + "2\n"
+
+
+def test_a_crash_inside_is_seen():
+    result = run("os.abort()")
+    assert result.returncode == -6
+    assert result.stderr == ERRORS
+
+
+def test_an_exception_inside_goes_on():
+    result = run("raise ImportError('no such library')")
+    assert result.stderr.startswith(ERRORS + "Traceback")
+
+
+@pytest.mark.parametrize(("level", "shown"), [("0", NOTICES + ERRORS), ("3", ERRORS)])
+def test_the_level_that_was_set_stays(level, shown):
+    assert run(TF_CPP_MIN_LOG_LEVEL=level).stderr == f"{shown}{level}\n"
+
+
+def test_tensorflow_itself_is_quiet():
+    code = (
+        "from trainer.tensorflow_start import quiet_import\n"
+        "with quiet_import():\n    import tensorflow as tf\n"
+        "tf.constant(1) + 1"
+    )
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=kept, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (0, "")
