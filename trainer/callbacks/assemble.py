@@ -90,7 +90,8 @@ def choose_callbacks(
     configured = [(make_callback(item), item.stateless) for item in config.callbacks]
     theirs = [*own, *(callback for callback, _ in configured)]
     return Chosen(
-        all=[*first, history, *theirs, *last],
+        # As Keras orders them: others, as ReduceLROnPlateau, add to the logs that are kept.
+        all=[*first, *theirs, history, *last],
         resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
         history=history,
         need_every_step=any(_wants_steps(callback) for callback in theirs),

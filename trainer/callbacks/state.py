@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 
+from trainer.checkpoint.format import DTYPE_BYTES
 from trainer.errors import CheckpointError, ConfigError
 
 # Attributes of Keras' own callbacks that decide what they do next; () means none.
@@ -19,7 +20,11 @@ _KERAS_STATE: dict[type, tuple[str, ...]] = {
     keras.callbacks.History: ("history", "epoch"),
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-    keras.callbacks.ModelCheckpoint: ("best", "epochs_since_last_save"),
+    keras.callbacks.ModelCheckpoint: (
+        "best",
+        "_batches_seen_since_last_saving",
+        "_last_batch_seen",
+    ),
     keras.callbacks.LearningRateScheduler: (),
     keras.callbacks.TerminateOnNaN: (),
     keras.callbacks.CSVLogger: (),
@@ -51,7 +56,10 @@ class CallbackStates:
             self._callbacks[f"{name}-{number}"] = callback
 
     def capture(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(JSON-ready states by callback, arrays by `callback/…` name)."""
+        """(JSON-ready states by callback, arrays by `callback/…` name).
+
+        Raises ConfigError for a state of anything else than plain values and arrays.
+        """
         arrays: dict[str, Any] = {}
         states = {
             name: _take_arrays(_get(callback), f"callback/{name}", arrays)
@@ -120,7 +128,12 @@ def _take_arrays(value: Any, path: str, arrays: dict[str, Any]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     array = np.asarray(value)
-    if array.ndim == 0:
+    if array.dtype.name not in DTYPE_BYTES:
+        raise ConfigError(
+            f"the state of a callback holds a {type(value).__name__} at {path}: its get_state must "
+            "give numbers, texts, lists, dictionaries and numpy arrays"
+        )
+    if array.ndim == 0 and isinstance(array.item(), bool | int | float):
         return array.item()
     arrays[path] = array.copy()
     return {_ARRAY_KEY: path}

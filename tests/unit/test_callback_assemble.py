@@ -1,0 +1,94 @@
+"""The callbacks of a run: built from the configuration, in order, with their needs."""
+
+from typing import Any
+
+import keras
+import pytest
+
+from trainer.callbacks.assemble import choose_callbacks
+from trainer.callbacks.catalog import CALLBACKS, make_callback
+from trainer.config import RunConfig
+from trainer.config.models import CallbackConfig
+from trainer.errors import ConfigError
+
+
+class EachStep(keras.callbacks.Callback):
+    """Wants the weights of every step."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Nothing."""
+
+
+class EachEpoch(keras.callbacks.Callback):
+    """Does not."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Nothing."""
+
+
+class LogReader(EachStep):
+    """Says that logs are all that it reads."""
+
+    reads_logs_only = True
+
+
+def config_of(*callbacks: dict[str, Any]) -> RunConfig:
+    """A run with these callbacks."""
+    return RunConfig(
+        recipe="r", data={"url": "d", "batch_size": 8}, train={"epochs": 1}, callbacks=callbacks
+    )
+
+
+EARLY = {"name": "early_stopping", "args": {"monitor": "loss"}}
+
+
+def test_order_is_recipe_configuration_history() -> None:
+    chosen = choose_callbacks(config_of(EARLY), [EachEpoch()])
+    assert [type(c).__name__ for c in chosen.all] == ["EachEpoch", "EarlyStopping", "History"]
+    assert chosen.all[-1] is chosen.history
+
+
+def test_stateless_ones_are_not_resumed() -> None:
+    chosen = choose_callbacks(config_of(EARLY, EARLY | {"stateless": True}), [EachEpoch()])
+    assert [type(c).__name__ for c in chosen.resumable] == ["History", "EachEpoch", "EarlyStopping"]
+
+
+@pytest.mark.parametrize(
+    ("callback", "every_step"),
+    [
+        (EachStep(), True),
+        (EachEpoch(), False),
+        (LogReader(), False),
+        (keras.callbacks.EarlyStopping(), False),
+        (keras.callbacks.TerminateOnNaN(), False),
+        (keras.callbacks.ModelCheckpoint("m.keras"), False),
+        (keras.callbacks.ModelCheckpoint("m.keras", save_freq=10), True),
+        (keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None), False),
+        (keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_who_needs_every_step(callback: Any, every_step: bool) -> None:
+    assert choose_callbacks(config_of(), [callback]).need_every_step is every_step
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_every_name_of_ours_is_a_callback(name: str) -> None:
+    args = {"csv_logger": {"filename": "l.csv"}, "model_checkpoint": {"filepath": "m.keras"}}
+    callback = make_callback(CallbackConfig(name=name, args=args.get(name, {})))
+    assert isinstance(callback, keras.callbacks.Callback)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"name": "early_stoping"}, "unknown callback 'early_stoping': use one of csv_logger"),
+        ({"name": "early_stopping", "args": {"patients": 3}}, "early_stopping: .*patients"),
+        ({"name": "reduce_lr_on_plateau", "args": {"factor": 2.0}}, "factor >= 1.0"),
+        ({"name": "no.such.module:Class"}, "cannot import 'no.such.module'"),
+        ({"name": "keras.callbacks:Nothing"}, "has no 'Nothing'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make_callback(CallbackConfig(**config))
