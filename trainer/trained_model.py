@@ -15,11 +15,11 @@ from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.store import Checkpoint
 from trainer.errors import ConfigError
 from trainer.export import export_model
+from trainer.job import Assembled, Job
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import with_recipe
 from trainer.run_dir import CONFIG_FILE, RunDir
 from trainer.stop import StopRequest
-from trainer.job import Assembled, Job
 from trainer.training import begin_training, end_training, position_of, put_back
 from trainer.worker import assemble, schedule_of
 

@@ -58,14 +58,15 @@ def test_many_metrics_are_cut_and_nothing_else(width):
     assert "…" in line
 
 
-def test_log_lines_go_above_the_bar_and_back(monkeypatch):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_log_lines_go_above_the_bar_and_back(monkeypatch, is_terminal):
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setattr(sys, "__stdout__", screen)
     handlers = logging.getLogger().handlers
     try:
         configure_logging(as_json=False, stream=screen)
-        console = Console(file=screen, width=80, force_terminal=True, color_system=None)
+        console = Console(file=screen, width=80, force_terminal=is_terminal, color_system=None)
         bar = ProgressBar(console, get_log(), batch_size=1, start=0, target=2)
         bar.on_train_begin()
         get_log().info("epoch", loss=1)
@@ -73,9 +74,9 @@ def test_log_lines_go_above_the_bar_and_back(monkeypatch):
         get_log().info("report")
     finally:
         logging.getLogger().handlers = handlers
-    before_the_event = screen.getvalue().split("epoch")[0]
+    before_the_event = screen.getvalue().split("epoch")[0].rpartition("\n")[2]
     # Written by the bar: at the start of a line that was cleared first.
-    assert before_the_event.rpartition("\n")[2].rpartition("\r")[2].startswith("\x1b[2K")
+    assert before_the_event.rpartition("\r")[2].startswith("\x1b[2K") == is_terminal
     assert screen.getvalue().rstrip().endswith("report")
 
 

@@ -97,7 +97,8 @@ class ProgressBar(keras.callbacks.Callback):
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stdout__:
                 # The bar stands in for sys.stdout while it is shown; handlers hold the old one.
-                self._redirected.append((handler, handler.setStream(sys.stdout)))
+                self._redirected.append((handler, handler.stream))
+                handler.setStream(sys.stdout)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Move by one step."""
