@@ -4,11 +4,13 @@ Keras callbacks are driven with the usual hooks and global logs. Between two cal
 there, the loop looks up: at the stop request, and whether a save is due.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.checkpoint.position import Position, Schedule
@@ -16,6 +18,8 @@ from trainer.models.replicas import prepare_replicas, weighted
 
 # Without a measurement yet, one step: the first call also traces and compiles.
 _MAX_STEPS_PER_CALL = 100
+# A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
+_CLOCK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class CallResult:
     """What one call of the compiled function did.
 
     `logs` are float32 [steps] by name; `ended` and `waited` float64 [steps]: Unix time of each
-    step's end and seconds that it waited for data.
+    step's end and seconds that it waited for data, both filled in between the steps timed.
     """
 
     logs: dict[str, Any]
@@ -41,7 +45,10 @@ class CallResult:
 
 
 class CompiledSteps:
-    """`train_step` or `test_step` of a model, compiled to run any number of steps a call."""
+    """`train_step` or `test_step` of a model, compiled to run any number of steps a call.
+
+    clock_every: of so many steps, one is timed; follows the speed that calls have.
+    """
 
     def __init__(self, model: Any, strategy: Any, step: str) -> None:
         self._model = model
@@ -52,36 +59,41 @@ class CompiledSteps:
         if self._is_distributed:
             prepare_replicas(model)
         self._function = tf.function(self._run, reduce_retracing=True)
+        self.clock_every = 1
 
     def __call__(self, iterator: Any, num_steps: int) -> CallResult:
         """Run `num_steps` steps on the next elements of `iterator`."""
-        logs, times = self._function(iterator, tf.constant(num_steps))
-        logs, times = logs.numpy(), times.numpy()
+        started = time.monotonic()
+        logs, times = self._function(
+            iterator, tf.constant(num_steps), tf.constant(self.clock_every)
+        )
+        logs, times, ended = logs.numpy(), times.numpy(), time.time()
+        seconds = time.monotonic() - started
+        # Odd, so that timed steps are now the first and now the last of what the pipeline
+        # delivers together.
+        self.clock_every = int(_CLOCK_SECONDS * num_steps / seconds) | 1
         by_name = {name: logs[:, column] for column, name in enumerate(self._names)}
-        return CallResult(by_name, times[:, 1], times[:, 0])
+        return CallResult(by_name, *_fill_times(times, ended))
 
-    def _run(self, iterator: Any, num_steps: Any) -> Any:
+    def _run(self, iterator: Any, num_steps: Any, clock_every: Any) -> Any:
         logs = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
         times = tf.TensorArray(tf.float64, size=num_steps, element_shape=[2])
 
         def body(index: Any, logs: Any, times: Any) -> Any:
-            values, waited, ended = self._one(iterator)
-            return index + 1, logs.write(index, values), times.write(index, [waited, ended])
+            is_timed = tf.equal(index % clock_every, 0)
+            started = _now_if(is_timed, [])
+            with tf.control_dependencies([started]):
+                element = iterator.get_next()
+            fetched = _now_if(is_timed, _tensors(element))
+            outputs = self._strategy.run(self._replica_step, args=(element,))
+            logs = logs.write(index, self._global_logs(outputs))
+            return index + 1, logs, times.write(index, [started, fetched])
 
         _, logs, times = tf.while_loop(
             lambda index, *_: index < num_steps, body, (tf.constant(0), logs, times),
             parallel_iterations=1,
         )  # fmt: skip
         return logs.stack(), times.stack()
-
-    def _one(self, iterator: Any) -> tuple[Any, Any, Any]:
-        started = _now([])
-        with tf.control_dependencies([started]):
-            element = iterator.get_next()
-        fetched = _now(_tensors(element))
-        outputs = self._strategy.run(self._replica_step, args=(element,))
-        values = self._global_logs(outputs)
-        return values, fetched - started, _now([values])
 
     def _replica_step(self, element: Any) -> Any:
         data, share = element
@@ -107,17 +119,38 @@ class CompiledSteps:
                 else self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
                 for name, value in outputs.items()
             }
-        self._names = list(outputs)
-        return tf.stack([tf.reshape(tf.cast(v, tf.float32), []) for v in outputs.values()])
+        # In the order in which Keras hands logs to callbacks.
+        self._names = sorted(outputs)
+        values = [outputs[name] for name in self._names]
+        return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
 
 
-def _now(after: list[Any]) -> Any:
-    """Unix time in seconds, float64 [], once the tensors `after` are there."""
+def _now_if(condition: Any, after: list[Any]) -> Any:
+    """Unix time in seconds once the tensors `after` are there, float64 []; NaN if not asked."""
+
     # tf.timestamp would do, but it is refused under enable_op_determinism.
+    def now() -> Any:
+        seconds = tf.numpy_function(time.time, [], tf.float64)
+        seconds.set_shape([])
+        return seconds
+
     with tf.control_dependencies(after):
-        now = tf.numpy_function(time.time, [], tf.float64)
-    now.set_shape([])
-    return now
+        return tf.cond(condition, now, lambda: tf.constant(math.nan, tf.float64))
+
+
+def _fill_times(times: Any, ended: float) -> tuple[Any, Any]:
+    """(ends, waits) float64 [steps] of all steps from the timed ones.
+
+    `times` float64 [steps, 2]: start and arrival of data, NaN where not timed; the first step
+    is. `ended`: Unix time of the last step's end. In between, steps are taken as equally long,
+    and their waits as that of the timed step before.
+    """
+    num_steps = len(times)
+    timed = np.flatnonzero(~np.isnan(times[:, 0]))
+    known = np.append(times[timed, 0], ended)
+    starts = np.interp(np.arange(num_steps + 1), np.append(timed, num_steps), known)
+    waits = times[timed, 1] - times[timed, 0]
+    return starts[1:], np.repeat(waits, np.diff(np.append(timed, num_steps)))
 
 
 def _tensors(element: Any) -> list[Any]:
@@ -160,6 +193,7 @@ class TrainLoop:
         self._schedule = schedule
         self._boundary = boundary
         self._callbacks = callbacks
+        self._each = each_callback(callbacks)
         self._validate = validate
         self._on_call = on_call
         self._calls = CallSize(schedule)
@@ -207,11 +241,23 @@ class TrainLoop:
         self._on_call(result)
         first = position.step % self._schedule.steps_per_epoch
         for index in range(num_steps):
-            self._callbacks.on_train_batch_begin(first + index)
-            self._callbacks.on_train_batch_end(first + index, result.step_logs(index))
+            logs = result.step_logs(index)
+            for callback in self._each:
+                callback.on_train_batch_begin(first + index, logs={})
+            for callback in self._each:
+                callback.on_train_batch_end(first + index, logs=logs)
         return replace(
             position, step=position.step + num_steps, epoch_logs=result.step_logs(num_steps - 1)
         )
+
+
+def each_callback(callbacks: Any) -> Sequence[Any]:
+    """The members of a `keras.callbacks.CallbackList`, for hooks that are called every step.
+
+    The list itself would look for tensors in the logs each time (20 µs a step), which are floats
+    here, and may call hooks of test batches from other threads.
+    """
+    return callbacks.callbacks
 
 
 class CallSize:
@@ -242,6 +288,7 @@ def run_pass(
 ) -> dict[str, float]:
     """Evaluate on `num_steps` elements; every record counts once. Returns the metrics by name."""
     model.reset_metrics()
+    each = () if callbacks is None else each_callback(callbacks)
     if callbacks is not None:
         callbacks.on_test_begin()
     calls = CallSize(Schedule(epochs=1, steps_per_epoch=num_steps))
@@ -252,10 +299,12 @@ def run_pass(
         result = test(iterator, size)
         calls.measured(size, time.monotonic() - started)
         logs = result.step_logs(size - 1)
-        if callbacks is not None:
-            for index in range(size):
-                callbacks.on_test_batch_begin(done + index)
-                callbacks.on_test_batch_end(done + index, result.step_logs(index))
+        for index in range(size if each else 0):
+            step_logs = result.step_logs(index)
+            for callback in each:
+                callback.on_test_batch_begin(done + index, logs={})
+            for callback in each:
+                callback.on_test_batch_end(done + index, logs=step_logs)
         done += size
         between()
     if callbacks is not None:
