@@ -26,7 +26,9 @@ def configure_logging(*, as_json: bool, stream: TextIO = sys.stdout) -> None:
     render: Any = structlog.processors.JSONRenderer()
     if not as_json:
         shared[1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=12)
+        render = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), pad_event_to=12, sort_keys=False
+        )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],

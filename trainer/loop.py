@@ -16,6 +16,9 @@ import tensorflow as tf
 from trainer.checkpoint.position import Position, Schedule
 from trainer.models.replicas import prepare_replicas, weighted
 
+# A validation pass: is given what to do between its compiled calls, returns metrics by name.
+Validate = Callable[[Callable[[], None]], dict[str, float]]
+
 # Without a measurement yet, one step: the first call also traces and compiles.
 _MAX_STEPS_PER_CALL = 100
 # A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
@@ -185,7 +188,7 @@ class TrainLoop:
         boundary: Boundary,
         *,
         callbacks: Any,
-        validate: Callable[[Callable[[], None]], dict[str, float]] | None,
+        validate: Validate | None,
         on_call: Callable[[CallResult], None],
     ) -> None:
         self._model = model

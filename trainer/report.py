@@ -21,9 +21,7 @@ def report(
     if config.export.weights == "best":
         assembled.state.restore_weights(job.run.checkpoint("best").arrays)
     test = assembled.evaluator.evaluate(config.data.test) if config.data.test else {}
-    files = export_model(
-        assembled.model, job.run.model, config.export.formats, assembled.sample[0]
-    )
+    files = export_model(assembled.model, job.run.model, config.export.formats, assembled.sample[0])
     logs = position.epoch_logs
     summary = {
         "complete": True,

@@ -1,10 +1,10 @@
 """The folder of one run: what it holds, and who may go on with it. No TensorFlow.
 
-    config.yaml      the resolved configuration of the last start
-    run.json         identity of the data, changes that were allowed
-    checkpoints/     see trainer.checkpoint.format
-    model/           exported files
-    summary.json     written last: the run is complete
+config.yaml      the resolved configuration of the last start
+run.json         identity of the data, changes that were allowed
+checkpoints/     see trainer.checkpoint.format
+model/           exported files
+summary.json     written last: the run is complete
 """
 
 import json

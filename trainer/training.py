@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.callbacks.assemble import Reporting, choose_callbacks
 from trainer.callbacks.state import CallbackStates
-from trainer.checkpoint.boundary import Checkpoints
+from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Saver
 from trainer.checkpoint.store import Checkpoint
@@ -17,7 +17,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.evaluation import distribute
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job
-from trainer.loop import CallResult, CompiledSteps, TrainLoop
+from trainer.loop import CallResult, CompiledSteps, TrainLoop, Validate
 
 
 class Training:
@@ -48,9 +48,7 @@ class Training:
             on_saved=self._reporting.on_saved,
         )  # fmt: skip
         self._checkpoints = Checkpoints(
-            state=assembled.state, capture_callbacks=self._states.capture, saver=saver,
-            config=job.config.checkpoint, schedule=schedule, stop=job.stop,
-            grace_seconds=job.config.train.grace_seconds, learning_rate=job.learning_rate,
+            job.config, capture=self._capture, saver=saver, schedule=schedule, stop=job.stop,
             metrics=job.metrics, clock=job.clock,
         )  # fmt: skip
         names = [type(callback).__name__ for callback in self._chosen.all]
@@ -63,9 +61,7 @@ class Training:
 
     def run(self) -> Position:
         """Train; the returned position is committed, and the model is as training leaves it."""
-        self._job.log.info(
-            "train", step=self._start.step, target_step=self._schedule.target_step
-        )
+        self._job.log.info("train", step=self._start.step, target_step=self._schedule.target_step)
         by_fit = self._job.config.train.engine == "fit"
         try:
             position = self._by_fit() if by_fit else self._by_loop()
@@ -99,7 +95,7 @@ class Training:
         end_training(model, callbacks, position)
         return position
 
-    def _validation(self, callbacks: Any) -> Callable[[Callable[[], None]], dict[str, float]] | None:
+    def _validation(self, callbacks: Any) -> Validate | None:
         split = self._job.config.data.validation
         if split is None:
             return None
@@ -122,6 +118,13 @@ class Training:
         )  # fmt: skip
         self._checkpoints.finish(position)
         return position
+
+    def _capture(self) -> Captured:
+        states, arrays = self._states.capture()
+        return Captured(
+            arrays=self._assembled.state.snapshot() | arrays,
+            state={"callbacks": states, "learning_rate": self._job.learning_rate},
+        )
 
     def _put_back(self) -> None:
         """The state of the checkpoint, into model and callbacks."""

@@ -41,9 +41,7 @@ def train(job: Job) -> dict[str, Any]:
     checkpoint = _restore(job, assembled, schedule)
     training = Training(job, assembled, pipeline, schedule, checkpoint)
     position = training.run()
-    return report(
-        job, assembled, position, history=training.history, seconds=job.clock() - started
-    )
+    return report(job, assembled, position, history=training.history, seconds=job.clock() - started)
 
 
 def assemble(job: Job) -> Assembled:

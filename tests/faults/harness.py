@@ -90,7 +90,9 @@ class Life:
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """JSON events so far, all or those of one name."""
-        lines = [line for line in self.text().splitlines() if line.startswith("{") and line[-1:] == "}"]
+        lines = [
+            line for line in self.text().splitlines() if line.startswith("{") and line[-1:] == "}"
+        ]
         events = [json.loads(line) for line in lines]
         return [e for e in events if name is None or e.get("event") == name]
 
@@ -147,9 +149,8 @@ class Run:
             "FAULT_STORAGE": json.dumps(storage),
         }
         output = self.folder / f"output-{len(self.lives)}.txt"
-        answer = self.zygote.ask(
-            {"argv": argv, "env": faults | (environ or {}), "cwd": str(self.folder), "output": str(output), "uid": uid}
-        )
+        request = {"argv": argv, "env": faults | (environ or {}), "output": str(output)}
+        answer = self.zygote.ask(request | {"cwd": str(self.folder), "uid": uid})
         life = Life(self.zygote, answer["pid"], output)
         self.lives.append(life)
         return life

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ from trainer.storage import Entry, Storage, open_storage
 
 def note(what: str) -> None:
     """Say durably that a fault fires now."""
-    with open(os.environ["FAULT_LOG"], "a", encoding="utf-8") as file:
+    with Path(os.environ["FAULT_LOG"]).open("a", encoding="utf-8") as file:
         file.write(what + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -75,7 +76,7 @@ class GateAt(_At):
 
     def fire(self) -> None:
         deadline = time.monotonic() + 60
-        while not os.path.exists(self._path):
+        while not Path(self._path).exists():
             assert time.monotonic() < deadline, "nobody opened the gate"
             time.sleep(0.01)
 

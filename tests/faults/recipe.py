@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import zlib
+from pathlib import Path
 from typing import Any
 
 from tests.faults.inject import note
@@ -64,7 +65,7 @@ def _recording_model(params: SmallParams) -> Any:
 def _inside_step(images: Any, iteration: Any) -> None:
     """Append {step, fingerprints} to FAULT_RECORDS; send FAULT_IN_STEP's signal at its step."""
     prints = [zlib.crc32(image.tobytes()) for image in images]
-    with open(os.environ["FAULT_RECORDS"], "a", encoding="utf-8") as file:
+    with Path(os.environ["FAULT_RECORDS"]).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": int(iteration), "records": prints}) + "\n")
     name, _, at = os.environ.get("FAULT_IN_STEP", "").partition(":")
     if at == str(int(iteration)):

@@ -1,5 +1,6 @@
 """Damaged, foreign and unwritable checkpoints."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -55,7 +56,8 @@ def test_f14_truncated_part(halfway, undisturbed):
     with part(halfway, 9).open("r+b") as file:
         file.truncate(1000)
     (reason,) = goes_on_from(halfway, 8, undisturbed)
-    assert "step-00000009" in reason and "part-00000.safetensors has 1000 bytes" in reason
+    assert "step-00000009" in reason
+    assert "part-00000.safetensors has 1000 bytes" in reason
 
 
 def test_f15_one_flipped_bit(halfway, undisturbed):
@@ -63,7 +65,8 @@ def test_f15_one_flipped_bit(halfway, undisturbed):
     data[len(data) // 2] ^= 1
     part(halfway, 9).write_bytes(data)
     (reason,) = goes_on_from(halfway, 8, undisturbed)
-    assert "step-00000009" in reason and "checksum" in reason
+    assert "step-00000009" in reason
+    assert "checksum" in reason
 
 
 def test_f16_no_marker(halfway, undisturbed):
@@ -102,15 +105,18 @@ def test_f19_all_damaged(halfway, undisturbed):
     assert all(f"step-0000000{step}" in life.text() for step in (4, 8, 9))
     assert "checkpoint.start_over=true" in life.text()
     life = halfway.train(checkpoint__start_over=True)
-    assert life.code == 0 and halfway.sha256() == undisturbed.sha256(), life.text()
+    assert life.code == 0, life.text()
+    assert halfway.sha256() == undisturbed.sha256(), life.text()
 
 
 def test_f20_other_configuration(halfway):
     before = (halfway.dir / "config.yaml").read_bytes()
     life = halfway.train(params__units=9, data__batch_size=64)
     assert life.code == 5
-    assert "params.units: 8 -> 9" in life.text() and "data.batch_size: 32 -> 64" in life.text()
-    assert "another run.dir" in life.text() and "train.start_from" in life.text()
+    assert "params.units: 8 -> 9" in life.text()
+    assert "data.batch_size: 32 -> 64" in life.text()
+    assert "another run.dir" in life.text()
+    assert "train.start_from" in life.text()
     assert (halfway.dir / "config.yaml").read_bytes() == before
 
 
@@ -128,7 +134,8 @@ def test_f20_other_shapes(halfway, run, tmp_path):
 def test_f20_a_changeable_key_needs_its_name(halfway):
     rate = {"params__learning_rate": 0.02}
     life = halfway.train(**rate)
-    assert life.code == 5 and "--allow-change params.learning_rate" in life.text()
+    assert life.code == 5
+    assert "--allow-change params.learning_rate" in life.text()
     life = halfway.train("--allow-change", "params.learning_rate", **rate)
     assert life.code == 0, life.text()
     assert halfway.last().arrays["optimizer/0001/adam/learning_rate"] == pytest.approx(0.02)
@@ -147,7 +154,10 @@ def test_f21_another_format(halfway, number):
     marker.write_text(json.dumps(commit | {"manifest_crc32c": crc}))
     life = halfway.train()
     assert life.code == 5
-    assert f"step-00000009-f0 in {halfway.dir}/checkpoints has checkpoint format {number}" in life.text()
+    assert (
+        f"step-00000009-f0 in {halfway.dir}/checkpoints has checkpoint format {number}"
+        in life.text()
+    )
 
 
 def mount(folder: Path, *, size: int = 0, flags: int = 0) -> None:
@@ -176,6 +186,13 @@ def gates(*steps_and_paths: tuple[int, Path]) -> list[dict[str, object]]:
     ]
 
 
+def fill(file: Path) -> None:
+    """Write until the disk is full."""
+    with file.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(b"0" * 4096):
+            pass
+
+
 def test_f24_disk_full(run, disk, undisturbed, tmp_path):
     filler = disk / "filler"
     life = run.start(
@@ -183,15 +200,14 @@ def test_f24_disk_full(run, disk, undisturbed, tmp_path):
         train__steps_per_call=1,
     )
     life.wait_for("train")
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(b"0" * 4096)
+    fill(filler)
     (tmp_path / "filled").touch()
     failed = life.wait_for("checkpoint of step 4 was not saved", by_prefix=True)
     filler.unlink()
     (tmp_path / "emptied").touch()
     assert life.wait() == 0, life.text()
-    assert failed["level"] == "error" and "disk full" in failed["event"]
+    assert failed["level"] == "error"
+    assert "disk full" in failed["event"]
     assert [e["step"] for e in life.events("checkpoint")] == [8, 9, 12, 16, 18]
     assert run.sha256() == undisturbed.sha256()
 
@@ -215,17 +231,20 @@ def test_f25_read_only_at_the_start(run, disk):
     mount(disk, flags=MS_REMOUNT | MS_RDONLY)
     life = run.train()
     assert life.code == 2, life.text()
-    assert "cannot be written" in life.text() and not life.events("strategy")
+    assert "cannot be written" in life.text()
+    assert not life.events("strategy")
 
 
 def test_f41_nan_is_never_saved(run, undisturbed):
     nan = {"name": "tests.faults.inject:NanAt", "args": {"at": 6}, "stateless": True}
     life = run.train(callbacks=[nan])
     assert life.code == 4, life.text()
-    assert run.fired() and "loss is nan at step 7" in life.text()
+    assert run.fired()
+    assert "loss is nan at step 7" in life.text()
     assert run.committed() == [4]
     life = run.train()
-    assert life.code == 0 and run.sha256() == undisturbed.sha256()
+    assert life.code == 0
+    assert run.sha256() == undisturbed.sha256()
 
 
 def test_f41_nan_weights_at_the_save_itself(run):

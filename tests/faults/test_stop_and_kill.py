@@ -75,7 +75,8 @@ def test_f03_killed_twice_before_the_first_checkpoint(run, undisturbed):
         assert run.committed() == []
     finish(run, undisturbed)
     restore = run.lives[-1].events("restore")[0]
-    assert restore["step"] == 0 and "no checkpoint" in restore["reason"]
+    assert restore["step"] == 0
+    assert "no checkpoint" in restore["reason"]
 
 
 def test_f04_sigterm_inside_a_step(zygote, run, tmp_path):
@@ -87,7 +88,8 @@ def test_f04_sigterm_inside_a_step(zygote, run, tmp_path):
     assert run.fired() == ["SIGTERM inside step 6"]
     assert life.code == 143, life.text()
     stopped_at = run.committed()[-1]
-    assert stopped_at > 6 and f"stopped at step {stopped_at}, saved" in life.text()
+    assert stopped_at > 6
+    assert f"stopped at step {stopped_at}, saved" in life.text()
     finish(run, calm)
 
 
@@ -99,7 +101,8 @@ def test_f05_sigterm_during_a_save(run, undisturbed):
     assert life.code == 143, life.text()
     for found in run.checkpoints.all():
         writers = [entry.name for entry in (run.dir / "checkpoints" / found.name).iterdir()]
-        assert found.committed and len(writers) == 2, writers
+        assert found.committed, writers
+        assert len(writers) == 2, writers
     finish(run, undisturbed)
 
 
@@ -107,14 +110,19 @@ def test_f05_sigterm_during_the_last_save(run, undisturbed):
     fault = storage_fault("signal", 1, "write", seconds=0.5)
     life = run.train(storage=fault, checkpoint__every_steps=None, checkpoint__every_epochs=None)
     assert life.code == 143, life.text()
-    assert run.committed() == [18] and len(life.events("checkpoint")) == 1
+    assert run.committed() == [18]
+    assert len(life.events("checkpoint")) == 1
     assert not (run.dir / "summary.json").exists()
     finish(run, undisturbed)
 
 
 def test_f08_sigterm_during_import(tmp_path):
     sets = [f"--set={key}={value}" for key, value in SMALL.items()]
-    sets += [f"--set=run.dir={tmp_path / 'run'}", "--set=metrics.enabled=true", "--set=metrics.port=0"]
+    sets += [
+        f"--set=run.dir={tmp_path / 'run'}",
+        "--set=metrics.enabled=true",
+        "--set=metrics.port=0",
+    ]
     (tmp_path / "run.yaml").write_text("train: {}\n")
     with subprocess.Popen(
         [sys.executable, "-m", "trainer", "train", "-c", str(tmp_path / "run.yaml"), *sets],
@@ -133,7 +141,8 @@ def test_f08_sigterm_during_the_first_trace(run, undisturbed):
     life.wait_for("train")
     life.signal(signal.SIGTERM)
     assert life.wait(20) == 143
-    assert run.committed() == [] and not life.events("epoch")
+    assert run.committed() == []
+    assert not life.events("epoch")
     finish(run, undisturbed)
 
 
@@ -145,17 +154,25 @@ def test_f09_sigterm_during_the_export(run, undisturbed):
     assert life.code == 143, life.text()
     assert not (run.dir / "summary.json").exists()
     again = run.train(**export)
-    assert again.code == 0 and not again.events("epoch"), again.text()
+    assert again.code == 0, again.text()
+    assert not again.events("epoch"), again.text()
     assert run.sha256() == undisturbed.sha256()
     assert (run.dir / "model" / "model.keras").exists()
 
 
+def modified(run: Run) -> dict[str, int]:
+    """When each file of the checkpoints was last changed."""
+    return {str(path): path.stat().st_mtime_ns for path in (run.dir / "checkpoints").rglob("*")}
+
+
 def test_f10_started_again_after_completion(run, undisturbed):
     finish(run, undisturbed)
-    before = {path: path.stat().st_mtime_ns for path in (run.dir / "checkpoints").rglob("*")}
+    before = modified(run)
     life = run.train()
-    assert life.code == 0 and life.events("complete") and not life.events("strategy")
-    assert before == {path: path.stat().st_mtime_ns for path in (run.dir / "checkpoints").rglob("*")}
+    assert life.code == 0
+    assert life.events("complete")
+    assert not life.events("strategy")
+    assert modified(run) == before
 
 
 def test_a_second_signal_quits_at_once(run):

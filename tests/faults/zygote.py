@@ -47,7 +47,8 @@ def main() -> None:
 
     import trainer.worker
 
-    assert trainer.worker.train and tensorflow_datasets.features.FeaturesDict
+    assert trainer.worker.train
+    assert tensorflow_datasets.features.FeaturesDict
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

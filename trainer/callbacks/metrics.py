@@ -7,6 +7,7 @@ operation, and one worker alone would wait for the others for ever.
 import math
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from trainer.loop import CallResult
 from trainer.metrics import Metrics
 
 
-class MetricsCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class MetricsCallback(keras.callbacks.Callback):
     """Feeds the registry; `on_call` is the loop's, once a call, the hooks are Keras'."""
 
     def __init__(
@@ -85,8 +86,7 @@ class MetricsCallback(keras.callbacks.Callback):  # type: ignore[misc]
 def resident_bytes() -> int:
     """Resident memory of this process now, or its peak where only that is known (macOS)."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -3,13 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from trainer.checkpoint.policy import SaveCadence
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Save, Saver
-from trainer.checkpoint.state import ModelState
-from trainer.config import CheckpointConfig
+from trainer.config import RunConfig
 from trainer.errors import StoppedError, StorageError
 from trainer.metrics import Metrics
 from trainer.stop import StopRequest
@@ -17,33 +17,36 @@ from trainer.stop import StopRequest
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Captured:
+    """The state of this moment: host arrays by name, and plain JSON data."""
+
+    arrays: dict[str, Any]
+    state: dict[str, Any]
+
+
 class Checkpoints:
     """Saves the run's state, by cadence or because it must stop."""
 
     def __init__(
         self,
+        config: RunConfig,
         *,
-        state: ModelState,
-        capture_callbacks: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
+        capture: Callable[[], Captured],
         saver: Saver,
-        config: CheckpointConfig,
         schedule: Schedule,
         stop: StopRequest,
-        grace_seconds: float,
-        learning_rate: float | None,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._state = state
-        self._capture_callbacks = capture_callbacks
+        self._capture = capture
         self._saver = saver
         self._schedule = schedule
         self._stop = stop
-        self._grace_seconds = grace_seconds
-        self._learning_rate = learning_rate
+        self._grace_seconds = config.train.grace_seconds
         self._metrics = metrics
         self._clock = clock
-        self._cadence = SaveCadence(config, last_save=clock())
+        self._cadence = SaveCadence(config.checkpoint, last_save=clock())
         self._last: Position | None = None
 
     def steps_until_save(self, step: int) -> int | None:
@@ -71,16 +74,12 @@ class Checkpoints:
         """Copy the state and let it be written; waits for the save before, if there is one."""
         started = self._clock()
         self._saver.wait()
-        states, arrays = self._capture_callbacks()
+        captured = self._capture()
         self._saver.save(
             Save(
                 step=position.step,
-                arrays=self._state.snapshot() | arrays,
-                state={
-                    "position": position.to_json(),
-                    "callbacks": states,
-                    "learning_rate": self._learning_rate,
-                },
+                arrays=captured.arrays,
+                state={"position": position.to_json()} | captured.state,
                 metrics=dict(position.epoch_logs),
             )
         )

@@ -41,7 +41,7 @@ class RecordSource:
         except KeyError as error:
             raise ConfigError(
                 f"the data function decode wants another data set ({_last_line(error)}): "
-                f"{manifest.name} has the features {', '.join(self._features)}"
+                f"{manifest.name} has the features {', '.join(sorted(self._features))}"
             ) from error
 
     def read(self, ids: Ids) -> Any:
