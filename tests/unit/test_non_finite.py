@@ -36,10 +36,9 @@ class Saves(NoBoundary):
     after_epoch = between_calls
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 100])
-def test_nothing_is_saved_from_the_step_on(vectors: str, steps_per_call: int) -> None:
+def test_nothing_is_saved_from_the_step_on(vectors: str) -> None:
     boundary = Saves()
-    run = Run(dataset_of(vectors), epochs=5, steps_per_call=steps_per_call, boundary=boundary)
+    run = Run(dataset_of(vectors), epochs=5, boundary=boundary)
     model = compiled(cpus(), optimizer=lambda: keras.optimizers.SGD(1e38))
     with pytest.raises(NonFiniteError) as caught:
         run.loop(model, cpus(), [NonFiniteCallback(steps_per_epoch=4)])

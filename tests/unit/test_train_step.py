@@ -49,6 +49,8 @@ def test_the_loss_is_the_mean_over_records_of_all_steps(make: Any) -> None:
     assert float(logs["loss"]) == pytest.approx(float(np.mean(wanted)), abs=1e-6)
 
 
+# Keras' convert_to_numpy, as it saves a model, under numpy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_model_comes_back_from_its_file(tmp_path: Any) -> None:
     model = compiled(HERE)
     model.train_step((X, Y))
