@@ -186,7 +186,7 @@ def callbacks_of(folder: Path) -> list[Any]:
     return [
         Averages(),
         keras.callbacks.ReduceLROnPlateau(
-            "val_accuracy", mode="max", factor=0.5, patience=1, min_delta=0.05, cooldown=1
+            "val_accuracy", mode="max", factor=0.5, patience=2, min_delta=0.05, cooldown=1
         ),
         keras.callbacks.EarlyStopping(
             "val_accuracy", mode="max", min_delta=0.05, patience=3, restore_best_weights=True
@@ -279,10 +279,11 @@ def best_kernel(model: Any, folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("engine", "at"),
     [
-        (Run.loop, Position(6)),
-        (Run.loop, Position(12)),
-        (Run.loop, Position(8, "validate")),
-        (Run.fit, Position(12)),
+        # After step 16 both callbacks wait, after step 20 one cools down.
+        (Run.loop, Position(18)),
+        (Run.loop, Position(16)),
+        (Run.loop, Position(16, "validate")),
+        (Run.fit, Position(20)),
     ],
     ids=["in epoch", "after epoch", "in validation", "fit"],
 )
