@@ -22,7 +22,7 @@ Validate = Callable[[Callable[[], None]], dict[str, float]]
 # Without a measurement yet, one step: the first call also traces and compiles.
 _MAX_STEPS_PER_CALL = 100
 # A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
-_CLOCK_SECONDS = 0.05
+_CLOCK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)

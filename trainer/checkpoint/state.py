@@ -69,7 +69,7 @@ class ModelState:
         for entry in self._variables:
             for replica, value in enumerate(local_values(entry.variable)):
                 suffix = f"/replica-{replica}" if entry.is_per_replica else ""
-                named.append((entry.name + suffix, value.read_value()))
+                named.append((entry.name + suffix, _read(value)))
         return named
 
     def restore(self, arrays: Arrays) -> None:
@@ -116,6 +116,11 @@ class ModelState:
             + "\n".join(lines[:_SHOWN] + more)
             + "\nuse the recipe and parameters that the run was started with, or another run.dir"
         )
+
+
+def _read(variable: tf.Variable) -> tf.Tensor:
+    # `read_value` is the same, but takes 28 µs instead of 10, while training waits.
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
 def _split_replica(name: str) -> tuple[str, int]:
