@@ -1,0 +1,67 @@
+"""All benchmarks, each script in a process of its own: python -m bench [--only NAME] [--json FILE].
+
+With --keep, results/ is written anew: what was measured, and a table for people.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.pairs import Result, describe, machine, table, write_json
+
+# Not imported from the scripts: they bring TensorFlow, and each wants a fresh process.
+SCRIPTS = {
+    "bench.loop": ("loop_small", "loop_compute_bound"),
+    "bench.hooks": ("hooks_share",),
+    "bench.save": ("save_blocked_vs_sync", "save_blocked_vs_copy"),
+    "bench.seek": ("seek",),
+}
+RESULTS = Path(__file__).with_name("results")
+
+
+def main() -> None:
+    """Run what was asked for; a missed aim is printed like the others and fails nothing."""
+    names = [name for measures in SCRIPTS.values() for name in measures]
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", choices=names, help="run one measure")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results, too")
+    parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/ anew")
+    options = parser.parse_args()
+    found = machine()
+    print(describe(found), flush=True)
+    started = time.monotonic()
+    results = []
+    for script, measures in SCRIPTS.items():
+        if options.only is None or options.only in measures:
+            print(f"{script} ...", file=sys.stderr, flush=True)
+            results += run(script, options.only)
+    text = table(results)
+    print(text)
+    missed = [result.name for result in results if not result.meets_aim]
+    print(
+        f"{len(results) - len(missed)} of {len(results)} aims met"
+        f"{': missed ' + ', '.join(missed) if missed else ''}; {time.monotonic() - started:.0f} s"
+    )
+    briefs = [result.brief() for result in results]
+    write_json(options.json, briefs)
+    if options.keep:
+        write_json(RESULTS / "results.json", {"machine": found, "results": briefs})
+        (RESULTS / "results.md").write_text(f"{describe(found)}\n\n{text}\n", encoding="utf-8")
+
+
+def run(script: str, only: str | None) -> list[Result]:
+    """The results of one script."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        file = Path(folder) / "results.json"
+        command = [sys.executable, "-m", script, "--full-json", str(file)]
+        command += ["--only", only] if only else []
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return [Result(**fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Share of a training's time that is spent outside of its compiled steps.
+
+The recipe's loop, with its objects wrapped in stop-watches before they are passed in. Whatever is
+not inside a compiled call counts, and of what is inside, the clocks that time steps and data.
+"""
+
+import io
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import keras
+import tensorflow as tf
+from prometheus_client import CollectorRegistry
+
+from bench.pairs import Result, milliseconds, noise_floor, run_alone, take_turns, timed
+from trainer.callbacks.assemble import Reporting, choose_callbacks
+from trainer.callbacks.state import CallbackStates
+from trainer.checkpoint.boundary import Captured, Checkpoints
+from trainer.checkpoint.position import Position, Schedule
+from trainer.checkpoint.saver import Saver
+from trainer.evaluation import distribute
+from trainer.job import Assembled, Job
+from trainer.log import configure_logging, get_log
+from trainer.loop import CompiledSteps, TrainLoop
+from trainer.metrics import Metrics
+from trainer.recipes.catalog import load_run
+from trainer.run_dir import RunDir
+from trainer.stop import StopRequest
+from trainer.storage import open_storage
+from trainer.worker import assemble
+
+AIM = 0.01
+# Two to warm up, and one that only ends the last before.
+EPOCHS = 15
+CLOCK_STEPS, CLOCK_ROUNDS = 1000, 11
+
+
+class StopWatch:
+    """Seconds by name. Of nested ones only the inner counts."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inner = 0.0
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        started, outer, self._inner = time.perf_counter(), self._inner, 0.0
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self.seconds[name] += seconds - self._inner
+            self._inner = outer + seconds
+
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, timed."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self.running(name):
+                return function(*args, **kwargs)
+
+        return call
+
+
+class Watched:
+    """An object whose methods are timed under one name, or under `names` of their own."""
+
+    def __init__(self, inner: Any, watch: StopWatch, name: str, **names: str) -> None:
+        self._inner, self._watch, self._name, self._names = inner, watch, name, names
+
+    def __getattr__(self, method: str) -> Any:
+        function = getattr(self._inner, method)
+        if not callable(function):
+            return function
+        timed_one = self._watch.around(self._names.get(method, self._name), function)
+        # The next time, the attribute is there.
+        self.__dict__[method] = timed_one
+        return timed_one
+
+
+class Epochs(keras.callbacks.Callback):
+    """Notes wall time and the stop-watch when an epoch begins."""
+
+    reads_logs_only = True
+
+    def __init__(self, watch: StopWatch) -> None:
+        super().__init__()
+        self._watch = watch
+        self.notes: list[dict[str, float]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Note the time."""
+        self.notes.append({"wall": time.perf_counter(), **self._watch.seconds})
+
+    def spent(self) -> list[dict[str, float]]:
+        """Seconds by name in each epoch; the first two compile and find the size of a call."""
+        return [
+            {name: after[name] - before.get(name, 0.0) for name in after}
+            for before, after in pairwise(self.notes[2:])
+        ]
+
+
+def measure() -> list[Result]:
+    """Time outside of compiled steps, and clocks inside / all time."""
+    with tempfile.TemporaryDirectory(prefix="bench-hooks-") as folder:
+        job = _job(folder)
+        parts = assemble(job)
+        watch = StopWatch()
+        steps = CompiledSteps(parts.model, parts.strategy, "train_step")
+        spent, steps_per_epoch = _train(job, parts, steps, watch)
+        clock_seconds = _clock_seconds(parts.strategy) / steps.clock_every
+    inside = [name for name in spent[0] if name not in ("wall", "steps", "saves")]
+    for epoch in spent:
+        epoch["steps"] -= clock_seconds * steps_per_epoch
+    shares = [1 - (epoch["steps"] + epoch["saves"]) / epoch["wall"] for epoch in spent]
+    with_saves = median(1 - epoch["steps"] / epoch["wall"] for epoch in spent)
+    step_ms = milliseconds([epoch["wall"] / steps_per_epoch for epoch in spent])
+    per_step = {
+        name: f"{1e6 * median(epoch[name] for epoch in spent) / steps_per_epoch:.1f} µs/step"
+        for name in inside
+    }
+    details = {
+        "step": f"{step_ms} ms",
+        **per_step,
+        "clocks in the graph": f"{1e6 * clock_seconds:.1f} µs/step",
+        "with what saves block": f"{with_saves:.2%}",
+    }
+    noise = noise_floor(shares[::2], shares[1::2])
+    return [Result("hooks_share", median(shares), noise, AIM, "lower", details)]
+
+
+def _job(folder: str) -> Job:
+    configure_logging(as_json=True, stream=io.StringIO())
+    config, recipe, params = load_run(
+        "fashion_mnist", (f"run.dir={folder}", f"train.epochs={EPOCHS}", "log.every_seconds=1e9")
+    )
+    run = RunDir(folder, open_storage)
+    metrics = Metrics(CollectorRegistry())
+    return Job(config, recipe, params, run, metrics, get_log(), StopRequest())
+
+
+def _train(
+    job: Job, parts: Assembled, steps: CompiledSteps, watch: StopWatch
+) -> tuple[list[dict[str, float]], int]:
+    """Seconds by name in each epoch, and the steps of one."""
+    pipeline = parts.dataset.training(parts.place)
+    schedule = Schedule(EPOCHS, pipeline.order.steps_per_epoch, call_seconds=1.0)
+    reporting = Reporting(
+        metrics=job.metrics, log=job.log, console=None, config=job.config, order=pipeline.order,
+        start=0, target=schedule.target_step,
+    )  # fmt: skip
+    chosen = choose_callbacks(job.config, [], reporting)
+    states = CallbackStates(chosen.resumable)
+
+    def capture() -> Captured:
+        callbacks, arrays = states.capture()
+        return Captured(parts.state.snapshot() | arrays, {"callbacks": callbacks})
+
+    checkpoints = Checkpoints(
+        job.config, capture=capture, schedule=schedule, stop=job.stop, metrics=job.metrics,
+        saver=Saver(job.run.checkpoints, job.config.checkpoint, job.metrics),
+    )  # fmt: skip
+    epochs = Epochs(watch)
+    callbacks = keras.callbacks.CallbackList([epochs, *chosen.all], model=parts.model)
+    # The loop calls them one by one at every step.
+    callbacks.callbacks = [Watched(each, watch, "callbacks") for each in callbacks.callbacks]
+    loop = TrainLoop(
+        parts.model, watch.around("steps", steps), schedule,
+        Watched(checkpoints, watch, "boundary", after_epoch="saves"),
+        callbacks=Watched(callbacks, watch, "callbacks"), validate=None,
+        on_call=watch.around("metrics", reporting.on_call),
+    )  # fmt: skip
+    callbacks.on_train_begin()
+    loop.run(Position(), distribute(parts.strategy, pipeline.dataset(), parts.place))
+    checkpoints.close()
+    return epochs.spent(), schedule.steps_per_epoch
+
+
+class _NoModel:
+    """Steps that do nothing, so that their clocks stand out."""
+
+    optimizer = None
+    metrics_variables = ()
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Return the data as the loss."""
+        return {"loss": data}
+
+
+def _clock_seconds(strategy: Any) -> float:
+    """What the clocks of one timed step cost."""
+    iterator = iter(tf.data.Dataset.from_tensors((0.0, 1.0)).repeat())
+    steps = CompiledSteps(_NoModel(), strategy, "train_step")
+
+    def turn(clock_every: int) -> float:
+        steps.clock_every = clock_every
+        return timed(lambda: steps(iterator, CLOCK_STEPS)) / CLOCK_STEPS
+
+    seconds = take_turns(
+        {"every step": lambda: turn(1), "first step": lambda: turn(CLOCK_STEPS)},
+        rounds=CLOCK_ROUNDS, warm_ups=1,
+    )  # fmt: skip
+    pairs = zip(seconds["every step"], seconds["first step"], strict=True)
+    return median(every - first for every, first in pairs)
+
+
+MEASURES = {"hooks_share": measure}
+
+if __name__ == "__main__":
+    run_alone(MEASURES, about=__doc__)

@@ -1,0 +1,103 @@
+"""Throughput of `trainer train` against bare `keras.Model.fit`, whichever of its modes is faster.
+
+Ours runs as a whole: checkpoints in the background after every epoch, metrics served, progress
+events, the check for NaN. The last save of a turn is waited for, within the turn.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.pairs import Result, median_ratio, noise_floor, run_alone, take_turns
+from bench.turns import child
+
+
+@dataclass(frozen=True)
+class Work:
+    """A model and a turn, which is one epoch of `num_records` in whole batches."""
+
+    name: str
+    aim: float
+    filters: int
+    pool: int
+    batch_size: int
+    num_records: int
+    rounds: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of one turn."""
+        return self.num_records // self.batch_size
+
+
+SMALL = Work(
+    "loop_small", 1.2, filters=16, pool=4, batch_size=32, num_records=4992, rounds=11
+)  # fmt: skip
+COMPUTE_BOUND = Work(
+    "loop_compute_bound", 0.97, filters=64, pool=2, batch_size=128, num_records=1920, rounds=7
+)  # fmt: skip
+
+
+def measure(work: Work) -> list[Result]:
+    """Steps per second, ours / fit."""
+    with tempfile.TemporaryDirectory(prefix="bench-loop-") as folder, ExitStack() as children:
+        commands = {
+            "ours": _ours(work, Path(folder) / "a"),
+            "ours again": _ours(work, Path(folder) / "b"),
+            "fit, jit auto": _fit(work, "auto"),
+            "fit, jit off": _fit(work, "off"),
+        }
+        turns = {name: children.enter_context(child(command)) for name, command in commands.items()}
+        seconds = take_turns(turns, rounds=work.rounds, warm_ups=2)
+    ratios = {name: median_ratio(seconds[name], seconds["ours"]) for name in seconds}
+    fastest = min(("fit, jit auto", "fit, jit off"), key=ratios.__getitem__)
+    details = {
+        name: f"{1000 * median(turns) / work.num_steps:.2f} ms/step"
+        for name, turns in seconds.items()
+        if name != "ours again"
+    }
+    noise = noise_floor(seconds["ours"], seconds["ours again"])
+    return [Result(work.name, ratios[fastest], noise, work.aim, "higher", details)]
+
+
+def _ours(work: Work, folder: Path) -> Callable[[int, int], Sequence[str]]:
+    def command(go: int, done: int) -> Sequence[str]:
+        folder.mkdir()
+        config = folder / "run.yaml"
+        config.write_text(
+            f"recipe: bench.convnet:recipe\n"
+            f"params: {{filters: {work.filters}, pool: {work.pool}}}\n"
+            f"run: {{dir: {folder / 'run'}}}\n"
+            f"data: {{url: 'builtin:fashion_mnist', train: 'train[:{work.num_records}]',"
+            f" batch_size: {work.batch_size}}}\n"
+            f"train: {{epochs: 1000000}}\n"
+            f"metrics: {{port: 0}}\n"
+            f"callbacks: [{{name: 'bench.turns:TurnTaker', stateless: true,"
+            f" args: {{go: {go}, done: {done}}}}}]\n",
+            encoding="utf-8",
+        )
+        return [sys.executable, "-m", "trainer", "train", "-c", str(config)]
+
+    return command
+
+
+def _fit(work: Work, jit: str) -> Callable[[int, int], Sequence[str]]:
+    sizes = map(str, (work.filters, work.pool, work.batch_size, work.num_records))
+
+    def command(go: int, done: int) -> Sequence[str]:
+        return [sys.executable, "-m", "bench.plain_fit", str(go), str(done), jit, *sizes]
+
+    return command
+
+
+MEASURES: dict[str, Callable[[], list[Result]]] = {
+    work.name: lambda work=work: measure(work)  # type: ignore[misc]
+    for work in (SMALL, COMPUTE_BOUND)
+}
+
+if __name__ == "__main__":
+    run_alone(MEASURES, about=__doc__)
