@@ -64,8 +64,6 @@ def fit(
             f"train.engine: fit cannot go on from step {position.step}, inside an epoch: "
             "use train.engine=loop"
         )
-    if position.is_over(schedule.target_step):
-        return position
     ends = _EpochEnd(boundary, schedule.steps_per_epoch)
     model.fit(
         _examples(pipeline, position.step),

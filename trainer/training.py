@@ -62,7 +62,9 @@ class Training:
     def run(self) -> Position:
         """Train; the returned position is committed, and the model is as training leaves it."""
         self._job.log.info("train", step=self._start.step, target_step=self._schedule.target_step)
-        by_fit = self._job.config.train.engine == "fit"
+        # What follows training is the loop's either way: fit would leave it out.
+        is_over = self._start.is_over(self._schedule.target_step)
+        by_fit = self._job.config.train.engine == "fit" and not is_over
         try:
             position = self._by_fit() if by_fit else self._by_loop()
             self._job.log.info("final save", step=position.step)

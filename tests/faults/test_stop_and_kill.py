@@ -160,6 +160,30 @@ def test_f09_sigterm_during_the_export(run, undisturbed):
     assert (run.dir / "model" / "model.keras").exists()
 
 
+@pytest.mark.parametrize("engine", ["loop", "fit"])
+def test_f09_the_end_of_training_is_made_up_for(zygote, tmp_path, engine):
+    # Early stopping puts the best weights back after the last save: the export needs them.
+    stopping = {"monitor": "val_loss", "patience": 99, "restore_best_weights": True}
+    settings = {
+        "callbacks": [{"name": "early_stopping", "args": stopping}],
+        "params.learning_rate": 0.5,
+        "train.epochs": 3,
+        "checkpoint.every_steps": None,
+        "train.engine": engine,
+        "export.formats": ["keras"],
+    }
+    calm, run = (Run(zygote, tmp_path / name, settings) for name in ("calm", "disturbed"))
+    for each in (calm, run):
+        each.folder.mkdir()
+    assert calm.train().code == 0, calm.lives[0].text()
+    fault = storage_fault("signal", 1, "write", seconds=5) | {"folder": "/model"}
+    assert run.train(storage=fault).code == 143, run.lives[0].text()
+    assert run.train().code == 0, run.lives[1].text()
+    assert run.summary()["test"] == calm.summary()["test"]
+    losses = run.summary()["history"]["val_loss"]
+    assert losses[-1] > min(losses) == pytest.approx(run.summary()["test"]["loss"], rel=1e-5)
+
+
 def modified(run: Run) -> dict[str, int]:
     """When each file of the checkpoints was last changed."""
     return {str(path): path.stat().st_mtime_ns for path in (run.dir / "checkpoints").rglob("*")}
