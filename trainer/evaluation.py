@@ -18,6 +18,7 @@ class Evaluator:
         self._place = place
         self._steps = CompiledSteps(model, strategy, "test_step")
         self._pipelines: dict[str, Pipeline] = {}
+        self._passes: dict[str, Any] = {}
 
     def pipeline(self, split: str) -> Pipeline:
         """The pipeline over a split or slice."""
@@ -30,7 +31,10 @@ class Evaluator:
     ) -> dict[str, float]:
         """Metrics by name over a split or slice; `between` is called between compiled calls."""
         pipeline = self.pipeline(split)
-        iterator = distribute(self._strategy, pipeline.dataset(num_passes=1), self._place)
+        if split not in self._passes:
+            # Kept, because tracing its functions takes as long as some passes.
+            self._passes[split] = pipeline.dataset(num_passes=1)
+        iterator = distribute(self._strategy, self._passes[split], self._place)
         try:
             return run_pass(
                 self.model, self._steps, iterator, pipeline.order.steps_per_epoch,
