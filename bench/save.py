@@ -93,7 +93,12 @@ def _delay(saves: "_Saves", train: Callable[[], Any]) -> dict[str, str]:
 
     def turn(*, with_save: bool) -> float:
         saves.settle()
-        return timed(lambda: (saves.save() if with_save else None, train()))
+        return timed(lambda: begin(with_save=with_save))
+
+    def begin(*, with_save: bool) -> None:
+        if with_save:
+            saves.save()
+        train()
 
     seconds = take_turns(
         {"with": lambda: turn(with_save=True), "without": lambda: turn(with_save=False)},
