@@ -29,6 +29,7 @@ from trainer.fit_engine import fit
 from trainer.loop import CallResult, CompiledSteps, TrainLoop, build
 from trainer.models.train_step import TrainStepModel
 from trainer.strategy import make_strategy
+from trainer.training import begin_training, end_training
 
 LOGICAL_CPUS = 3
 _cpu = tf.config.list_physical_devices("CPU")[0]
@@ -162,9 +163,8 @@ class Run:
         pipeline = self.dataset.training(place)
         evaluator = Evaluator(model, strategy, self.dataset, place)
         schedule = self._schedule(pipeline)
-        steps = schedule.steps_per_epoch
         hooks = keras.callbacks.CallbackList(
-            list(callbacks), model=model, epochs=self.epochs, steps=steps
+            list(callbacks), model=model, epochs=self.epochs, steps=schedule.steps_per_epoch
         )
 
         def validate(between: Callable[[], None]) -> dict[str, float]:
@@ -175,14 +175,10 @@ class Run:
             callbacks=hooks, validate=validate if self.validation else None,
             on_call=self.calls.append,
         )  # fmt: skip
-        model.stop_training = False
-        hooks.on_train_begin()
-        if self.position.is_inside_epoch(steps):
-            hooks.on_epoch_begin(self.position.epoch(steps))
-        self.put_back()
+        begin_training(hooks, schedule, self.position, self.put_back)
         iterator = distribute(strategy, pipeline.dataset(self.position.step), place)
         position = loop.run(self.position, iterator)
-        hooks.on_train_end(dict(position.epoch_logs))
+        end_training(model, hooks, position)
         return position
 
     def fit(self, model: Any, strategy: Any, callbacks: Sequence[Any] = ()) -> Position:

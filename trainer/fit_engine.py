@@ -52,7 +52,7 @@ def fit(
     callbacks: list[Any],
     boundary: Boundary,
 ) -> Position:
-    """Train from `position` to the schedule's end; returns where training ended.
+    """Train from `position`, which is before the schedule's end; returns where training ended.
 
     Raises ConfigError for what fit cannot do: several replicas, or a start inside an epoch.
     """

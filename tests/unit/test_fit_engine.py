@@ -56,8 +56,3 @@ def test_a_start_inside_an_epoch_is_refused(vectors: str, position: Position) ->
 def test_several_replicas_are_refused(vectors: str) -> None:
     with pytest.raises(ConfigError, match="one device: use the loop engine"):
         refused(vectors, Position(), Place(replicas=2))
-
-
-@pytest.mark.parametrize("position", [Position(8), Position(4, stop_training=True)])
-def test_nothing_is_done_when_all_is_done(vectors: str, position: Position) -> None:
-    assert refused(vectors, position, Place()) == position

@@ -25,6 +25,7 @@ class TrainStepModel(keras.Model):
     def equip(self, *, optimizer: Any, loss: Any, metrics: Sequence[Any] = ()) -> None:
         """Train without `compile`: `loss` is a keras.losses.Loss, `metrics` are objects."""
         self.optimizer = optimizer
+        self.stop_training = False  # as compile sets it, for callbacks
         self._parts = (loss, [keras.metrics.Mean(name="loss"), *metrics])
 
     @property
