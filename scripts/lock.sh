@@ -9,7 +9,7 @@ lock() { # FILE, EXTRA…
   # No header and no index: the files hold nothing of the machine that made them.
   "${BIN:-.venv/bin}/uv" pip compile pyproject.toml --quiet --universal --generate-hashes \
     --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
-    "${upgrade[@]}" "${@/#/--extra=}" --output-file "$file"
+    ${upgrade[@]+"${upgrade[@]}"} "${@/#/--extra=}" --output-file "$file"
 }
 
 upgrade=("$@")

@@ -67,9 +67,10 @@ def advice(output):
     return next(known, "see the output above, or .venv/setup.log for all of it")
 
 
-def is_usable(python):
-    """Tell whether a Python runs and is of a right version (a stub may be there without one)."""
-    code = "import sys; sys.exit(not {} <= sys.version_info[:2] <= {})".format(OLDEST, NEWEST)
+def is_usable(python, also="pass"):
+    """Tell whether a Python runs, is of a right version (a stub may be there), and does `also`."""
+    right = "import sys; sys.exit(not {} <= sys.version_info[:2] <= {})".format(OLDEST, NEWEST)
+    code = also + "; " + right
     try:
         return subprocess.call([str(python), "-c", code], stderr=subprocess.DEVNULL) == 0
     except OSError:
@@ -112,7 +113,8 @@ def main():
     refused = refusal(platform.system(), platform.machine(), version, libc=libc)
     if refused:
         sys.exit("make setup: " + refused)
-    if not is_usable(VENV_PYTHON):
+    # Without python3-venv, Debian leaves a .venv without pip behind.
+    if not is_usable(VENV_PYTHON, "import pip"):
         shutil.rmtree(str(VENV), ignore_errors=True)
         VENV.mkdir()
         run("Making .venv", [python, "-m", "venv", str(VENV)])

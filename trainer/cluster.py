@@ -18,11 +18,6 @@ class ClusterInfo:
     worker: int = 0
     num_workers: int = 1
 
-    @property
-    def is_chief(self) -> bool:
-        """Whether this worker writes checkpoints, summaries and logs."""
-        return self.worker == 0
-
 
 def read_cluster(environ: Mapping[str, str]) -> ClusterInfo:
     """The cluster that TF_CONFIG describes, or one worker.

@@ -18,7 +18,7 @@ from trainer.errors import StoppedError
 from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics, MetricsServer, PortInUseError
 from trainer.recipes.base import Params, Recipe
-from trainer.run_dir import RunDir
+from trainer.run_dir import RunDir, checkpoint_of_origin
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
 from trainer.tensorflow_start import quiet_import
@@ -65,6 +65,8 @@ def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) 
     """
     run = RunDir(start.config.run.dir, open_storage)
     run.check(start.config, type(start.params), check_data(start.config), start.allow_change)
+    if start.config.train.start_from is not None:
+        checkpoint_of_origin(start.config.train.start_from, open_storage)
 
 
 def launch(
@@ -80,11 +82,14 @@ def launch(
     log = get_log()
     data_hash = check_data(config)
     run = RunDir(config.run.dir, open_storage)
-    run.admit(config, type(start.params), data_hash, start.allow_change)
+    run.check(config, type(start.params), data_hash, start.allow_change)
     summary = run.summary()
     if summary is not None and _is_enough(summary, config):
         log.info("complete", run=config.run_name, steps=summary["steps"])
         return Outcome(0, summary, was_complete=True)
+    run.admit(config, type(start.params), data_hash, start.allow_change)
+    if summary is not None:
+        run.reopen()
     registry = CollectorRegistry()
     metrics = Metrics(registry, labels=config.metrics.labels)
     with _serving(config.metrics, registry, log):

@@ -172,6 +172,14 @@ class Boundary(Protocol):
         """Save if due; raise StoppedError after a save when told to stop."""
         ...
 
+    def inside_fit(self) -> None:
+        """Raise StoppedError when told to stop where Keras' fit cannot be saved."""
+        ...
+
+    def before_validation(self) -> None:
+        """Remember what a pass may change: stopped inside it, the run starts the pass again."""
+        ...
+
     def after_epoch(self, position: Position) -> None:
         """Save if due; raise StoppedError after a save when told to stop."""
         ...
@@ -217,6 +225,7 @@ class TrainLoop:
             position = self._train_steps(position, (epoch + 1) * steps, iterator)
         logs = position.epoch_logs
         if self._validate is not None and (epoch + 1) % self._schedule.validate_every == 0:
+            self._boundary.before_validation()
             validated = self._validate(lambda: self._boundary.between_calls(position))
             logs = logs | {f"val_{name}": value for name, value in validated.items()}
         self._callbacks.on_epoch_end(epoch, dict(logs))
@@ -233,7 +242,7 @@ class TrainLoop:
             if (save := self._boundary.steps_until_save(position.step)) is not None:
                 ahead.append(save)
             position = self._call(position, min(ahead), iterator)
-            if position.step < until:
+            if position.step < until and not self._model.stop_training:
                 self._boundary.between_calls(position)
         return replace(position, phase="validate")
 
@@ -250,7 +259,10 @@ class TrainLoop:
             for callback in self._each:
                 callback.on_train_batch_end(first + index, logs=logs)
         return replace(
-            position, step=position.step + num_steps, epoch_logs=result.step_logs(num_steps - 1)
+            position,
+            step=position.step + num_steps,
+            epoch_logs=result.step_logs(num_steps - 1),
+            stop_training=bool(self._model.stop_training),
         )
 
 

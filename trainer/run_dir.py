@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
@@ -56,7 +57,7 @@ class RunDir:
         Raises ConfigError when there is no run here, CheckpointError when its file is damaged.
         """
         try:
-            text = self.storage.read(CONFIG_FILE).decode()
+            text = self._read(CONFIG_FILE).decode()
         except ObjectNotFoundError:
             raise ConfigError(f"no run in {self.url}: there is no {CONFIG_FILE}") from None
         except UnicodeDecodeError:
@@ -110,6 +111,9 @@ class RunDir:
                     "configuration; use another run.dir"
                 )
             return {}
+        if not self._has(CONFIG_FILE) and not self.checkpoints.all():
+            # The first start ended between its two files: nothing was begun.
+            return {}
         changes = check_same_run(self.config(), config, params, allowed)
         if record["data_sha256"] != data_hash:
             raise CheckpointError(
@@ -121,20 +125,16 @@ class RunDir:
 
     def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:
         try:
-            self.storage.write(CONFIG_FILE, dump(config).encode())
+            # The record first, so that no allowed change goes unrecorded.
             self.storage.write(RUN_FILE, _json(record))
+            self.storage.write(CONFIG_FILE, dump(config).encode())
         except StorageError as error:
             raise ConfigError(f"run.dir {self.url} cannot be written: {error}") from error
 
     def _record(self) -> dict[str, Any] | None:
-        try:
-            record = json.loads(self.storage.read(RUN_FILE))
-        except ObjectNotFoundError:
+        record = self._document(RUN_FILE, data_sha256=str, changes=list)
+        if record is None:
             return None
-        except ValueError:
-            raise self._damaged(RUN_FILE, "not JSON") from None
-        if not isinstance(record, dict) or not isinstance(record.get("data_sha256"), str):
-            raise self._damaged(RUN_FILE, "no data_sha256")
         if record.get("format") != 1:
             raise CheckpointError(
                 f"{RUN_FILE} in {self.url} has format {record.get('format')}, this version reads "
@@ -144,17 +144,35 @@ class RunDir:
 
     def summary(self) -> dict[str, Any] | None:
         """What a complete run reports; None while it is not complete."""
+        return self._document(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
+
+    def _document(self, file: str, **wanted: type) -> dict[str, Any] | None:
+        """A JSON object that holds at least the `wanted` fields; None when there is none."""
         try:
-            summary = json.loads(self.storage.read(SUMMARY_FILE))
+            tree = json.loads(self._read(file))
         except ObjectNotFoundError:
             return None
-        except ValueError:
-            raise self._damaged(SUMMARY_FILE, "not JSON") from None
-        return summary if isinstance(summary, dict) else None
+        except (ValueError, RecursionError):
+            raise self._damaged(file, "not JSON") from None
+        if not isinstance(tree, dict):
+            raise self._damaged(file, "not a JSON object")
+        for name, kind in wanted.items():
+            if not isinstance(tree.get(name), kind):
+                raise self._damaged(file, f"no {name}")
+        return tree
+
+    def _read(self, file: str) -> bytes:
+        if self.storage.stat(file).size > MAX_DOCUMENT_BYTES:
+            raise self._damaged(file, f"larger than {MAX_DOCUMENT_BYTES} bytes")
+        return self.storage.read(file)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Mark the run as complete."""
         self.storage.write(SUMMARY_FILE, _json(summary))
+
+    def reopen(self) -> None:
+        """Take the mark of completion back: training goes on."""
+        self.storage.delete(SUMMARY_FILE)
 
     def restore(self, *, start_over: bool = False) -> Restored:
         """The checkpoint to go on from; see `trainer.checkpoint.restore.newest`."""
@@ -171,6 +189,15 @@ class RunDir:
         return CheckpointError(
             f"{file} in {self.url} is damaged ({reason}): restore it, or use another run.dir"
         )
+
+
+def checkpoint_of_origin(origin: str, open: Callable[[str], Storage]) -> Checkpoint:
+    """The checkpoint that `train.start_from` names, RUN_DIR or RUN_DIR@STEP; by default the last.
+
+    Raises ConfigError when there is none such, CheckpointError when it is damaged.
+    """
+    url, at, step = origin.rpartition("@")
+    return RunDir(url, open).checkpoint(step) if at else RunDir(origin, open).checkpoint("last")
 
 
 def _json(tree: Any) -> bytes:

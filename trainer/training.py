@@ -11,6 +11,7 @@ from trainer.callbacks.assemble import Reporting, choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
+from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.saver import Saver
 from trainer.checkpoint.store import Checkpoint
 from trainer.data.pipeline import Pipeline
@@ -25,13 +26,13 @@ class Training:
 
     def __init__(
         self, job: Job, assembled: Assembled, pipeline: Pipeline, schedule: Schedule,
-        checkpoint: Checkpoint | None,
+        restored: Restored,
     ) -> None:  # fmt: skip
         self._job = job
         self._assembled = assembled
         self._pipeline = pipeline
-        self._checkpoint = checkpoint
-        self._start = position_of(checkpoint)
+        self._checkpoint = restored.checkpoint
+        self._start = position_of(restored.checkpoint)
         self._reporting = Reporting(
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
             order=pipeline.order, start=self._start.step, target=schedule.target_step,
@@ -45,7 +46,7 @@ class Training:
         self._states = CallbackStates(self._chosen.resumable)
         saver = Saver(
             job.run.checkpoints, job.config.checkpoint, job.metrics,
-            on_saved=self._reporting.on_saved,
+            damaged=restored.damaged, on_saved=self._reporting.on_saved,
         )  # fmt: skip
         self._checkpoints = Checkpoints(
             job.config, capture=self._capture, saver=saver, schedule=schedule, stop=job.stop,
@@ -87,6 +88,7 @@ class Training:
             on_call=self._on_call,
         )  # fmt: skip
         position = self._start
+        model.stop_training = position.stop_training
         begin_training(callbacks, self._schedule, position, self._put_back)
         if not position.is_over(self._schedule.target_step):
             dataset = self._pipeline.dataset(position.step)
@@ -110,6 +112,8 @@ class Training:
         self._reporting.on_call(result)
 
     def _by_fit(self) -> Position:
+        # A signal waits for the end of a step, and for the save in flight: see fit_engine.
+        self._job.stop.defer(True)
         split = self._job.config.data.validation
         last = keras.callbacks.LambdaCallback(on_train_begin=lambda _logs: self._put_back())
         position = fit(
@@ -119,12 +123,14 @@ class Training:
             callbacks=[*self._chosen.all, last], boundary=self._checkpoints,
         )  # fmt: skip
         self._checkpoints.finish(position)
+        self._job.stop.defer(False)
         return position
 
-    def _capture(self) -> Captured:
+    def _capture(self, *, whole: bool) -> Captured:
         states, arrays = self._states.capture()
+        state = self._assembled.state
         return Captured(
-            arrays=self._assembled.state.snapshot() | arrays,
+            arrays=(state.snapshot() if whole else state.untrained()) | arrays,
             state={"callbacks": states, "learning_rate": self._job.learning_rate},
         )
 

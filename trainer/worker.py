@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer.checkpoint.position import Schedule
+from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
-from trainer.checkpoint.store import Checkpoint
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.data.dataset import open_dataset
@@ -20,7 +20,7 @@ from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
 from trainer.loop import build
 from trainer.report import report
-from trainer.run_dir import RunDir
+from trainer.run_dir import checkpoint_of_origin
 from trainer.strategy import make_strategy, prepare_process, seed_process
 from trainer.training import Training, position_of
 from trainer.versions import versions
@@ -38,8 +38,8 @@ def train(job: Job) -> dict[str, Any]:
     assembled = assemble(job)
     pipeline = assembled.dataset.training(assembled.place)
     schedule = schedule_of(job.config, pipeline.order.steps_per_epoch)
-    checkpoint = _restore(job, assembled, schedule)
-    training = Training(job, assembled, pipeline, schedule, checkpoint)
+    restored = _restore(job, assembled, schedule)
+    training = Training(job, assembled, pipeline, schedule, restored)
     position = training.run()
     return report(job, assembled, position, history=training.history, seconds=job.clock() - started)
 
@@ -92,34 +92,32 @@ def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
     )
 
 
-def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Checkpoint | None:
-    """The checkpoint to go on from; the model is then in its state."""
+def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
+    """The checkpoint to go on from; it is known to be of this model."""
     restored = job.run.restore(start_over=job.config.checkpoint.start_over)
-    for reason in restored.skipped:
-        job.metrics.checkpoint_fallbacks.inc()
+    job.metrics.checkpoint_fallbacks.inc(len(restored.damaged))
+    for reason in restored.reasons:
         job.log.warning("checkpoint skipped", reason=reason)
     if restored.checkpoint is None:
         _warm_start(job, assembled.state)
         job.log.info("restore", step=0, reason="no checkpoint yet, starting at step 0")
-        return None
+        return restored
     manifest = restored.checkpoint.manifest
-    assembled.state.restore(restored.checkpoint.arrays)
+    # Put into the model when callbacks have begun: see `begin_training`.
+    assembled.state.check(restored.checkpoint.arrays)
     job.metrics.checkpoint_restores.inc()
     position = position_of(restored.checkpoint)
     job.log.info(
         "restore", step=position.step, target_step=schedule.target_step, phase=position.phase,
         sha256=manifest.sha256[:12],
     )  # fmt: skip
-    return restored.checkpoint
+    return restored
 
 
 def _warm_start(job: Job, state: ModelState) -> None:
     origin = job.config.train.start_from
     if origin is None:
         return
-    url, at, step = origin.rpartition("@")
-    if not at:
-        url, step = origin, "last"
-    checkpoint = RunDir(url).checkpoint(step)
+    checkpoint = checkpoint_of_origin(origin, job.run.open)
     state.restore_weights(checkpoint.arrays)
-    job.log.info("warm start", origin=url, step=checkpoint.manifest.step)
+    job.log.info("warm start", origin=origin, step=checkpoint.manifest.step)

@@ -69,6 +69,7 @@ class Life:
     pid: int
     output: Path
     code: int | None = None
+    deadline: float = field(default_factory=lambda: time.monotonic() + DEADLINE)
 
     def wait(self, seconds: float = DEADLINE) -> int:
         """The exit code; negative for a signal. Kills and fails at the deadline."""

@@ -56,6 +56,15 @@ class SignalAt(_At):
         os.kill(os.getpid(), self._signal)
 
 
+class StopAt(_At):
+    """Ends training, as early stopping does, but inside an epoch."""
+
+    reads_logs_only = False
+
+    def fire(self) -> None:
+        self.model.stop_training = True
+
+
 class NanAt(_At):
     """Makes the weights NaN after a step."""
 

@@ -73,7 +73,29 @@ def _inside_step(images: Any, iteration: Any) -> None:
         os.kill(os.getpid(), signal.Signals[name])
 
 
+def _noisy_model(params: SmallParams) -> Any:
+    """The same model with noise in its test step, too, as in variational ones."""
+    import keras
+
+    from trainer.models.train_step import TrainStepModel
+
+    class Noise(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seeds = keras.random.SeedGenerator(7)
+
+        def call(self, x: Any) -> Any:
+            return x + keras.random.normal(keras.ops.shape(x), stddev=0.01, seed=self.seeds)
+
+    plain = _model(params)
+    model = TrainStepModel(plain.input, keras.layers.Softmax()(Noise()(plain.output)))
+    optimizer = keras.optimizers.Adam(params.learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 _DATA = lambda _params: DataSpec(_decode)  # noqa: E731
 
 recording = Recipe(SmallParams, _DATA, _recording_model, learning_rate="learning_rate")
+noisy = Recipe(SmallParams, _DATA, _noisy_model, learning_rate="learning_rate")
 recipe = Recipe(SmallParams, _DATA, _model, learning_rate="learning_rate")

@@ -30,7 +30,7 @@ def test_a_new_run_starts_at_zero() -> None:
 
 def test_the_newest_is_restored() -> None:
     restored = newest(store_of(three()))
-    assert (restored.checkpoint.manifest.step, restored.skipped) == (30, ())
+    assert (restored.checkpoint.manifest.step, restored.reasons) == (30, ())
 
 
 def test_damaged_ones_are_skipped_by_name() -> None:
@@ -39,7 +39,7 @@ def test_damaged_ones_are_skipped_by_name() -> None:
     restored = newest(store_of(storage))
     assert restored.checkpoint.manifest.step == 10
     assert all(
-        f"step-000000{n}-f0" in why for n, why in zip((30, 20), restored.skipped, strict=True)
+        f"step-000000{n}-f0" in why for n, why in zip((30, 20), restored.reasons, strict=True)
     )
 
 
@@ -48,7 +48,7 @@ def test_an_uncommitted_one_is_skipped_by_name() -> None:
     storage.delete("step-00000030-f0/COMMIT")
     restored = newest(store_of(storage))
     assert restored.checkpoint.manifest.step == 20
-    assert restored.skipped == ("checkpoint step-00000030-f0 has no COMMIT marker",)
+    assert restored.reasons == ("checkpoint step-00000030-f0 has no COMMIT marker",)
 
 
 def test_a_higher_fence_comes_first() -> None:

@@ -24,7 +24,9 @@ def make_callback(config: CallbackConfig) -> Any:
             f"unknown callback '{config.name}': use one of {known}, or package.module:Class"
         )
     factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
+    # A start that goes on with a run would otherwise empty the file.
+    more = {"append": True} if config.name == "csv_logger" else {}
     try:
-        return factory(**config.args)
+        return factory(**(more | config.args))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"callback {config.name}: {error}") from error

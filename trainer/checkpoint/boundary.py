@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from trainer.checkpoint.policy import SaveCadence
 from trainer.checkpoint.position import Position, Schedule
@@ -25,6 +25,12 @@ class Captured:
     state: dict[str, Any]
 
 
+class Capture(Protocol):
+    """Takes the state: the whole, or only what a validation pass may change."""
+
+    def __call__(self, *, whole: bool) -> Captured: ...
+
+
 class Checkpoints:
     """Saves the run's state, by cadence or because it must stop."""
 
@@ -32,7 +38,7 @@ class Checkpoints:
         self,
         config: RunConfig,
         *,
-        capture: Callable[[], Captured],
+        capture: Capture,
         saver: Saver,
         schedule: Schedule,
         stop: StopRequest,
@@ -48,6 +54,7 @@ class Checkpoints:
         self._clock = clock
         self._cadence = SaveCadence(config.checkpoint, last_save=clock())
         self._last: Position | None = None
+        self._before_validation: Captured | None = None
 
     def steps_until_save(self, step: int) -> int | None:
         """Steps to the next one that must end a call."""
@@ -60,6 +67,22 @@ class Checkpoints:
         # A position of validation is no place for a cadence: the pass would start again.
         if position.phase == "train" and self._cadence.is_due(position.step, self._clock()):
             self.save(position)
+
+    def before_validation(self) -> None:
+        """Remember what the pass may change: stopped inside it, the run starts the pass again."""
+        self._before_validation = self._capture(whole=False)
+
+    def inside_fit(self) -> None:
+        """When told to stop where nothing can be saved: wait for the save in flight, and stop.
+
+        Raises StoppedError.
+        """
+        if self._stop.is_set:
+            self.close()
+            saved = "nothing" if self._last is None else f"step {self._last.step}"
+            raise StoppedError(
+                f"stopped inside an epoch, where engine fit cannot save (last saved: {saved})"
+            )
 
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
@@ -74,7 +97,10 @@ class Checkpoints:
         """Copy the state and let it be written; waits for the save before, if there is one."""
         started = self._clock()
         self._saver.wait()
-        captured = self._capture()
+        captured = self._capture(whole=True)
+        before = self._before_validation
+        if position.phase == "validate" and before is not None:
+            captured = Captured(captured.arrays | before.arrays, before.state)
         self._saver.save(
             Save(
                 step=position.step,
@@ -111,16 +137,18 @@ class Checkpoints:
 
     def close(self) -> None:
         """Give the save in flight its time to end, when training ended before it."""
-        self._saver.wait(self._grace_seconds)
+        self._saver.wait(self._left() if self._stop.is_set else self._grace_seconds)
+
+    def _left(self) -> float:
+        """Seconds of the grace that are left."""
+        return max(self._grace_seconds - self._stop.seconds_since(), 0.0)
 
     def _save_and_stop(self, position: Position) -> None:
-        left = self._grace_seconds - self._stop.seconds_since()
-        if self._saver.wait(max(left, 0.0)) and (
+        if self._saver.wait(self._left()) and (
             self._last != position or self._saver.last_error is not None
         ):
             self.save(position)
-        left = self._grace_seconds - self._stop.seconds_since()
-        if not self._saver.wait(max(left, 0.0)):
+        if not self._saver.wait(self._left()):
             raise StoppedError(
                 f"stopped at step {position.step}; the last save was not committed within "
                 f"{self._grace_seconds:g} s, the checkpoint before it is intact"

@@ -66,7 +66,7 @@ def best_of(checkpoints: Sequence[Kept], config: CheckpointConfig) -> Kept | Non
     """The checkpoint with the best value of `checkpoint.best`; the earlier one of equals."""
     if config.best is None:
         return None
-    metric, sign = config.best.metric, 1 if config.best.mode == "min" else -1
+    metric, sign = config.best.metric, -1 if config.best.is_higher_better else 1
     scored = [c for c in checkpoints if math.isfinite(c.metrics.get(metric, math.nan))]
     return min(scored, key=lambda c: (sign * c.metrics[metric], c.fence, c.step), default=None)
 

@@ -4,17 +4,22 @@ from dataclasses import dataclass
 
 from trainer.checkpoint.format import folder_name
 from trainer.checkpoint.policy import Kept, best_of
-from trainer.checkpoint.store import Checkpoint, CheckpointStore, DamagedError
+from trainer.checkpoint.store import Checkpoint, CheckpointStore, DamagedError, Found
 from trainer.config import CheckpointConfig
 from trainer.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True)
 class Restored:
-    """The checkpoint to start from (None: step 0) and why newer ones were skipped."""
+    """The checkpoint to start from (None: step 0) and what newer there was.
+
+    damaged: committed ones that do not hold, newest first; `reasons` says of each, and of
+    folders without a marker, why it was skipped.
+    """
 
     checkpoint: Checkpoint | None
-    skipped: tuple[str, ...]
+    damaged: tuple[Found, ...]
+    reasons: tuple[str, ...]
 
 
 def newest(store: CheckpointStore, *, start_over: bool = False) -> Restored:
@@ -23,24 +28,24 @@ def newest(store: CheckpointStore, *, start_over: bool = False) -> Restored:
     Raises CheckpointError when there are committed ones and all are damaged, unless
     `start_over`; a run never silently restarts at 0.
     """
-    skipped: list[str] = []
-    damaged = 0
+    reasons: list[str] = []
+    damaged: list[Found] = []
     for found in reversed(store.all()):
         if not found.committed:
-            skipped.append(f"checkpoint {found.name} has no COMMIT marker")
+            reasons.append(f"checkpoint {found.name} has no COMMIT marker")
             continue
         try:
-            return Restored(store.read(found.name), tuple(skipped))
+            return Restored(store.read(found.name), tuple(damaged), tuple(reasons))
         except DamagedError as error:
-            damaged += 1
-            skipped.append(str(error))
+            damaged.append(found)
+            reasons.append(str(error))
     if damaged and not start_over:
-        reasons = "".join(f"\n  {reason}" for reason in skipped)
+        lines = "".join(f"\n  {reason}" for reason in reasons)
         raise CheckpointError(
-            f"all {damaged} committed checkpoints are damaged:{reasons}\n"
+            f"all {len(damaged)} committed checkpoints are damaged:{lines}\n"
             "restore them from a copy, use another run.dir, or set checkpoint.start_over=true"
         )
-    return Restored(None, tuple(skipped))
+    return Restored(None, tuple(damaged), tuple(reasons))
 
 
 def choose(store: CheckpointStore, which: str, config: CheckpointConfig, run: str) -> Checkpoint:

@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,21 +44,22 @@ class Saver:
         config: CheckpointConfig,
         metrics: Metrics,
         *,
+        damaged: Sequence[Found] = (),
         on_saved: Callable[[Manifest, float], None] = lambda _manifest, _seconds: None,
     ) -> None:
         self._store = store
         self._config = config
         self._metrics = metrics
+        # Found so at the restore: they keep nothing else from being kept, and go after a save.
+        self._damaged = {(found.fence, found.step) for found in damaged}
         self._on_saved = on_saved
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._scores: dict[tuple[int, int], dict[str, float]] = {}
         self.last_error: StorageError | None = None
-        self.in_flight: int | None = None
 
     def save(self, save: Save) -> None:
         """Begin one save; the one before must have been waited for."""
-        self.in_flight = save.step
         self._thread = threading.Thread(target=self._run, args=(save,), name="saver", daemon=True)
         self._thread.start()
         if not self._config.background:
@@ -74,7 +75,6 @@ class Saver:
             if self._thread.is_alive():
                 return False
             self._thread = None
-        self.in_flight = None
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -88,6 +88,7 @@ class Saver:
                 save.step, save.arrays, state=save.state, metrics=save.metrics
             )
             self._count(manifest, time.monotonic() - started)
+            self._damaged.discard((manifest.fence, manifest.step))
             self._clean_up()
         except StorageError as error:
             self.last_error = error
@@ -110,9 +111,13 @@ class Saver:
         """Apply retention; a failure here leaves more checkpoints than asked for, no fewer."""
         try:
             committed = [found for found in self._store.all() if found.committed]
-            kept = [Kept(found.step, found.fence, self._score(found)) for found in committed]
+            sound = [f for f in committed if (f.fence, f.step) not in self._damaged]
+            kept = [Kept(found.step, found.fence, self._score(found)) for found in sound]
             for old in superseded(kept, self._config):
                 self._store.delete(old.step, old.fence)
+            for fence, step in sorted(self._damaged):
+                self._store.delete(step, fence)
+            self._damaged.clear()
             self._store.delete_orphans()
         except StorageError as error:
             _log.warning("old checkpoints were not removed: %s", error)

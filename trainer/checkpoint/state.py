@@ -72,6 +72,14 @@ class ModelState:
                 named.append((entry.name + suffix, _read(value)))
         return named
 
+    def untrained(self) -> dict[str, Any]:
+        """Copies of the model's non-trainable variables: seeds and statistics."""
+        return {
+            entry.name: np.array(entry.variable.value)
+            for entry in self._variables
+            if entry.name.startswith("model/") and not entry.variable.trainable
+        }
+
     def restore(self, arrays: Arrays) -> None:
         """Assign every variable; another number of replicas is fine.
 

@@ -2,7 +2,8 @@
 
 *identity*: part of what the run is; another value means another result, so a start with
 another value is refused. *changeable*: may change when the user says so by name, and the
-change is recorded. *free*: may change at any time, because the result does not depend on it.
+change is recorded. *free*: may change at any time, because the result does not depend on it
+(but for its rounding, where the number of replicas changes).
 """
 
 from collections.abc import Mapping

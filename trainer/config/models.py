@@ -70,12 +70,14 @@ class DataConfig(Section):
         "is part of the run's identity."
     )
     train: str = identity("train", help="Split or slice to train on, as in 'train[:90%]'.")
-    validation: str | None = free(None, help="Split or slice to validate on after each epoch.")
+    validation: str | None = changeable(
+        None, help="Split or slice to validate on after each epoch; callbacks may act on it."
+    )
     test: str | None = free(None, help="Split or slice for the final test pass.")
     batch_size: int = identity(
         help="Records in one global step, over all replicas.", ge=1, le=10**9
     )
-    eval_batch_size: int | None = free(
+    eval_batch_size: int | None = changeable(
         None, help="Records in one validation or test step; data.batch_size by default.", ge=1
     )
     streams: int = identity(
@@ -145,11 +147,11 @@ class TrainConfig(Section):
         ge=1,
     )
     jit_compile: bool = identity(False, help="Compile the step with XLA.")
-    validate_every: int = free(1, help="Epochs between two validation passes.", ge=1)
+    validate_every: int = changeable(1, help="Epochs between two validation passes.", ge=1)
     grace_seconds: float = free(
         10.0, help="Time from SIGTERM until the last save must be committed.", gt=0
     )
-    start_from: str | None = free(
+    start_from: str | None = identity(
         None, help="RUN_DIR or RUN_DIR@STEP whose weights a new run starts with."
     )
 
@@ -191,7 +193,17 @@ class BestConfig(Section):
     """Which checkpoint counts as the best."""
 
     metric: str = free("val_loss", help="A log name of an epoch, as in val_loss.")
-    mode: Literal["min", "max"] = free("min", help="Whether lower or higher is better.")
+    mode: Literal["auto", "min", "max"] = free(
+        "auto",
+        help="Whether lower or higher is better; auto takes higher for accuracy, auc, "
+        "precision, recall and f1, else lower.",
+    )
+
+    @property
+    def is_higher_better(self) -> bool:
+        """What `mode` says, or stands for."""
+        rising = any(word in self.metric for word in ("acc", "auc", "precision", "recall", "f1"))
+        return self.mode == "max" or (self.mode == "auto" and rising)
 
 
 class CheckpointConfig(Section):
@@ -298,6 +310,19 @@ class RunConfig(Section):
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
     log: LogConfig = Field(default_factory=LogConfig)
+
+    @model_validator(mode="after")
+    def _best_is_defined(self) -> Self:
+        best = self.checkpoint.best
+        if self.export.weights == "best" and best is None:
+            raise ValueError(
+                "export.weights: best needs checkpoint.best, as in checkpoint.best.metric=val_loss"
+            )
+        if best is not None and best.metric.startswith("val_") and self.data.validation is None:
+            raise ValueError(
+                f"checkpoint.best.metric '{best.metric}' needs data.validation: name a split"
+            )
+        return self
 
     @property
     def run_name(self) -> str:
