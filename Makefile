@@ -17,14 +17,18 @@ $(READY): requirements/dev.txt pyproject.toml scripts/setup.py
 local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KEY=VALUE …")
 	@$(BIN)/trainer train -c fashion_mnist $(ARGS)
 
+# Two processes, because most tests wait for processes of their own; by file, so that each file's
+# fixtures are made once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
-	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long" $(ARGS)
 
 test-long: $(READY) ## Run the long campaigns; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
 
 check: tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
-	@REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m "not long" $(ARGS)
+	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long" $(ARGS)
 
 lint: $(READY) ## Check style, formatting and who imports whom
 	@$(BIN)/ruff check .

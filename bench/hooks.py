@@ -159,7 +159,7 @@ def _train(
     chosen = choose_callbacks(job.config, [], reporting)
     states = CallbackStates(chosen.resumable)
 
-    def capture() -> Captured:
+    def capture(*, whole: bool) -> Captured:  # noqa: ARG001
         callbacks, arrays = states.capture()
         return Captured(parts.state.snapshot() | arrays, {"callbacks": callbacks})
 

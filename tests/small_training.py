@@ -139,6 +139,12 @@ class NoBoundary:
     def between_calls(self, position: Position) -> None:
         """Nothing."""
 
+    def before_validation(self) -> None:
+        """Nothing."""
+
+    def inside_fit(self) -> None:
+        """Nothing."""
+
     def after_epoch(self, position: Position) -> None:
         """Nothing."""
 

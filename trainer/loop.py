@@ -101,11 +101,11 @@ class CompiledSteps:
     def _replica_step(self, element: Any) -> Any:
         data, share = element
         if not self._is_distributed:
-            return self._step(data)
+            return _flat(self._step(data))
         weight, is_counted = share[0], share[1] > 0
         before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
         with weighted(weight):
-            outputs = self._step(data)
+            outputs = _flat(self._step(data))
         # A replica without a record of this step ran on copies of others': forget its metrics.
         for variable, value in before:
             variable.assign(tf.where(is_counted, variable.value.read_value(), value))
@@ -126,6 +126,14 @@ class CompiledSteps:
         self._names = sorted(outputs)
         values = [outputs[name] for name in self._names]
         return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
+
+
+def _flat(logs: Any) -> dict[str, Any]:
+    """Logs of a step by name; a metric that holds several, as compiled ones do, gives them all."""
+    flat: dict[str, Any] = {}
+    for name, value in logs.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _now_if(condition: Any, after: list[Any]) -> Any:

@@ -111,9 +111,11 @@ class RunDir:
                     "configuration; use another run.dir"
                 )
             return {}
-        if not self._has(CONFIG_FILE) and not self.checkpoints.all():
-            # The first start ended between its two files: nothing was begun.
+        if self.summary() is None and not any(f.committed for f in self.checkpoints.all()):
+            # Nothing was kept that another configuration could spoil.
             return {}
+        if not self._has(CONFIG_FILE):
+            raise self._damaged(CONFIG_FILE, "missing")
         changes = check_same_run(self.config(), config, params, allowed)
         if record["data_sha256"] != data_hash:
             raise CheckpointError(

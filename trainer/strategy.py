@@ -21,7 +21,6 @@ def prepare_process(config: RunConfig) -> list[str]:
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
     check_batch(config, len(devices))
-    keras.config.set_dtype_policy(config.train.precision)
     seed_process(config.train)
     return devices
 
@@ -29,7 +28,9 @@ def prepare_process(config: RunConfig) -> list[str]:
 def seed_process(train: TrainConfig) -> None:
     """Give every generator of the process its start, and ask for repeatable operations."""
     # Names of layers count up in a process: a second model would get other array names.
+    # It also forgets the dtype policy, which therefore comes after it.
     keras.utils.clear_session()
+    keras.config.set_dtype_policy(train.precision)
     keras.utils.set_random_seed(train.seed)
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()

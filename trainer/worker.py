@@ -9,6 +9,8 @@ Each stage is logged under its name. Importing this module imports TensorFlow.
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from trainer.checkpoint.position import Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
@@ -16,6 +18,7 @@ from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.pipeline import Place
+from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
 from trainer.loop import build
@@ -63,12 +66,30 @@ def assemble(job: Job) -> Assembled:
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])
     seed_process(config.train)
     with strategy.scope():
-        model = job.recipe.model(job.params)
-        model.jit_compile = config.train.jit_compile
+        model = _model_of(job)
+        # Not XLA: it was slower on CPUs, and TensorFlow refuses it for repeatable operations.
+        model.jit_compile = False
     build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
     evaluator = Evaluator(model, strategy, dataset, place)
     return Assembled(strategy, dataset, place, model, sample, ModelState(model), evaluator)
+
+
+def _model_of(job: Job) -> Any:
+    """The recipe's model; ConfigError when it cannot be built or cannot train."""
+    name = job.config.recipe
+    try:
+        model = job.recipe.model(job.params)
+    except TrainerError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"recipe {name}: building its model failed: {error!r}") from error
+    if not isinstance(model, keras.Model) or model.optimizer is None:
+        raise ConfigError(
+            f"recipe {name}: its model function must return a keras.Model with an optimizer "
+            f"(compile it, or equip a TrainStepModel), not {type(model).__name__} without one"
+        )
+    return model
 
 
 def _on_bad_record(job: Job) -> Callable[[str, int, str], None]:

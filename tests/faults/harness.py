@@ -199,3 +199,22 @@ def storage_fault(action: str, at: int, operations: str, **more: Any) -> dict[st
     """A fault at the n-th of some operations (space separated) on the checkpoints' storage."""
     fault = {"action": action, "at": at, "operations": operations.split(), "folder": "/checkpoints"}
     return fault | more
+
+
+def finish(run: Run, undisturbed: Run) -> None:
+    """Go on to the end, and compare with the undisturbed run."""
+    life = run.train()
+    assert life.code == 0, life.text()
+    assert run.sha256() == undisturbed.sha256()
+    assert run.summary()["history"] == undisturbed.summary()["history"]
+
+
+def disturbed_and_calm(
+    zygote: Zygote, folder: Path, settings: dict[str, object]
+) -> tuple[Run, Run]:
+    """Two runs of the same settings, each in a folder of its own."""
+    runs = [Run(zygote, folder / name, settings) for name in ("disturbed", "calm")]
+    for run in runs:
+        run.folder.mkdir()
+    assert runs[1].train().code == 0, runs[1].lives[0].text()
+    return runs[0], runs[1]

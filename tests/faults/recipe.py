@@ -94,8 +94,41 @@ def _noisy_model(params: SmallParams) -> Any:
     return model
 
 
+def _guide_model(params: SmallParams) -> Any:
+    """A train_step as Keras' guides write it: compiled metrics come back as one dict."""
+    import keras
+    import tensorflow as tf
+
+    plain = _model(params)
+
+    class Guide(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            x, y = data
+            with tf.GradientTape() as tape:
+                predicted = self(x, training=True)
+                loss = self.compute_loss(y=y, y_pred=predicted)
+            variables = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            for metric in self.metrics:
+                if metric.name == "loss":
+                    metric.update_state(loss)
+                else:
+                    metric.update_state(y, predicted)
+            return {metric.name: metric.result() for metric in self.metrics}
+
+    model = Guide(plain.input, plain.output)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def _broken_model(_params: SmallParams) -> Any:
+    raise RuntimeError("no such layer")
+
+
 _DATA = lambda _params: DataSpec(_decode)  # noqa: E731
 
 recording = Recipe(SmallParams, _DATA, _recording_model, learning_rate="learning_rate")
 noisy = Recipe(SmallParams, _DATA, _noisy_model, learning_rate="learning_rate")
+guide = Recipe(SmallParams, _DATA, _guide_model)
+broken = Recipe(SmallParams, _DATA, _broken_model)
 recipe = Recipe(SmallParams, _DATA, _model, learning_rate="learning_rate")

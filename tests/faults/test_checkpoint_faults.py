@@ -112,8 +112,11 @@ def test_f19_all_damaged(halfway, undisturbed):
 def test_f19_a_run_that_started_over_is_not_cleaned_away(halfway, undisturbed):
     for step in (4, 8, 9):
         part(halfway, step).unlink()
-    life = halfway.train(checkpoint__start_over=True, callbacks=[signal_at(7)])
+    life = halfway.train(
+        checkpoint__start_over=True, checkpoint__background=False, callbacks=[signal_at(7)]
+    )
     assert life.code == -9, life.text()
+    assert halfway.committed() == [4]
     life = halfway.train()
     assert life.code == 0, life.text()
     assert life.events("restore")[0]["step"] == 4

@@ -9,17 +9,17 @@ import time
 
 import pytest
 
-from tests.faults.harness import ROOT, SMALL, Run, signal_at, storage_fault
+from tests.faults.harness import (
+    ROOT,
+    SMALL,
+    Run,
+    disturbed_and_calm,
+    finish,
+    signal_at,
+    storage_fault,
+)
 
 SIGKILLED = -signal.SIGKILL
-
-
-def finish(run: Run, undisturbed: Run) -> None:
-    """Go on to the end, and compare with the undisturbed run."""
-    life = run.train()
-    assert life.code == 0, life.text()
-    assert run.sha256() == undisturbed.sha256()
-    assert run.summary()["history"] == undisturbed.summary()["history"]
 
 
 def kill_at_random_steps(run: Run, *, kills: int, steps: int, seed: int) -> None:
@@ -158,15 +158,6 @@ def test_f09_sigterm_during_the_export(run, undisturbed):
     assert not again.events("epoch"), again.text()
     assert run.sha256() == undisturbed.sha256()
     assert (run.dir / "model" / "model.keras").exists()
-
-
-def disturbed_and_calm(zygote, tmp_path, settings: dict[str, object]) -> tuple[Run, Run]:
-    """Two runs of the same settings, each in a folder of its own."""
-    runs = [Run(zygote, tmp_path / name, settings) for name in ("disturbed", "calm")]
-    for run in runs:
-        run.folder.mkdir()
-    assert runs[1].train().code == 0, runs[1].lives[0].text()
-    return runs[0], runs[1]
 
 
 def test_sigterm_in_validation_starts_the_pass_again(zygote, tmp_path):

@@ -99,7 +99,11 @@ def test_a_capture_is_a_copy() -> None:
     assert np.all(arrays["callback/Stateful-0/a"] == 0)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"raw", np.asarray(["text"])], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, b"raw", np.asarray(["text"])],
+    ids=["object", "set", "bytes", "texts"],
+)
 def test_other_values_are_refused_with_their_place(value: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"holds a .* at callback/Stateful-0/deep/0: its get_state"

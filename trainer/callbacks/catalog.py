@@ -1,6 +1,9 @@
 """Callbacks that a configuration names."""
 
+from importlib.util import find_spec
 from typing import Any
+
+from keras.callbacks import Callback
 
 from trainer.config.models import CallbackConfig
 from trainer.errors import ConfigError
@@ -26,7 +29,12 @@ def make_callback(config: CallbackConfig) -> Any:
     factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
     # A start that goes on with a run would otherwise empty the file.
     more = {"append": True} if config.name == "csv_logger" else {}
+    if config.name == "tensorboard" and find_spec("tensorboard") is None:
+        raise ConfigError("callback tensorboard needs its package: pip install tensorboard")
     try:
-        return factory(**(more | config.args))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"callback {config.name}: {error}") from error
+        callback = factory(**(more | config.args))
+    except Exception as error:
+        raise ConfigError(f"callback {config.name}: {error!r}") from error
+    if not isinstance(callback, Callback):
+        raise ConfigError(f"callback {config.name} is a {type(callback).__name__}, not a Callback")
+    return callback

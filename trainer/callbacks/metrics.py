@@ -14,6 +14,7 @@ import keras
 
 from trainer.loop import CallResult
 from trainer.metrics import Metrics
+from trainer.models.replicas import local_values
 
 
 class MetricsCallback(keras.callbacks.Callback):
@@ -72,7 +73,9 @@ class MetricsCallback(keras.callbacks.Callback):
         )
         rate = getattr(self.model.optimizer, "learning_rate", None)
         if rate is not None:
-            self._metrics.learning_rate.set(float(rate))
+            # A variable, maybe mirrored, or what a schedule gives for this step.
+            value = local_values(rate)[0] if hasattr(rate, "value") else rate
+            self._metrics.learning_rate.set(float(value))
         self._metrics.worker_resident_memory_bytes.set(resident_bytes())
 
     def _export(self, split: str, logs: dict[str, Any] | None) -> None:

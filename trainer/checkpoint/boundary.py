@@ -10,7 +10,7 @@ from trainer.checkpoint.policy import SaveCadence
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Save, Saver
 from trainer.config import RunConfig
-from trainer.errors import StoppedError, StorageError
+from trainer.errors import ConfigError, StoppedError, StorageError
 from trainer.metrics import Metrics
 from trainer.stop import StopRequest
 
@@ -49,6 +49,7 @@ class Checkpoints:
         self._saver = saver
         self._schedule = schedule
         self._stop = stop
+        self._best = config.checkpoint.best
         self._grace_seconds = config.train.grace_seconds
         self._metrics = metrics
         self._clock = clock
@@ -86,6 +87,7 @@ class Checkpoints:
 
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
+        self._check_best(position.epoch_logs)
         if self._stop.is_set:
             self._save_and_stop(position)
         epochs = position.step // self._schedule.steps_per_epoch
@@ -126,6 +128,18 @@ class Checkpoints:
             self.save(position)
             if not self._committed():
                 raise self._saver.last_error or StorageError("the final save failed")
+
+    def _check_best(self, logs: dict[str, float]) -> None:
+        """ConfigError when an epoch has no such metric as `checkpoint.best` names."""
+        best = self._best
+        if best is None or best.metric in logs:
+            return
+        is_validated = any(name.startswith("val_") for name in logs)
+        if is_validated or not best.metric.startswith("val_"):
+            raise ConfigError(
+                f"checkpoint.best.metric '{best.metric}' is no metric of an epoch: "
+                f"use one of {', '.join(logs)}"
+            )
 
     def _committed(self) -> bool:
         self._saver.wait()

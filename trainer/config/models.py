@@ -146,7 +146,6 @@ class TrainConfig(Section):
         "rounds differently.",
         ge=1,
     )
-    jit_compile: bool = identity(False, help="Compile the step with XLA.")
     validate_every: int = changeable(1, help="Epochs between two validation passes.", ge=1)
     grace_seconds: float = free(
         10.0, help="Time from SIGTERM until the last save must be committed.", gt=0
