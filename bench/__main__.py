@@ -49,6 +49,7 @@ def main() -> None:
     briefs = [result.brief() for result in results]
     write_json(options.json, briefs)
     if options.keep:
+        RESULTS.mkdir(exist_ok=True)
         write_json(RESULTS / "results.json", {"machine": found, "results": briefs})
         (RESULTS / "results.md").write_text(f"{describe(found)}\n\n{text}\n", encoding="utf-8")
 
