@@ -121,7 +121,7 @@ class _Saves:
         store = CheckpointStore(open_storage(str(folder)))
         self._saver = Saver(store, config.checkpoint, metrics)
         self._checkpoints = Checkpoints(
-            config, capture=lambda whole: Captured(state.snapshot(), {}),  # noqa: ARG005 saver=self._saver,
+            config, capture=lambda **_whole: Captured(state.snapshot(), {}), saver=self._saver,
             schedule=Schedule(epochs=1, steps_per_epoch=10**6), stop=StopRequest(),
             metrics=metrics,
         )  # fmt: skip
