@@ -61,9 +61,11 @@ def tree(folder):
 
 @pytest.fixture
 def started(tmp_path):
-    """A run that was started with the recipe's own configuration."""
+    """A run that was started with the recipe's own configuration, and saved a checkpoint."""
     config, _, params = load_run("fashion_mnist", [f"run.dir={tmp_path}/run"])
-    RunDir(config.run.dir).admit(config, type(params), check_data(config))
+    run = RunDir(config.run.dir)
+    run.admit(config, type(params), check_data(config))
+    run.checkpoints.save(1, {}, state={}, metrics={})
     return tmp_path / "run"
 
 

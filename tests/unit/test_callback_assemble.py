@@ -1,5 +1,6 @@
 """The callbacks of a run: built from the configuration, in order, with their needs."""
 
+import sys
 from typing import Any
 
 import keras
@@ -72,7 +73,15 @@ def test_who_needs_every_step(callback: Any, every_step: bool) -> None:
     assert choose_callbacks(config_of(), [callback]).need_every_step is every_step
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
+def test_tensorboard_without_its_package_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        make_callback(CallbackConfig(name="tensorboard"))
+
+
+@pytest.mark.parametrize("name", sorted(CALLBACKS.keys() - {"tensorboard"}))
 def test_every_name_of_ours_is_a_callback(name: str) -> None:
     args = {"csv_logger": {"filename": "l.csv"}, "model_checkpoint": {"filepath": "m.keras"}}
     callback = make_callback(CallbackConfig(name=name, args=args.get(name, {})))
