@@ -35,10 +35,14 @@ def main() -> None:
     filters, pool, batch, records = map(int, sys.argv[4:])
     x, y = arrays(records)
     dataset = tf.data.Dataset.from_tensor_slices((x, y))
-    dataset = dataset.shuffle(records).batch(batch).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.shuffle(records).batch(batch).repeat().prefetch(tf.data.AUTOTUNE)
     model = convnet(keras.Model, ConvnetParams(filters=filters, pool=pool))
     model.compile(optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"], jit_compile=jit)
-    model.fit(dataset, epochs=1_000_000, verbose=0, callbacks=[TurnTaker(go, done)])
+    # Repeated, so that one iterator serves all epochs: fit would have to begin a new one each.
+    model.fit(
+        dataset, epochs=1_000_000, steps_per_epoch=records // batch, verbose=0,
+        callbacks=[TurnTaker(go, done)],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
