@@ -35,7 +35,7 @@ class Work:
 
 
 SMALL = Work(
-    "loop_small", 1.2, filters=16, pool=4, batch_size=32, num_records=4992, rounds=11
+    "loop_small", 1.2, filters=16, pool=4, batch_size=32, num_records=4992, rounds=31
 )  # fmt: skip
 COMPUTE_BOUND = Work(
     "loop_compute_bound", 0.97, filters=64, pool=2, batch_size=128, num_records=1920, rounds=7
