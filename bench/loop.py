@@ -38,7 +38,7 @@ SMALL = Work(
     "loop_small", 1.2, filters=16, pool=4, batch_size=32, num_records=4992, rounds=31
 )  # fmt: skip
 COMPUTE_BOUND = Work(
-    "loop_compute_bound", 0.97, filters=64, pool=2, batch_size=128, num_records=1920, rounds=7
+    "loop_compute_bound", 0.97, filters=64, pool=2, batch_size=256, num_records=3840, rounds=9
 )  # fmt: skip
 
 
