@@ -93,13 +93,27 @@ def test_a_start_at_any_step_reads_what_follows(vectors: str, cache: str, start:
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 3, 100])
+@pytest.mark.parametrize(("cache", "size"), [("stream", ""), ("memory", "_IN_MEMORY")])
 def test_chunks_leave_no_trace(
-    vectors: str, chunk_steps: int, monkeypatch: pytest.MonkeyPatch
+    vectors: str, cache: str, size: str, chunk_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = dataset_of(vectors, cache="stream")
+    dataset = dataset_of(vectors, cache=cache)
     wanted = steps_of(dataset.training(Place()), 10, 2)
-    monkeypatch.setattr("trainer.data.pipeline.CHUNK_STEPS", chunk_steps)
+    monkeypatch.setattr(f"trainer.data.pipeline._CHUNK_STEPS{size}", chunk_steps)
     assert equal(steps_of(dataset.training(Place()), 10, 2), wanted)
+
+
+@pytest.mark.parametrize(
+    ("split", "replicas", "size"),
+    [("train[:32]", 1, 16), ("train[:32]", 2, 8), ("train[:32]", 3, None), ("train[:33]", 1, None)],
+)
+@pytest.mark.parametrize("cache", ["stream", "memory"])
+def test_batches_that_are_always_full_have_a_static_size(
+    vectors: str, cache: str, split: str, replicas: int, size: int | None
+) -> None:
+    pipeline = dataset_of(vectors, cache=cache, train=split).training(Place(replicas=replicas))
+    (x, y), _share = pipeline.dataset().element_spec
+    assert (x.shape[0], y.shape[0]) == (size, size)
 
 
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (1, 3), (2, 1), (2, 2), (4, 1)])

@@ -19,8 +19,10 @@ import tensorflow as tf
 from trainer.data.order import Ids, Order, replica_ids, spread
 from trainer.data.source import MemorySource, RecordSource, refuse_stateful_random
 
-# Python is entered once a chunk of steps, not once a step: it holds the interpreter's lock.
-CHUNK_STEPS = 8
+# Python is entered once a chunk of steps, not once a step: it holds the interpreter's lock. What
+# a start costs and what waits in memory grow with the chunk, so one of records is shorter.
+_CHUNK_STEPS_IN_MEMORY = 32
+_CHUNK_STEPS = 8
 _PADDING = -1
 
 
@@ -47,12 +49,12 @@ class Pipeline:
         """(examples, share) for each replica and step from global step `start_step` on.
 
         Endless, or up to the end of pass `num_passes`. Examples are batched along axis 0;
-        their number differs only in a pass's last step.
+        their number differs only in a pass's last step, and is static where it never does.
         """
         steps = self.order.steps_per_epoch
-        per_epoch = -(-steps // CHUNK_STEPS)
+        per_epoch = -(-steps // self._chunk_steps)
         epoch, step = divmod(start_step, steps)
-        first = epoch * per_epoch + step // CHUNK_STEPS
+        first = epoch * per_epoch + step // self._chunk_steps
         last = np.iinfo(np.int64).max if num_passes is None else num_passes * per_epoch
         chunks = tf.data.Dataset.range(first, last)
         chunks = chunks.map(self._plan(start_step), num_parallel_calls=1, deterministic=True)
@@ -83,6 +85,17 @@ class Pipeline:
         last = self.order.num_records - (self.order.steps_per_epoch - 1) * self.order.batch_size
         copied = spread(np.arange(last), self._num_replicas) if last < self._num_replicas else []
         return max(-(-self.order.batch_size // self._num_replicas), *map(len, copied), 1)
+
+    @property
+    def _is_always_full(self) -> bool:
+        """Whether each replica has `_rows` records in every step."""
+        order = self.order
+        is_last_full = order.num_records == order.steps_per_epoch * order.batch_size
+        return is_last_full and order.batch_size % self._num_replicas == 0
+
+    @property
+    def _chunk_steps(self) -> int:
+        return _CHUNK_STEPS_IN_MEMORY if isinstance(self.source, MemorySource) else _CHUNK_STEPS
 
     @property
     def _records(self) -> RecordSource:
@@ -119,10 +132,10 @@ class Pipeline:
 
     def _chunk(self, chunk: int, start_step: int) -> tuple[Any, Any, Any]:
         steps = self.order.steps_per_epoch
-        epoch, number = divmod(chunk, -(-steps // CHUNK_STEPS))
-        first = max(number * CHUNK_STEPS, start_step - epoch * steps)
+        epoch, number = divmod(chunk, -(-steps // self._chunk_steps))
+        first = max(number * self._chunk_steps, start_step - epoch * steps)
         rows, shares = [], []
-        for step in range(first, min((number + 1) * CHUNK_STEPS, steps)):
+        for step in range(first, min((number + 1) * self._chunk_steps, steps)):
             for ids, share in self._step(epoch, step):
                 rows.append(np.pad(ids, (0, self._rows - len(ids)), constant_values=_PADDING))
                 shares.append(share)
@@ -153,7 +166,7 @@ class Pipeline:
             gather = self.source.gather
 
             def take(ids: Any, share: Any, _epoch: Any) -> Any:
-                return gather(_strip(ids, ids)), share
+                return gather(self._strip(ids, ids)), share
 
             return elements.map(take, num_parallel_calls=self.threads)
         return self._record_by_record(chunks)
@@ -177,7 +190,7 @@ class Pipeline:
             return record, share, decoded
 
         def strip(ids: Any, share: Any, examples: Any) -> Any:
-            return tf.nest.map_structure(lambda t: _strip(t, ids), examples), share[0]
+            return tf.nest.map_structure(lambda t: self._strip(t, ids), examples), share[0]
 
         records = chunks.map(flatten).unbatch()
         if augment is not None:
@@ -192,8 +205,11 @@ class Pipeline:
         )
         return tf.cast(mixed, tf.int32)
 
-
-def _strip(tensor: Any, ids: Any) -> Any:
-    """Without the rows that are only padding; as it is when there are none."""
-    present = ids >= 0
-    return tf.cond(tf.reduce_all(present), lambda: tensor, lambda: tf.boolean_mask(tensor, present))
+    def _strip(self, tensor: Any, ids: Any) -> Any:
+        """Without the rows that are only padding; as it is when there are none."""
+        if self._is_always_full:
+            return tensor
+        present = ids >= 0
+        return tf.cond(
+            tf.reduce_all(present), lambda: tensor, lambda: tf.boolean_mask(tensor, present)
+        )
