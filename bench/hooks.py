@@ -24,10 +24,11 @@ from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Saver
+from trainer.compiled_steps import CompiledSteps
 from trainer.evaluation import distribute
 from trainer.job import Assembled, Job
 from trainer.log import configure_logging, get_log
-from trainer.loop import CompiledSteps, TrainLoop
+from trainer.loop import TrainLoop
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import load_run
 from trainer.run_dir import RunDir

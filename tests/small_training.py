@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 
 from tests.small_data import shard_name, write_info
 from trainer.checkpoint.position import Position, Schedule
+from trainer.compiled_steps import CallResult, CompiledSteps, build
 from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.pipeline import Pipeline, Place
@@ -26,7 +27,7 @@ from trainer.data.spec import DataSpec
 from trainer.data.tfrecord import frame
 from trainer.evaluation import Evaluator, distribute
 from trainer.fit_engine import fit
-from trainer.loop import CallResult, CompiledSteps, TrainLoop, build
+from trainer.loop import TrainLoop
 from trainer.models.train_step import TrainStepModel
 from trainer.strategy import make_strategy
 from trainer.training import begin_training, end_training

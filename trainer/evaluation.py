@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from trainer.compiled_steps import CompiledSteps
 from trainer.data.dataset import Dataset
 from trainer.data.pipeline import Pipeline, Place
-from trainer.loop import CompiledSteps, run_pass
+from trainer.loop import run_pass
 
 
 class Evaluator:

@@ -14,11 +14,12 @@ from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.saver import Saver
 from trainer.checkpoint.store import Checkpoint
+from trainer.compiled_steps import CallResult, CompiledSteps
 from trainer.data.pipeline import Pipeline
 from trainer.evaluation import distribute
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job
-from trainer.loop import CallResult, CompiledSteps, TrainLoop, Validate
+from trainer.loop import TrainLoop, Validate
 
 
 class Training:

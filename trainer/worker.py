@@ -15,13 +15,13 @@ from trainer.checkpoint.position import Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
 from trainer.cluster import read_cluster
+from trainer.compiled_steps import build
 from trainer.config import RunConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.pipeline import Place
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
-from trainer.loop import build
 from trainer.report import report
 from trainer.run_dir import checkpoint_of_origin
 from trainer.strategy import make_strategy, prepare_process, seed_process

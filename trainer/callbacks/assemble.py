@@ -12,9 +12,9 @@ from trainer.callbacks.metrics import MetricsCallback
 from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
 from trainer.checkpoint.format import Manifest
+from trainer.compiled_steps import CallResult
 from trainer.config import RunConfig
 from trainer.data.order import Order
-from trainer.loop import CallResult
 from trainer.metrics import Metrics
 
 # They only read logs, so that steps may run several a call.

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from trainer.loop import CallResult
+from trainer.compiled_steps import CallResult
 from trainer.metrics import Metrics
 from trainer.models.replicas import local_values
 

@@ -1,0 +1,178 @@
+"""`train_step` or `test_step` of a model, compiled to run any number of steps a call."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.models.replicas import prepare_replicas, weighted
+
+# A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
+_CLOCK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What one call of the compiled function did.
+
+    `logs` are float32 [steps] by name; `ended` and `waited` float64 [steps]: Unix time of each
+    step's end and seconds that it waited for data, both filled in between the steps timed.
+    """
+
+    logs: dict[str, Any]
+    ended: Any
+    waited: Any
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done."""
+        return len(self.ended)
+
+    def step_logs(self, index: int) -> dict[str, float]:
+        """Logs of one step, as Keras hands them to callbacks."""
+        return {name: float(values[index]) for name, values in self.logs.items()}
+
+
+class CompiledSteps:
+    """`train_step` or `test_step` of a model, compiled to run any number of steps a call.
+
+    clock_every: of so many steps, one is timed; follows the speed that calls have.
+    """
+
+    def __init__(self, model: Any, strategy: Any, step: str) -> None:
+        self._model = model
+        self._strategy = strategy
+        self._step = getattr(model, step)
+        self._names: list[str] = []
+        self._is_distributed = strategy.num_replicas_in_sync > 1
+        if self._is_distributed:
+            prepare_replicas(model)
+        self._function = tf.function(self._run, reduce_retracing=True)
+        self.clock_every = 1
+
+    def __call__(self, iterator: Any, num_steps: int) -> CallResult:
+        """Run `num_steps` steps on the next elements of `iterator`."""
+        started = time.monotonic()
+        logs, times = self._function(
+            iterator, tf.constant(num_steps), tf.constant(self.clock_every)
+        )
+        logs, times, ended = logs.numpy(), times.numpy(), time.time()
+        seconds = time.monotonic() - started
+        # Odd, so that timed steps are now the first and now the last of what the pipeline
+        # delivers together.
+        self.clock_every = int(_CLOCK_SECONDS * num_steps / seconds) | 1
+        by_name = {name: logs[:, column] for column, name in enumerate(self._names)}
+        return CallResult(by_name, *_fill_times(times, ended))
+
+    def _run(self, iterator: Any, num_steps: Any, clock_every: Any) -> Any:
+        logs = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
+        times = tf.TensorArray(tf.float64, size=num_steps, element_shape=[2])
+
+        def body(index: Any, logs: Any, times: Any) -> Any:
+            is_timed = tf.equal(index % clock_every, 0)
+            started = _now_if(is_timed, [])
+            with tf.control_dependencies([started]):
+                element = iterator.get_next()
+            fetched = _now_if(is_timed, _tensors(element))
+            outputs = self._strategy.run(self._replica_step, args=(element,))
+            logs = logs.write(index, self._global_logs(outputs))
+            return index + 1, logs, times.write(index, [started, fetched])
+
+        _, logs, times = tf.while_loop(
+            lambda index, *_: index < num_steps, body, (tf.constant(0), logs, times),
+            parallel_iterations=1,
+        )  # fmt: skip
+        return logs.stack(), times.stack()
+
+    def _replica_step(self, element: Any) -> Any:
+        data, share = element
+        if not self._is_distributed:
+            return _flat(self._step(data))
+        weight, is_counted = share[0], share[1] > 0
+        before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
+        with weighted(weight):
+            outputs = _flat(self._step(data))
+        # A replica without a record of this step ran on copies of others': forget its metrics.
+        for variable, value in before:
+            variable.assign(tf.where(is_counted, variable.value.read_value(), value))
+        # Weighted, so that the mean over replicas is that over records.
+        return {name: tf.cast(value, tf.float32) * weight for name, value in outputs.items()}
+
+    def _global_logs(self, outputs: Any) -> Any:
+        """float32 [logs]: metrics over all replicas, other logs averaged."""
+        if self._is_distributed:
+            metrics = self._model.get_metrics_result()
+            outputs = {
+                name: metrics[name]
+                if name in metrics
+                else self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+                for name, value in outputs.items()
+            }
+        # In the order in which Keras hands logs to callbacks.
+        self._names = sorted(outputs)
+        values = [outputs[name] for name in self._names]
+        return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
+
+
+def _flat(logs: Any) -> dict[str, Any]:
+    """Logs of a step by name; a metric that holds several, as compiled ones do, gives them all."""
+    flat: dict[str, Any] = {}
+    for name, value in logs.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _now_if(condition: Any, after: list[Any]) -> Any:
+    """Unix time in seconds once the tensors `after` are there, float64 []; NaN if not asked."""
+
+    # tf.timestamp would do, but it is refused under enable_op_determinism.
+    def now() -> Any:
+        seconds = tf.numpy_function(time.time, [], tf.float64)
+        seconds.set_shape([])
+        return seconds
+
+    with tf.control_dependencies(after):
+        return tf.cond(condition, now, lambda: tf.constant(math.nan, tf.float64))
+
+
+def _fill_times(times: Any, ended: float) -> tuple[Any, Any]:
+    """(ends, waits) float64 [steps] of all steps from the timed ones.
+
+    `times` float64 [steps, 2]: start and arrival of data, NaN where not timed; the first step
+    is. `ended`: Unix time of the last step's end. In between, steps are taken as equally long,
+    and their waits as that of the timed step before.
+    """
+    num_steps = len(times)
+    timed = np.flatnonzero(~np.isnan(times[:, 0]))
+    known = np.append(times[timed, 0], ended)
+    starts = np.interp(np.arange(num_steps + 1), np.append(timed, num_steps), known)
+    waits = times[timed, 1] - times[timed, 0]
+    return starts[1:], np.repeat(waits, np.diff(np.append(timed, num_steps)))
+
+
+def _tensors(element: Any) -> list[Any]:
+    per_replica = tf.nest.flatten(element, expand_composites=True)
+    return [tensor for tensor in per_replica if tf.is_tensor(tensor)]
+
+
+def build(model: Any, strategy: Any, sample: Any) -> None:
+    """Create every variable: one eager forward pass and metrics on a sample, then reset.
+
+    Stock train_steps cannot create metrics under `strategy.run`, and a restore needs all
+    variables to be there. Seed generators are put back: building must not use up randomness.
+    """
+    data = tf.nest.map_structure(tf.convert_to_tensor, sample)
+    with strategy.scope():
+        seeds = [(v, v.value.numpy()) for v in model.non_trainable_variables if _is_seed(v)]
+        strategy.run(model.test_step, args=(data,))
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in seeds:
+            variable.assign(value)
+        model.reset_metrics()
+
+
+def _is_seed(variable: Any) -> bool:
+    return "seed_generator_state" in variable.path
