@@ -51,8 +51,10 @@ def example(features: Mapping[str, Any]) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def test_records_that_fit(payloads: list[bytes], manifest: Manifest) -> None:
-    diagnose(payloads[:50], np.arange(50), manifest, FEATURES, "train")
+def test_records_that_fit_are_passed_over(payloads: list[bytes], manifest: Manifest) -> None:
+    records = [*payloads[:50], example({"label": ints(1)})]
+    with pytest.raises(DataError, match="record 50 of fashion_mnist-train"):
+        diagnose(records, np.arange(51), manifest, FEATURES, "train")
 
 
 @pytest.mark.parametrize(

@@ -342,10 +342,12 @@ def test_a_port_that_does_not_exist(port: int) -> None:
 
 
 def test_the_default_is_not_reachable_from_outside(start: Start) -> None:
-    server = start(registry_of(Probe()))
-    with socket.socket() as probe:
-        # Free on another address of this host, so not bound on all of them.
-        probe.bind(("127.0.0.2", server.port))
+    inside = start(registry_of(Probe()))
+    outside = start(registry_of(Probe()), address="0.0.0.0")
+    # Another address of this host stands for those that others see.
+    socket.create_connection(("127.0.0.2", outside.port), timeout=10).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", inside.port), timeout=10)
 
 
 def test_close_frees_the_port_and_ends_connections_and_threads() -> None:

@@ -17,11 +17,13 @@ def test_a_loss_that_is_no_number_is_refused_at_its_step(loss: float) -> None:
         callback.on_train_batch_end(3, {"loss": loss})
 
 
-@pytest.mark.parametrize(
-    "logs", [None, {}, {"loss": 1e30}, {"accuracy": float("nan"), "loss": 0.5}]
-)
-def test_other_logs_are_fine(logs: dict[str, float] | None) -> None:
-    NonFiniteCallback(steps_per_epoch=10).on_train_batch_end(0, logs)
+def test_other_logs_are_passed_over() -> None:
+    callback = NonFiniteCallback(steps_per_epoch=10)
+    fine = [None, {}, {"loss": 1e30}, {"accuracy": float("nan"), "loss": 0.5}]
+    for batch, logs in enumerate(fine):
+        callback.on_train_batch_end(batch, logs)
+    with pytest.raises(NonFiniteError, match="at step 5:"):
+        callback.on_train_batch_end(4, {"loss": float("nan")})
 
 
 class Saves(NoBoundary):
@@ -43,4 +45,4 @@ def test_nothing_is_saved_from_the_step_on(vectors: str) -> None:
     with pytest.raises(NonFiniteError) as caught:
         run.loop(model, cpus(), [NonFiniteCallback(steps_per_epoch=4)])
     step = int(str(caught.value).split("step ")[1].split(":")[0])
-    assert all(saved < step for saved in boundary.steps)
+    assert max(boundary.steps, default=step) < step
