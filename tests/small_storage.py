@@ -1,11 +1,22 @@
-"""Storage in memory, and storage that fails at a chosen operation."""
+"""Storage in memory, storage that fails at a chosen operation, and what a storage holds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.storage import LocalStorage, Storage
 from trainer.storage.base import Entry
+
+
+def paths(storage: Storage, prefix: str = "") -> list[str]:
+    """The paths that a storage lists."""
+    return [entry.path for entry in storage.list(prefix)]
+
+
+def files(storage: LocalStorage) -> list[str]:
+    """The names of all files in a storage's folder, hidden ones too."""
+    return sorted(path.name for path in storage.root.rglob("*") if path.is_file())
 
 
 @dataclass
