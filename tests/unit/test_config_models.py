@@ -3,13 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from trainer.config.models import (
-    LocationConfig,
-    MetricsConfig,
-    RunConfig,
-    TrainConfig,
-    check_location,
-)
+from trainer.config.locations import check_location
+from trainer.config.models import LocationConfig, MetricsConfig, RunConfig, TrainConfig
 from trainer.config.schema import json_schema, keys
 from trainer.recipes.fashion_mnist import FashionMnistParams
 

@@ -1,0 +1,36 @@
+"""Folders and URLs as a configuration may name them. Nothing here looks whether they exist."""
+
+import re
+from urllib.parse import unquote
+
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
+_SCHEMES = ("gs", "file", "builtin")
+
+
+def check_location(value: str) -> str:
+    """Refuse a path or URL that leaves its root, hides a secret or has a strange scheme.
+
+    Nothing of a refused URL is shown but a scheme: the rest may be private.
+    """
+    if not value.isprintable() or not value.strip():
+        raise ValueError("must be a path or URL of printable characters, and not empty")
+    match = _URL.fullmatch(value)
+    rest = match.group(2) if match else value
+    if match and match.group(1).lower() not in _SCHEMES:
+        shown = f"scheme '{match.group(1)}://'" if rest.startswith("//") else "a URL of this form"
+        raise ValueError(f"{shown} is not supported: use a local folder, gs:// or builtin:")
+    if match and ("@" in rest or "?" in rest or "#" in rest):
+        raise ValueError("a URL here must not hold user names, passwords, queries or fragments")
+    # As it will be read: a file URL's percent-encoding may hide dots.
+    if {"..", "~"} & {unquote(part) for part in rest.split("/")} or "\\" in unquote(rest):
+        raise ValueError("must not contain '..', '~' or a backslash: write the path that is meant")
+    if not match and value.startswith("//"):
+        raise ValueError("must not start with '//': use a local folder, gs:// or builtin:")
+    return value
+
+
+def check_run_location(value: str) -> str:
+    """The same for what is written to, which the package's own data is not."""
+    if value.partition(":")[0].lower() == "builtin":
+        raise ValueError("builtin: names data in the package: use a local folder or gs://")
+    return check_location(value)

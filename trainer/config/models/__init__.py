@@ -1,0 +1,25 @@
+"""The configuration of a run: one frozen tree, the same in YAML files and in the chart.
+
+Every field is declared as identity, changeable or free (see `trainer.config.fields`).
+Nothing here touches files, the network, TensorFlow or Keras.
+"""
+
+from trainer.config.models.checkpoint import BestConfig, CheckpointConfig
+from trainer.config.models.data import DataConfig
+from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
+from trainer.config.models.run import LocationConfig, RunConfig
+from trainer.config.models.train import CallbackConfig, ClusterConfig, TrainConfig
+
+__all__ = [
+    "BestConfig",
+    "CallbackConfig",
+    "CheckpointConfig",
+    "ClusterConfig",
+    "DataConfig",
+    "ExportConfig",
+    "LocationConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "RunConfig",
+    "TrainConfig",
+]

@@ -1,0 +1,68 @@
+"""Keys of `data`."""
+
+from typing import Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from trainer.config.fields import Section, changeable, free, identity
+from trainer.config.locations import check_location
+
+
+class DataConfig(Section):
+    """Which records are read, and in which order."""
+
+    url: str = free(
+        help="A prepared data set: a folder, or builtin:NAME. Its content, not its place, "
+        "is part of the run's identity."
+    )
+    train: str = identity("train", help="Split or slice to train on, as in 'train[:90%]'.")
+    validation: str | None = changeable(
+        None, help="Split or slice to validate on after each epoch; callbacks may act on it."
+    )
+    test: str | None = free(None, help="Split or slice for the final test pass.")
+    batch_size: int = identity(
+        help="Records in one global step, over all replicas.", ge=1, le=10**9
+    )
+    eval_batch_size: int | None = changeable(
+        None, help="Records in one validation or test step; data.batch_size by default.", ge=1
+    )
+    streams: int = identity(
+        8,
+        help="Fixed record sequences that every world size shares: a multiple of each number "
+        "of workers that the run may have; must divide data.batch_size.",
+        ge=1,
+    )
+    block_records: int = identity(
+        500, help="Consecutive records that are read and moved together.", ge=1
+    )
+    shuffle_blocks: int = identity(
+        4,
+        help="Blocks of a stream whose records are mixed with each other. Memory needed: "
+        "streams x shuffle_blocks x block_records records.",
+        ge=1,
+    )
+    last_batch: Literal["keep", "drop"] = identity(
+        "keep", help="An epoch's last, smaller batch: train on it as it is, or drop it."
+    )
+    cache: Literal["auto", "memory", "stream"] = free(
+        "auto", help="Hold decoded records in memory, or read blocks as they are needed."
+    )
+    memory_limit_mb: int = free(
+        512, help="Decoded size up to which cache: auto holds the data in memory.", ge=1
+    )
+    max_bad_records: int = identity(
+        0, help="Damaged records that may be replaced by their neighbours before giving up.", ge=0
+    )
+
+    _url = field_validator("url")(check_location)
+
+    @model_validator(mode="after")
+    def _batch_fits_streams(self) -> Self:
+        if self.batch_size % self.streams:
+            below = self.batch_size // self.streams * self.streams
+            fits = [str(n) for n in (below, below + self.streams) if n]
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be split over {self.streams} streams: "
+                f"use a multiple of {self.streams} ({' or '.join(fits)}), or other data.streams"
+            )
+        return self

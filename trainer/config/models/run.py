@@ -1,0 +1,61 @@
+"""The whole tree, and where the run lives."""
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from trainer.config.fields import Section, changeable, free, identity
+from trainer.config.locations import check_run_location
+from trainer.config.models.checkpoint import CheckpointConfig
+from trainer.config.models.data import DataConfig
+from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
+from trainer.config.models.train import CallbackConfig, ClusterConfig, TrainConfig
+
+
+class LocationConfig(Section):
+    """Where the run lives."""
+
+    dir: str = free("runs/local", help="Folder of checkpoints, resolved config and summary.")
+    name: str | None = free(
+        None,
+        help="Name in logs and metrics; the last part of run.dir by default.",
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$",
+    )
+
+    _dir = field_validator("dir")(check_run_location)
+
+
+class RunConfig(Section):
+    """Everything a run is told."""
+
+    recipe: str = identity(help="A recipe's name, or package.module:recipe.")
+    params: dict[str, Any] = Field({}, description="Parameters of the recipe.")
+    run: LocationConfig = Field(default_factory=LocationConfig, description="Where the run lives.")
+    data: DataConfig
+    train: TrainConfig
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    callbacks: tuple[CallbackConfig, ...] = changeable(
+        (), help="Keras callbacks beside the recipe's own.", strict=False
+    )
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    export: ExportConfig = Field(default_factory=ExportConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+
+    @model_validator(mode="after")
+    def _best_is_defined(self) -> Self:
+        best = self.checkpoint.best
+        if self.export.weights == "best" and best is None:
+            raise ValueError(
+                "export.weights: best needs checkpoint.best, as in checkpoint.best.metric=val_loss"
+            )
+        if best is not None and best.metric.startswith("val_") and self.data.validation is None:
+            raise ValueError(
+                f"checkpoint.best.metric '{best.metric}' needs data.validation: name a split"
+            )
+        return self
+
+    @property
+    def run_name(self) -> str:
+        """The run's name: configured, or the last part of its folder."""
+        return self.run.name or self.run.dir.rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,84 @@
+"""Keys of `train`, `cluster` and `callbacks`."""
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from trainer.config.fields import Section, changeable, free, identity
+from trainer.config.locations import check_run_location
+
+
+class TrainConfig(Section):
+    """How long and by which means the model is trained."""
+
+    epochs: int = free(help="Passes over the training records in all.", ge=1, le=10**9)
+    seed: int = identity(0, help="Seed of weights, order of records and dropout.", ge=0, lt=2**31)
+    engine: Literal["loop", "fit"] = free(
+        "loop", help="Our loop, or plain keras.Model.fit as the reference (one device)."
+    )
+    steps_per_call: int | Literal["auto"] = free(
+        "auto", help="Steps inside one call of the compiled function; 1 gives callbacks the "
+        "weights of exactly their step."
+    )  # fmt: skip
+    precision: Literal["float32", "mixed_bfloat16"] = identity(
+        "float32", help="Keras dtype policy of the model."
+    )
+    deterministic: bool = identity(
+        True, help="Only operations that repeat bit for bit; slower on GPUs."
+    )
+    threads: int = identity(
+        2,
+        help="Threads inside one operation. Never read from the machine: another number "
+        "rounds differently.",
+        ge=1,
+    )
+    validate_every: int = changeable(1, help="Epochs between two validation passes.", ge=1)
+    grace_seconds: float = free(
+        10.0, help="Time from SIGTERM until the last save must be committed.", gt=0
+    )
+    start_from: str | None = identity(
+        None, help="RUN_DIR or RUN_DIR@STEP whose weights a new run starts with."
+    )
+
+    @field_validator("steps_per_call")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be 1 or more, or auto")
+        return value
+
+    @field_validator("start_from")
+    @classmethod
+    def _location(cls, value: str | None) -> str | None:
+        if value is not None:
+            run, at, step = value.rpartition("@")
+            is_step = step.isdigit() or step in ("last", "best")
+            check_run_location(run if at and is_step else value)
+        return value
+
+
+class ClusterConfig(Section):
+    """Which devices one worker uses."""
+
+    device: Literal["auto", "cpu", "gpu"] = free("auto", help="GPUs if there are any, or one kind.")
+    replicas: int | Literal["auto"] = free(
+        "auto", help="Copies of the model in one worker: all its GPUs, or one on a CPU. On a "
+        "CPU, more than one makes as many logical devices."
+    )  # fmt: skip
+
+    @field_validator("replicas")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be 1 or more, or auto")
+        return value
+
+
+class CallbackConfig(Section):
+    """One Keras callback: a name of ours or `package.module:Class`, and its arguments."""
+
+    name: str = changeable(help="A name of `trainer.callbacks`, or package.module:Class.")
+    args: dict[str, Any] = changeable({}, help="Keyword arguments of the callback.")
+    stateless: bool = changeable(
+        False, help="The callback holds nothing that a resumed run would need."
+    )
