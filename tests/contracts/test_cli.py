@@ -57,6 +57,7 @@ def loaded(result):
         ["train", "-c", "fashion_mnist", "--dry-run"],
         ["config", "show", "-c", "fashion_mnist"],
         ["config", "check", "-c", "fashion_mnist", "--data"],
+        ["config", "check", "-c", "fashion_mnist", "--set", "callbacks=[{name: early_stopping}]"],
         ["config", "schema", "--recipe", "fashion_mnist"],
         ["recipes", "list"],
         ["recipes", "list", "--json"],

@@ -32,6 +32,12 @@ STREAMS = (
     "or other data.streams"
 )
 
+NEAR = "unknown callback 'early_stoping': did you mean 'early_stopping'? (or package.module:Class)"
+NOT_NEAR = (
+    "unknown callback 'a:b-c': use one of csv_logger, early_stopping, model_checkpoint, "
+    "reduce_lr_on_plateau, tensorboard, terminate_on_nan (or package.module:Class)"
+)
+
 
 class Params(Section):
     width: int = identity(3, help="Width.")
@@ -61,9 +67,11 @@ def refusal(*overrides):
         ("zzz=1", "unknown key 'zzz'"),
         ("checkpoint.best={metrc: x}",
          "unknown key 'checkpoint.best.metrc': did you mean 'checkpoint.best.metric'?"),
-        ("callbacks=[{name: a, agrs: {}}]",
+        ("callbacks=[{name: a:b, agrs: {}}]",
          "unknown key 'callbacks.0.agrs': did you mean 'callbacks.args'?"),
         ("callbacks=[{}]", "'callbacks.0.name' is missing"),
+        ("callbacks=[{name: early_stoping}]", f"callbacks.0.name: {NEAR}"),
+        ("callbacks=[{name: 'a:b-c'}]", f"callbacks.0.name: {NOT_NEAR}"),
         ("train.epochs=ten", "'train.epochs' is 'ten': must be a whole number"),
         ("train.epochs=1.5", "'train.epochs' is 1.5: must be a whole number"),
         ("train.epochs=0", "'train.epochs' is 0: must be at least 1"),

@@ -5,27 +5,13 @@ from typing import Any
 
 from keras.callbacks import Callback
 
-from trainer.config.models import CallbackConfig
+from trainer.config.models import CALLBACKS, CallbackConfig
 from trainer.errors import ConfigError
-from trainer.plugins import is_path, load_object
-
-CALLBACKS = {
-    "csv_logger": "keras.callbacks:CSVLogger",
-    "early_stopping": "keras.callbacks:EarlyStopping",
-    "model_checkpoint": "keras.callbacks:ModelCheckpoint",
-    "reduce_lr_on_plateau": "keras.callbacks:ReduceLROnPlateau",
-    "tensorboard": "keras.callbacks:TensorBoard",
-    "terminate_on_nan": "keras.callbacks:TerminateOnNaN",
-}
+from trainer.plugins import load_object
 
 
 def make_callback(config: CallbackConfig) -> Any:
     """The callback, built with its arguments; ConfigError when that cannot be done."""
-    if not is_path(config.name) and config.name not in CALLBACKS:
-        known = ", ".join(CALLBACKS)
-        raise ConfigError(
-            f"unknown callback '{config.name}': use one of {known}, or package.module:Class"
-        )
     factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
     # A start that goes on with a run would otherwise empty the file.
     more = {"append": True} if config.name == "csv_logger" else {}

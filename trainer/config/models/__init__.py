@@ -8,9 +8,10 @@ from trainer.config.models.checkpoint import BestConfig, CheckpointConfig
 from trainer.config.models.data import DataConfig
 from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
 from trainer.config.models.run import LocationConfig, RunConfig
-from trainer.config.models.train import CallbackConfig, ClusterConfig, TrainConfig
+from trainer.config.models.train import CALLBACKS, CallbackConfig, ClusterConfig, TrainConfig
 
 __all__ = [
+    "CALLBACKS",
     "BestConfig",
     "CallbackConfig",
     "CheckpointConfig",

@@ -1,11 +1,24 @@
 """Keys of `train`, `cluster` and `callbacks`."""
 
+import re
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import field_validator
 
 from trainer.config.fields import Section, changeable, free, identity
 from trainer.config.locations import check_run_location
+from trainer.config.messages import shown_value
+
+# Here and not where they are built: a configuration is checked without loading Keras.
+CALLBACKS = {
+    "csv_logger": "keras.callbacks:CSVLogger",
+    "early_stopping": "keras.callbacks:EarlyStopping",
+    "model_checkpoint": "keras.callbacks:ModelCheckpoint",
+    "reduce_lr_on_plateau": "keras.callbacks:ReduceLROnPlateau",
+    "tensorboard": "keras.callbacks:TensorBoard",
+    "terminate_on_nan": "keras.callbacks:TerminateOnNaN",
+}
 
 
 class TrainConfig(Section):
@@ -77,8 +90,19 @@ class ClusterConfig(Section):
 class CallbackConfig(Section):
     """One Keras callback: a name of ours or `package.module:Class`, and its arguments."""
 
-    name: str = changeable(help="A name of `trainer.callbacks`, or package.module:Class.")
+    name: str = changeable(help=f"One of {', '.join(CALLBACKS)}, or package.module:Class.")
     args: dict[str, Any] = changeable({}, help="Keyword arguments of the callback.")
     stateless: bool = changeable(
         False, help="The callback holds nothing that a resumed run would need."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in CALLBACKS and not re.fullmatch(r"[\w.]+:\w+", name):
+            near = get_close_matches(name, CALLBACKS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(CALLBACKS)}"
+            raise ValueError(
+                f"unknown callback {shown_value(name)}: {hint} (or package.module:Class)"
+            )
+        return name
