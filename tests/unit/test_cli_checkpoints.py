@@ -51,6 +51,14 @@ def test_list_tells_what_holds(run_dir):
     assert all(set(e) == KEYS for e in entries)
 
 
+@pytest.mark.parametrize("path", ["..", "link/../..", "./.././."])
+def test_a_path_may_walk_upwards(path, run_dir, monkeypatch):
+    folder = run_dir / "checkpoints"
+    (folder / "link").symlink_to(folder / "step-00000010-f0")
+    monkeypatch.chdir(folder)
+    assert [entry["step"] for entry in listed(path)] == [10, 20, 30]
+
+
 def test_list_has_what_the_manifest_says(run_dir):
     first = listed(run_dir)[0]
     assert first["metrics"] == {"loss": 0.1, "nan": None}

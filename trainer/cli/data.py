@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from trainer.cli.options import HELP_NAMES, examples, json_option, print_json
+from trainer.cli.options import HELP_NAMES, examples, follow_parents, json_option, print_json
 from trainer.errors import DataError
 
 
@@ -67,7 +67,9 @@ def _records(splits: dict[str, int]) -> str:
     )
 )
 @click.argument("name")
-@click.option("--to", required=True, metavar="DIR", help="Where the records go.")
+@click.option(
+    "--to", required=True, metavar="DIR", callback=follow_parents, help="Where the records go."
+)
 @click.option(
     "--source", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder with the original files: nothing is downloaded.",
@@ -94,7 +96,7 @@ def prepare(name: str, to: str, source: Path | None, as_json: bool) -> None:
 @data.command(
     epilog=examples("trainer data verify /data/mnist", "trainer data verify builtin:fashion_mnist")
 )
-@click.argument("url")
+@click.argument("url", callback=follow_parents)
 @json_option
 def verify(url: str, as_json: bool) -> None:
     """Read every record and compare with the manifest; exit code 3 if anything differs."""

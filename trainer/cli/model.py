@@ -10,6 +10,7 @@ from trainer.cli.options import (
     apply_options,
     checkpoint_option,
     examples,
+    follow_parents,
     json_option,
     print_json,
     run_argument,
@@ -59,7 +60,7 @@ def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) 
     run_argument,
     checkpoint_option,
     click.option(
-        "--to", metavar="DIR",
+        "--to", metavar="DIR", callback=follow_parents,
         help="Where the files go; by default RUN_DIR/model, or RUN_DIR/model-CHECKPOINT.",
     ),
     click.option(

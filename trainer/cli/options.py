@@ -2,12 +2,21 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+def follow_parents(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A path without '..', which a configuration must not hold, but whoever types it means."""
+    if value is None or value.startswith("//") or ":" in value.partition("/")[0]:
+        return value
+    return os.path.realpath(value) if ".." in value.split("/") else value
+
 
 config_option = click.option(
     "-c", "--config", "config_name", required=True, metavar="NAME|FILE",
@@ -18,7 +27,7 @@ set_option = click.option(
     help="Set one key of the configuration, as in train.epochs=10; repeatable.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-run_argument = click.argument("run_dir", metavar="RUN_DIR")
+run_argument = click.argument("run_dir", metavar="RUN_DIR", callback=follow_parents)
 checkpoint_option = click.option(
     "--checkpoint", "which", metavar="STEP|last|best",
     help="Which checkpoint; by default what the run's export.weights says.",
