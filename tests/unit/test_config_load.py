@@ -25,8 +25,7 @@ TREE = {
     "data": {"url": "/d", "batch_size": 64},
     "train": {"epochs": 2},
 }
-DIGITS = "(use quotes: YAML reads digits as a number)"
-ON = "(YAML reads an unquoted on/off/yes/no as a boolean: use quotes for the word)"
+QUOTES = "(in quotes it is text)"
 STREAMS = (
     "batch_size 100 cannot be split over 8 streams: use a multiple of 8 (96 or 104), "
     "or other data.streams"
@@ -84,11 +83,14 @@ def refusal(*overrides):
         ("train.deterministic=1", "'train.deterministic' is 1: must be true or false"),
         ("train.precision=float16",
          "'train.precision' is 'float16': must be 'float32' or 'mixed_bfloat16'"),
-        ("run.name=12", f"'run.name' is 12: must be text {DIGITS}"),
-        ("log.format=on", f"'log.format' is true: must be 'auto', 'text' or 'json' {ON}"),
+        ("run.name=12", f"'run.name' is 12: must be text {QUOTES}"),
+        ("run.name=true", f"'run.name' is true: must be text {QUOTES}"),
+        ("log.format=on", "'log.format' is 'on': must be 'auto', 'text' or 'json'"),
+        ("train.deterministic=no", "'train.deterministic' is 'no': must be true or false"),
+        ("train.seed=1:30", "'train.seed' is '1:30': must be a whole number"),
         ("train=3", "'train' is 3: must be a section of keys"),
         ("callbacks=3", "'callbacks' is 3: must be a list"),
-        ("metrics.labels={int: 5}", f"'metrics.labels.int' is 5: must be text {DIGITS}"),
+        ("metrics.labels={int: 5}", f"'metrics.labels.int' is 5: must be text {QUOTES}"),
         ("data.batch_size=100", f"data: {STREAMS}"),
         ("train.seed=Pa55word!",
          "'train.seed' is a text that is not shown: must be a whole number"),

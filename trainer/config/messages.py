@@ -109,8 +109,8 @@ def _line(
     for problem in problems:
         if problem["type"] == "value_error":
             return f"{shown or 'config'}: {problem['msg'].removeprefix('Value error, ')}"
-    wanted = _wanted(problems)
-    return f"'{shown}' is {shown_value(first['input'])}: must be {wanted}{_hint(first, wanted)}"
+    given = shown_value(first["input"])
+    return f"'{shown}' is {given}: must be {_wanted(problems)}{_hint(first)}"
 
 
 def _wanted(problems: list[ErrorDetails]) -> str:
@@ -122,13 +122,9 @@ def _wanted(problems: list[ErrorDetails]) -> str:
     return " or ".join(dict.fromkeys(texts))
 
 
-def _hint(problem: ErrorDetails, wanted: str) -> str:
-    given = problem["input"]
-    if isinstance(given, bool) and "true" not in wanted:
-        return " (YAML reads an unquoted on/off/yes/no as a boolean: use quotes for the word)"
-    if isinstance(given, int | float) and "text" in wanted:
-        return " (use quotes: YAML reads digits as a number)"
-    return ""
+def _hint(problem: ErrorDetails) -> str:
+    is_scalar = isinstance(problem["input"], int | float)
+    return " (in quotes it is text)" if is_scalar and problem["type"] == "string_type" else ""
 
 
 def shown_value(value: Any) -> str:
