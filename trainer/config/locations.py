@@ -5,6 +5,8 @@ from urllib.parse import unquote
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _SCHEMES = ("gs", "file", "builtin")
+_WAY_OUT = "use a local folder"
+NO_GCS = f"gs:// storage is not supported by this version: {_WAY_OUT}"
 
 
 def check_location(value: str) -> str:
@@ -18,19 +20,21 @@ def check_location(value: str) -> str:
     rest = match.group(2) if match else value
     if match and match.group(1).lower() not in _SCHEMES:
         shown = f"scheme '{match.group(1)}://'" if rest.startswith("//") else "a URL of this form"
-        raise ValueError(f"{shown} is not supported: use a local folder, gs:// or builtin:")
+        raise ValueError(f"{shown} is not supported: {_WAY_OUT}")
     if match and ("@" in rest or "?" in rest or "#" in rest):
         raise ValueError("a URL here must not hold user names, passwords, queries or fragments")
     # As it will be read: a file URL's percent-encoding may hide dots.
     if {"..", "~"} & {unquote(part) for part in rest.split("/")} or "\\" in unquote(rest):
         raise ValueError("must not contain '..', '~' or a backslash: write the path that is meant")
     if not match and value.startswith("//"):
-        raise ValueError("must not start with '//': use a local folder, gs:// or builtin:")
+        raise ValueError(f"must not start with '//': {_WAY_OUT}")
+    if match and match.group(1).lower() == "gs":
+        raise ValueError(NO_GCS)
     return value
 
 
 def check_run_location(value: str) -> str:
     """The same for what is written to, which the package's own data is not."""
     if value.partition(":")[0].lower() == "builtin":
-        raise ValueError("builtin: names data in the package: use a local folder or gs://")
+        raise ValueError(f"builtin: names data in the package: {_WAY_OUT}")
     return check_location(value)

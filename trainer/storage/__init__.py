@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from trainer.config.locations import NO_GCS
 from trainer.errors import ConfigError
 from trainer.storage.base import Entry, Storage
 from trainer.storage.local import LocalStorage
@@ -31,7 +32,7 @@ def open_storage(url: str) -> Storage:
     if "@" in rest:
         raise _user_info_error()
     if scheme.lower() == "gs":
-        raise ConfigError("gs:// storage is not supported by this version: use a local folder")
+        raise ConfigError(NO_GCS)
     # Only what looks like a scheme is shown: in 'name:password' the first part may be private.
     is_plain = rest.startswith("//") and re.fullmatch(r"[a-z][a-z0-9+.-]{1,9}", scheme.lower())
     shown = f"{scheme}://" if is_plain else "URLs of this form (not shown)"
