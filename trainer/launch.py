@@ -46,13 +46,13 @@ class Outcome:
     message: str = ""
 
 
-def check_data(config: RunConfig) -> str:
-    """The content hash of the run's data, whose every named split exists.
+def check_data(config: RunConfig, *others: str) -> str:
+    """The content hash of the run's data, whose every named split and all `others` exist.
 
     Raises DataError or ConfigError.
     """
     manifest = read_manifest(open_storage(resolve_data_url(config.data.url)))
-    for split in (config.data.train, config.data.validation, config.data.test):
+    for split in (config.data.train, config.data.validation, config.data.test, *others):
         if split is not None:
             parse_slice(split, manifest)
     return manifest.content_hash

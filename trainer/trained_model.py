@@ -3,6 +3,7 @@
 Importing this module imports TensorFlow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,13 @@ from trainer.callbacks.assemble import choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.store import Checkpoint
-from trainer.errors import ConfigError
 from trainer.export import export_model
 from trainer.job import Assembled, Job
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import with_recipe
 from trainer.run_dir import CONFIG_FILE, RunDir
 from trainer.stop import StopRequest
+from trainer.storage import Storage
 from trainer.training import begin_training, end_training, position_of, put_back
 from trainer.worker import assemble, schedule_of
 
@@ -41,20 +42,13 @@ class TrainedModel:
     step: int
     is_final: bool
 
-    def evaluate(self, split: str | None = None) -> dict[str, float]:
-        """Metrics by name over a split or slice, by default `data.test`."""
-        chosen = split or self.job.config.data.test
-        if chosen is None:
-            raise ConfigError("the run names no data.test: say which split, as in --split test")
-        return self.assembled.evaluator.evaluate(chosen)
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Metrics by name over a split or slice."""
+        return self.assembled.evaluator.evaluate(split)
 
-    def export(self, to: str, formats: tuple[str, ...] = ()) -> list[str]:
-        """Write files under the URL `to`, by default in the run's formats; returns their URLs."""
-        chosen = formats or self.job.config.export.formats
-        if not chosen:
-            raise ConfigError("the run's export.formats is empty: say which, as in --format keras")
-        sample = self.assembled.sample[0]
-        return export_model(self.assembled.model, self.job.run.open(to), chosen, sample)
+    def export(self, to: Storage, formats: Sequence[str]) -> list[str]:
+        """Write files; returns their URLs."""
+        return export_model(self.assembled.model, to, formats, self.assembled.sample[0])
 
 
 def load_trained_model(run: RunDir, which: str | None, log: Any) -> TrainedModel:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from trainer.cli.root import COMMANDS, trainer_command
+from trainer.recipes.catalog import load_run
+from trainer.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets"}
@@ -79,6 +81,29 @@ def test_command_does_without_tensorflow(args):
 def test_checkpoints_do_without_tensorflow(args, run_dir):
     result = call("checkpoints", args[0], str(run_dir), *args[1:])
     assert result.returncode == 0, result.stderr
+    assert not loaded(result) & HEAVY
+
+
+# key of the run, command, what is said
+@pytest.mark.parametrize(
+    ("override", "args", "message"),
+    [
+        ("data.test=test", ["evaluate", "--split", "tset"], "has no split 'tset'"),
+        ("data.test=test", ["evaluate", "--checkpoint", "9"], "no checkpoint of step 9"),
+        ("data.test=null", ["evaluate"], "as in --split test"),
+        ("export.formats=[]", ["export"], "as in --format keras"),
+        ("export.formats=[keras]", ["export", "--to", "s3://x/y"], "s3:// storage is not"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_tensorflow_is_loaded(
+    override, args, message, tmp_path
+):
+    config, _, params = load_run("fashion_mnist", [f"run.dir={tmp_path}", override])
+    run = RunDir(config.run.dir)
+    run.admit(config, type(params), "hash")
+    run.checkpoints.save(1, {}, state={}, metrics={})
+    result = call(args[0], str(tmp_path), *args[1:])
+    assert (result.returncode, message in result.stderr) == (2, True), result.stderr
     assert not loaded(result) & HEAVY
 
 

@@ -15,8 +15,10 @@ from trainer.cli.options import (
     print_json,
     run_argument,
 )
+from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from trainer.run_dir import RunDir
     from trainer.trained_model import TrainedModel
 
 
@@ -38,15 +40,21 @@ if TYPE_CHECKING:
 )
 def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) -> None:
     """Measure a run's model on a split; the run may be finished or not, and is not changed."""
-    model = _load(run_dir, which)
+    from trainer.launch import check_data
+
+    run = _find(run_dir, which)
+    split = split or run.config().data.test
+    if split is None:
+        raise ConfigError("the run names no data.test: say which split, as in --split test")
+    check_data(run.config(), split)
+    model = _load(run, which)
     metrics = model.evaluate(split)
-    split = split or model.job.config.data.test
     if as_json:
         print_json({**_which(model), "split": split, "metrics": metrics})
         return
     from trainer.cli.tables import print_facts
 
-    print_facts([("step", _step(model)), ("split", str(split)), *_shown(metrics)])
+    print_facts([("step", _step(model)), ("split", split), *_shown(metrics)])
 
 
 @click.command(
@@ -73,11 +81,19 @@ def export(
     run_dir: str, which: str | None, to: str | None, formats: tuple[str, ...], as_json: bool
 ) -> None:
     """Write a run's model as files, which are loaded again and compared before they count."""
+    from trainer.launch import check_data
+
     if to is None:
         # The model of another step must not take the place of the run's own.
         to = f"{run_dir.rstrip('/')}/model" + (f"-{which}" if which else "")
-    model = _load(run_dir, which)
-    files = model.export(to, formats)
+    run = _find(run_dir, which)
+    formats = formats or run.config().export.formats
+    if not formats:
+        raise ConfigError("the run's export.formats is empty: say which, as in --format keras")
+    storage = run.open(to)
+    check_data(run.config())
+    model = _load(run, which)
+    files = model.export(storage, formats)
     if as_json:
         print_json({**_which(model), "files": files})
         return
@@ -86,15 +102,21 @@ def export(
     print_facts([("step", _step(model)), *(("model", file) for file in files)])
 
 
-def _load(run_dir: str, which: str | None) -> "TrainedModel":
-    from trainer.log import configure_logging, get_log
+def _find(run_dir: str, which: str | None) -> "RunDir":
+    """The run, which has that checkpoint."""
     from trainer.run_dir import RunDir
-    from trainer.tensorflow_start import quiet_import
 
     run = RunDir(run_dir)
-    # What can be refused without TensorFlow is refused before it is loaded.
     run.check_exists()
     run.checkpoint(which or run.config().export.weights)
+    return run
+
+
+def _load(run: "RunDir", which: str | None) -> "TrainedModel":
+    """Loads TensorFlow: what can be refused without it has been."""
+    from trainer.log import configure_logging, get_log
+    from trainer.tensorflow_start import quiet_import
+
     configure_logging(as_json=not sys.stderr.isatty(), stream=sys.stderr)
     with quiet_import():
         from trainer.trained_model import load_trained_model
