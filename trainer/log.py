@@ -5,6 +5,7 @@ Messages of Python's `logging` (ours and of libraries) go the same way.
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -48,11 +49,18 @@ def configure_logging(*, as_json: bool, stream: TextIO = sys.stdout) -> None:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Training goes on quietly when whoever read its output has gone."""
+    """Training goes on when its output cannot be written: quietly when its reader has gone."""
+
+    _is_told = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not isinstance(sys.exception(), BrokenPipeError):
+        error = sys.exception()
+        if not isinstance(error, OSError):
             super().handleError(record)
+        elif not isinstance(error, BrokenPipeError) and not self._is_told:
+            self._is_told = True
+            with suppress(OSError):
+                print(f"trainer: the log cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def get_log() -> Any:

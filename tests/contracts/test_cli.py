@@ -163,15 +163,6 @@ def test_json_is_one_document(run_dir):
         assert json.loads(call(*args, "--json").stdout)
 
 
-def test_a_reader_that_leaves_is_no_error():
-    command = f"set -o pipefail; '{sys.executable}' -m trainer config schema | true"
-    result = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert result.stderr == ""
-    assert result.returncode == 141
-
-
 def test_completion_names_the_commands():
     environ = {**os.environ, "_TRAINER_COMPLETE": "bash_complete", "COMP_WORDS": "trainer ch"}
     result = subprocess.run(

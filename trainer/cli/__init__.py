@@ -7,22 +7,25 @@ train or load a model: `trainer --help` costs no more than click.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
+from trainer.cli.output import watch_output
 from trainer.cli.root import trainer_command
 
 
 def main(args: Sequence[str] | None = None, **extra: Any) -> NoReturn:
     """Run one command and end the process with its exit code."""
+    output, code = watch_output(), 0
+    stdout = sys.stdout  # click may put another in its place
     try:
         trainer_command.main(args, **{"prog_name": "trainer", **extra})
-        code: Any = 0
     except SystemExit as ending:
-        code = ending.code
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        pass
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except OSError as error:
+        if error is not output.error:
+            raise
+    with suppress(OSError):
+        stdout.flush()
     # Now, and not when they are done: threads of a stalled save or of TensorFlow must not keep it.
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    os._exit(output.exit_code(code))

@@ -2,8 +2,8 @@
 
 import difflib
 import os
-import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 
 import trainer
 from trainer.cli.options import HELP_NAMES, examples
+from trainer.cli.output import say, watched_output
 from trainer.environment import check_environment
 from trainer.errors import ConfigError, TrainerError
 
@@ -30,7 +31,6 @@ COMMANDS = {
     "worker": ("trainer.cli.train:worker", "The training process alone, for debugging."),
 }
 _EXTRAS = {"tensorflow", "keras", "tensorflow_datasets"}
-_BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report it
 
 
 class _Root(click.Group):
@@ -63,18 +63,21 @@ class _Root(click.Group):
         try:
             check_environment()
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.exceptions.Exit, click.Abort):
             raise
-        except BrokenPipeError:
-            # Whoever read our output has enough; the rest must not fail again at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(_BROKEN_PIPE)
         except Exception as error:
+            output = watched_output()
+            if output is not None and error is output.error:
+                ctx.exit(1)  # `main` tells why
             ctx.exit(_explain(error, debug=ctx.params["debug"]))
 
 
 def _explain(error: Exception, *, debug: bool) -> int:
     """Say what went wrong on standard error; returns the exit code."""
+    if isinstance(error, click.ClickException):
+        with suppress(OSError):
+            error.show()
+        return error.exit_code
     with_traceback = debug or bool(os.environ.get("TRAINER_DEBUG"))
     if with_traceback:
         traceback.print_exception(error)
@@ -84,11 +87,11 @@ def _explain(error: Exception, *, debug: bool) -> int:
             "trainer-k8s[cpu] or trainer-k8s[gpu]"
         )
     if isinstance(error, TrainerError):
-        click.echo(f"trainer: {error}", err=True)
+        say(f"trainer: {error}")
         return error.exit_code
-    click.echo(f"trainer: unexpected {type(error).__name__}: {error}", err=True)
+    say(f"trainer: unexpected {type(error).__name__}: {error}")
     if not with_traceback:
-        click.echo("run again with 'trainer --debug ...' for the traceback", err=True)
+        say("run again with 'trainer --debug ...' for the traceback")
     return 1
 
 

@@ -21,7 +21,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         )
     for row in rows:
         table.add_row(*row)
-    Console(width=_width(), highlight=False, markup=False).print(table)
+    console = Console(width=_width(), highlight=False, markup=False)
+    with console.capture() as shown:
+        console.print(table)
+    # Not by rich, which would end the process where the reader has left.
+    print(shown.get(), end="")
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -16,6 +16,7 @@ from trainer.cli.options import (
     print_json,
     set_option,
 )
+from trainer.cli.output import drop_output
 from trainer.errors import StoppedError
 from trainer.stop import StopRequest
 
@@ -97,16 +98,19 @@ def _run(request: _Request) -> int:
     if request.dry_run:
         _show_plan(start, as_json=request.as_json)
         return 0
-    outcome = launch(start, stop, open_storage=open_storage)
-    # A complete run is complete, even when nobody reads it any more.
-    with suppress(BrokenPipeError):
-        if outcome.summary is not None and is_for_machines(config.log):
-            print_json({"event": "summary", **outcome.summary}, indent=None)
-        elif outcome.summary is not None:
-            from trainer.cli.summary import show_summary
+    try:
+        outcome = launch(start, stop, open_storage=open_storage)
+        with suppress(OSError):
+            if outcome.summary is not None and is_for_machines(config.log):
+                print_json({"event": "summary", **outcome.summary}, indent=None)
+            elif outcome.summary is not None:
+                from trainer.cli.summary import show_summary
 
-            show_summary(config, outcome, request.config_name, request.overrides)
-    return outcome.exit_code
+                show_summary(config, outcome, request.config_name, request.overrides)
+        return outcome.exit_code
+    finally:
+        # A complete run is complete, even when nobody reads it any more.
+        drop_output()
 
 
 def _show_plan(start: Any, *, as_json: bool) -> None:
