@@ -28,7 +28,8 @@ FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "socket.bind", "os.mkdir", 
              "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
              "subprocess.Popen", "os.fork", "os.posix_spawn", "tempfile.mkstemp")
 def guard(event, args):
-    if event in FORBIDDEN or (event == "open" and args[2] & WRITES and args[0] != os.devnull):
+    opened = event == "open" and args[2] & WRITES and args[0] not in (os.devnull, 1)
+    if event in FORBIDDEN or opened:
         os.write(2, f"guard: {event} {args}".encode())
         os._exit(99)
 sys.addaudithook(guard)

@@ -97,6 +97,28 @@ def test_unexpected_errors_say_how_to_see_more(monkeypatch):
     assert "Traceback" in call("--debug", "recipes", "list").stderr
 
 
+def test_errors_are_json_where_json_is_wanted():
+    result = call("checkpoints", "list", "/nowhere", "--json")
+    said = json.loads(result.stderr)
+    assert (said["event"], said["level"], said["code"]) == ("error", "error", 2)
+    assert said["message"] == "no run in /nowhere: there is no config.yaml"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("args", [["--json"], []], ids=["asked", "no terminal"])
+def test_errors_of_a_run_are_as_its_log(args):
+    result = call("train", "-c", "fashion_mnist", "--set", "data.url=/nowhere", *args)
+    assert json.loads(result.stderr)["code"] == result.exit_code == 3
+    as_text = ("--set", "log.format=text")
+    result = call("train", "-c", "fashion_mnist", "--set", "data.url=/nowhere", *as_text)
+    assert result.stderr.startswith("trainer: no manifest.json in /nowhere")
+
+
+def test_wrong_usage_is_json_where_json_is_wanted():
+    said = json.loads(call("checkpoints", "list", "--json").stderr)
+    assert (said["code"], said["message"]) == (2, "Missing argument 'RUN_DIR'.")
+
+
 def summary(capsys, overrides=(), config_name="fashion_mnist", **facts):
     config, _, _ = load_run("fashion_mnist", overrides)
     outcome = Outcome(0, {**SUMMARY, **facts})

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
+AS_JSON = "trainer.as_json"  # in the context's meta
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+def note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    """Tell who catches errors in which form to print them."""
+    ctx.meta[AS_JSON] = value
+    return value
 
 
 def follow_parents(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -26,7 +33,10 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Set one key of the configuration, as in train.epochs=10; repeatable.",
 )  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, is_eager=True, callback=note_json,
+    help="Print JSON for machines; an error is JSON, too.",
+)  # fmt: skip
 run_argument = click.argument("run_dir", metavar="RUN_DIR", callback=follow_parents)
 checkpoint_option = click.option(
     "--checkpoint", "which", metavar="STEP|last|best",

@@ -1,16 +1,18 @@
 """The top of the command line: which commands there are, and how errors end them."""
 
 import difflib
+import json
 import os
 import traceback
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
 import click
 
 import trainer
-from trainer.cli.options import HELP_NAMES, examples
+from trainer.cli.options import AS_JSON, HELP_NAMES, examples
 from trainer.cli.output import say, watched_output
 from trainer.environment import check_environment
 from trainer.errors import ConfigError, TrainerError
@@ -69,30 +71,41 @@ class _Root(click.Group):
             output = watched_output()
             if output is not None and error is output.error:
                 ctx.exit(1)  # `main` tells why
-            ctx.exit(_explain(error, debug=ctx.params["debug"]))
+            debug = ctx.params["debug"] or bool(os.environ.get("TRAINER_DEBUG"))
+            ctx.exit(_tell(error, debug=debug, as_json=ctx.meta.get(AS_JSON, False)))
 
 
-def _explain(error: Exception, *, debug: bool) -> int:
+def _tell(error: Exception, *, debug: bool, as_json: bool) -> int:
     """Say what went wrong on standard error; returns the exit code."""
-    if isinstance(error, click.ClickException):
+    code, message = _explain(error, debug=debug)
+    if debug and not isinstance(error, click.ClickException):
+        say("".join(traceback.format_exception(error)))
+    if as_json:
+        # As the log's events are.
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        event = {"code": code, "message": message, "event": "error", "level": "error"}
+        say(json.dumps(event | {"timestamp": now}))
+    elif isinstance(error, click.ClickException):
         with suppress(OSError):
             error.show()
-        return error.exit_code
-    with_traceback = debug or bool(os.environ.get("TRAINER_DEBUG"))
-    if with_traceback:
-        traceback.print_exception(error)
+    else:
+        say(f"trainer: {message}")
+    return code
+
+
+def _explain(error: Exception, *, debug: bool) -> tuple[int, str]:
+    """The exit code, and what to say."""
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message()
+    if isinstance(error, TrainerError):
+        return error.exit_code, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        error = ConfigError(
+        return ConfigError.exit_code, (
             f"this command needs {error.name}, which is not installed: install "
             "trainer-k8s[cpu] or trainer-k8s[gpu]"
         )
-    if isinstance(error, TrainerError):
-        say(f"trainer: {error}")
-        return error.exit_code
-    say(f"trainer: unexpected {type(error).__name__}: {error}")
-    if not with_traceback:
-        say("run again with 'trainer --debug ...' for the traceback")
-    return 1
+    hint = "" if debug else "\nrun again with 'trainer --debug ...' for the traceback"
+    return 1, f"unexpected {type(error).__name__}: {error}{hint}"
 
 
 @click.group(

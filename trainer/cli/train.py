@@ -1,5 +1,6 @@
 """`trainer train` and `trainer worker`."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import click
 
 from trainer.cli.options import (
+    AS_JSON,
     HELP_NAMES,
     apply_options,
     config_option,
@@ -65,7 +67,7 @@ def train(**options: Any) -> None:
     a second signal quits at once), and otherwise by the exit codes in docs/failures.md.
 
     Without a terminal, and with --json, every line of the output is a JSON object; the last
-    one is the run's summary.
+    one is the run's summary. An error is one on standard error.
     """
     raise click.exceptions.Exit(_run(_Request(**options)))
 
@@ -90,10 +92,13 @@ def _run(request: _Request) -> int:
     from trainer.log import is_for_machines
     from trainer.recipes.catalog import load_run
 
+    context = click.get_current_context()
+    context.meta[AS_JSON] = request.as_json or not sys.stderr.isatty()
     overrides = (*request.overrides, *(["log.format=json"] if request.as_json else []))
     config, recipe, params = load_run(request.config_name, overrides)
+    context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     # Tests pass a storage that fails on purpose as the context's object.
-    open_storage = click.get_current_context().obj or trainer.storage.open_storage
+    open_storage = context.obj or trainer.storage.open_storage
     start = Launch(config, recipe, params, request.allow_change)
     if request.dry_run:
         _show_plan(start, as_json=request.as_json)
