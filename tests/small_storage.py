@@ -50,6 +50,9 @@ class MemoryStorage:
         self.write(path, data)
         return True
 
+    def check_writable(self, path: str) -> None:
+        """It is."""
+
     def delete(self, path: str) -> None:
         self.objects.pop(path, None)
 

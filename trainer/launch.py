@@ -59,12 +59,14 @@ def check_data(config: RunConfig, *others: str) -> str:
 
 
 def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) -> None:
-    """Whether `launch` could go on with the run; reads and changes nothing else.
+    """Whether `launch` could go on with the run, which stays as it is.
 
     Raises DataError, ConfigError or CheckpointError.
     """
     run = RunDir(start.config.run.dir, open_storage)
     run.check(start.config, type(start.params), check_data(start.config), start.allow_change)
+    if not _is_enough(run.summary(), start.config):
+        run.check_writable()
     if start.config.train.start_from is not None:
         checkpoint_of_origin(start.config.train.start_from, open_storage)
 
@@ -108,7 +110,9 @@ def launch(
             return Outcome(stop.exit_code, message=str(stopped))
 
 
-def _is_enough(summary: dict[str, Any], config: RunConfig) -> bool:
+def _is_enough(summary: dict[str, Any] | None, config: RunConfig) -> bool:
+    if summary is None:
+        return False
     return bool(summary.get("stopped_early")) or summary.get("epochs", 0) >= config.train.epochs
 
 

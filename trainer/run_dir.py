@@ -9,7 +9,8 @@ summary.json     written last: the run is complete
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -125,11 +126,21 @@ class RunDir:
             )
         return changes
 
+    def check_writable(self) -> None:
+        """ConfigError when `admit` would find that it cannot write; nothing is written."""
+        with self._writing():
+            self.storage.check_writable(RUN_FILE)
+
     def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:
-        try:
+        with self._writing():
             # The record first, so that no allowed change goes unrecorded.
             self.storage.write(RUN_FILE, _json(record))
             self.storage.write(CONFIG_FILE, dump(config).encode())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except StorageError as error:
             raise ConfigError(f"run.dir {self.url} cannot be written: {error}") from error
 

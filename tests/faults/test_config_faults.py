@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.surroundings import needs_mounts, needs_rights, private_mount, with_plain_rights
 from tests.small_data import write_dataset
 from trainer.launch import check_data
 from trainer.recipes.catalog import load_run
@@ -20,6 +21,8 @@ recipe: fashion_mnist
 data: {url: "builtin:fashion_mnist", batch_size: 64}
 train: {epochs: 2}
 """
+START = "import sys; from trainer.cli import main; main(sys.argv[1:])"
+SECOND = "import sys; del sys.argv[1]\n"  # `private_mount` wants its folder first
 # Ends with 99 when the command writes, connects, or asks for an address.
 GUARD = """
 import os, sys
@@ -179,6 +182,47 @@ def test_f68_dry_run_says_what_a_start_would(started, args, code, message):
     assert result.returncode == code, result.stderr
     assert message in result.stderr
     assert tree(started) == before
+
+
+def refusals(run_dir, before=()):
+    """(exit code, message) of a dry run, and of a start."""
+    args = ["-c", "fashion_mnist", "--set", f"run.dir={run_dir}", "--set", "log.format=text"]
+    for code, option in ((GUARD, ["--dry-run"]), (START, [])):
+        result = subprocess.run(
+            [*before, sys.executable, "-Bc", SECOND + code, str(run_dir), "train", *args, *option],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        yield result.returncode, result.stderr
+
+
+def test_f68_dry_run_sees_a_file_in_the_place_of_the_run(tmp_path):
+    (tmp_path / "file").touch()
+    dry, real = refusals(tmp_path / "file" / "run")
+    assert dry == real
+    assert (dry[0], "Not a directory: a file is where" in dry[1]) == (2, True)
+
+
+@needs_mounts
+def test_f68_dry_run_sees_a_read_only_mount(tmp_path):
+    dry, real = refusals(tmp_path, before=private_mount("ro"))
+    assert dry == real
+    assert (dry[0], "Read-only file system: mount it writable" in dry[1]) == (2, True)
+
+
+@needs_rights
+def test_f68_dry_run_sees_that_it_may_not_write(tmp_path):
+    tmp_path.chmod(0o500)
+    dry, real = refusals(tmp_path / "new" / "run", before=with_plain_rights)
+    assert dry == real
+    assert (dry[0], f"write in {tmp_path}/new/run" in dry[1]) == (2, True)
+
+
+@needs_rights
+def test_f68_dry_run_of_a_complete_run_needs_no_right_to_write(started):
+    facts = {"complete": True, "run": "r", "steps": 1, "stopped_early": False, "model": []}
+    RunDir(str(started)).write_summary({**facts, "epochs": 10**6})
+    started.chmod(0o500)
+    assert [code for code, _ in refusals(started, before=with_plain_rights)] == [0, 0]
 
 
 def test_f68_dry_run_sees_other_data(started, tmp_path):

@@ -47,6 +47,10 @@ class Storage(Protocol):
         """Create an object only if the path is free; False when it was taken."""
         ...
 
+    def check_writable(self, path: str) -> None:
+        """Raise what `write` would raise, as far as that can be known without writing."""
+        ...
+
     def delete(self, path: str) -> None:
         """Remove an object; an absent one is fine."""
         ...

@@ -31,6 +31,7 @@ _WAYS_OUT = {
     errno.EFBIG: "raise the file-size limit (ulimit -f) or set run.dir to another file system",
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
+    errno.ENOTDIR: "a file is where a folder should be: set run.dir to another folder",
     errno.EROFS: "mount it writable or set run.dir to a writable folder",
 }
 
@@ -95,6 +96,20 @@ class LocalStorage:
             if is_created:
                 _sync_folder(target.parent)
             return is_created
+
+    def check_writable(self, path: str) -> None:
+        """Look at the rights in the nearest folder that is there; nothing is written."""
+        target = self._target(path)
+        with _explained("write", target):
+            folder = target.parent
+            while not folder.exists():
+                folder = folder.parent
+            if not folder.is_dir():
+                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+                is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+                code = errno.EROFS if is_read_only else errno.EACCES
+                raise OSError(code, os.strerror(code))
 
     def delete(self, path: str) -> None:
         """Remove an object and the folders that this empties; an absent one is fine."""

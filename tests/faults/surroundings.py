@@ -1,4 +1,4 @@
-"""File systems of a child process's own: small or read-only ones, unseen by others."""
+"""A child process's own surroundings: small or read-only file systems, fewer rights."""
 
 import os
 import shutil
@@ -18,4 +18,10 @@ needs_mounts = pytest.mark.skipif(
     or shutil.which("unshare") is None
     or subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).returncode != 0,
     reason="needs the right to mount",
+)
+
+# Root may write everywhere; without its capabilities it is bound by a folder's mode.
+with_plain_rights = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+needs_rights = pytest.mark.skipif(
+    os.geteuid() == 0 and shutil.which("setpriv") is None, reason="needs setpriv for root"
 )
