@@ -16,10 +16,12 @@ from trainer.checkpoint.saver import Saver
 from trainer.checkpoint.store import Checkpoint
 from trainer.compiled_steps import CallResult, CompiledSteps
 from trainer.data.pipeline import Pipeline
+from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import distribute
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job
 from trainer.loop import TrainLoop, Validate
+from trainer.user_code import describe, find_callback, find_place, user_code
 
 
 class Training:
@@ -38,9 +40,9 @@ class Training:
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
             order=pipeline.order, start=self._start.step, target=schedule.target_step,
         )  # fmt: skip
-        self._chosen = choose_callbacks(
-            job.config, job.recipe.callbacks(job.params), self._reporting
-        )
+        with user_code(f"recipe {job.config.recipe}: its callbacks function"):
+            own = job.recipe.callbacks(job.params)
+        self._chosen = choose_callbacks(job.config, own, self._reporting)
         if job.config.train.steps_per_call == "auto" and self._chosen.need_every_step:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule
@@ -71,11 +73,28 @@ class Training:
             position = self._by_fit() if by_fit else self._by_loop()
             self._job.log.info("final save", step=position.step)
             return position
-        except tf.errors.OpError as error:
-            raise self._pipeline.explain(error) from error
+        except TrainerError:
+            raise
+        except Exception as error:
+            raise self._explain(error) from error
         finally:
             self._reporting.close()
             self._checkpoints.close()
+
+    def _explain(self, error: Exception) -> Exception:
+        """The error of the data or of a user's code behind one that ended training."""
+        explained = self._pipeline.explain(error)
+        if explained is not error:
+            return explained
+        callback = find_callback(error)
+        if callback is not None:
+            return TrainerError(f"{callback} raised {describe(error)}")
+        if find_place(error) is None:
+            return error
+        steps = f"recipe {self._job.config.recipe}: its model's step"
+        # While it runs, the same step may go well another time; while it is traced, it never does.
+        kind = TrainerError if isinstance(error, tf.errors.OpError) else ConfigError
+        return kind(f"{steps} raised {describe(error)}")
 
     def _by_loop(self) -> Position:
         model, strategy = self._assembled.model, self._assembled.strategy

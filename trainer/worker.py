@@ -19,13 +19,14 @@ from trainer.compiled_steps import build
 from trainer.config import RunConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.pipeline import Place
-from trainer.errors import ConfigError, TrainerError
+from trainer.errors import ConfigError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
 from trainer.report import report
 from trainer.run_dir import checkpoint_of_origin
 from trainer.strategy import make_strategy, prepare_process, seed_process
 from trainer.training import Training, position_of
+from trainer.user_code import user_code
 from trainer.versions import versions
 
 
@@ -58,8 +59,10 @@ def assemble(job: Job) -> Assembled:
     job.stop.install()
     job.log.info("strategy", name=type(strategy).__name__, replicas=len(devices))
     place = Place(cluster.worker, cluster.num_workers, len(devices))
+    with user_code(f"recipe {config.recipe}: its data function"):
+        spec = job.recipe.data(job.params)
     dataset = open_dataset(
-        config.data, job.recipe.data(job.params),
+        config.data, spec,
         seed=config.train.seed, threads=config.train.threads, on_bad=_on_bad_record(job),
     )  # fmt: skip
     sample = dataset.sample()
@@ -69,7 +72,8 @@ def assemble(job: Job) -> Assembled:
         model = _model_of(job)
         # Not XLA: it was slower on CPUs, and TensorFlow refuses it for repeatable operations.
         model.jit_compile = False
-    build(model, strategy, sample)
+    with user_code(f"recipe {config.recipe}: its model's test_step on one record"):
+        build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
     evaluator = Evaluator(model, strategy, dataset, place)
     return Assembled(strategy, dataset, place, model, sample, ModelState(model), evaluator)
@@ -78,12 +82,8 @@ def assemble(job: Job) -> Assembled:
 def _model_of(job: Job) -> Any:
     """The recipe's model; ConfigError when it cannot be built or cannot train."""
     name = job.config.recipe
-    try:
+    with user_code(f"recipe {name}: building its model"):
         model = job.recipe.model(job.params)
-    except TrainerError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"recipe {name}: building its model failed: {error!r}") from error
     if not isinstance(model, keras.Model) or model.optimizer is None:
         raise ConfigError(
             f"recipe {name}: its model function must return a keras.Model with an optimizer "

@@ -65,6 +65,25 @@ class StopAt(_At):
         self.model.stop_training = True
 
 
+class RaiseAt(keras.callbacks.Callback):
+    """A callback with a bug, in what a hook of it calls."""
+
+    reads_logs_only = True
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._left = at
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._left -= 1
+        if self._left == 0:
+            note("RaiseAt")
+            self._read()
+
+    def _read(self) -> None:
+        raise ValueError("no such file")
+
+
 class NanAt(_At):
     """Makes the weights NaN after a step."""
 

@@ -125,10 +125,40 @@ def _broken_model(_params: SmallParams) -> Any:
     raise RuntimeError("no such layer")
 
 
+def _broken_step_model(params: SmallParams) -> Any:
+    import keras
+
+    from trainer.models.train_step import TrainStepModel
+
+    class Broken(TrainStepModel):
+        def train_step(self, data: Any) -> Any:
+            raise RuntimeError("no such step")
+
+    plain = _model(params)
+    model = Broken(plain.input, plain.output)
+    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy")
+    return model
+
+
+def _broken_decode(_features: dict[str, Any]) -> tuple[Any, Any]:
+    raise RuntimeError("no such format")
+
+
+def _picky_decode(features: dict[str, Any]) -> tuple[Any, Any]:
+    """Refuses a record whose label is 9 while it is read, not while it is traced."""
+    import tensorflow as tf
+
+    tf.debugging.assert_less(features["label"], tf.constant(9, tf.int64), "an ankle boot")
+    return _decode(features)
+
+
 _DATA = lambda _params: DataSpec(_decode)  # noqa: E731
 
 recording = Recipe(SmallParams, _DATA, _recording_model, learning_rate="learning_rate")
 noisy = Recipe(SmallParams, _DATA, _noisy_model, learning_rate="learning_rate")
 guide = Recipe(SmallParams, _DATA, _guide_model)
 broken = Recipe(SmallParams, _DATA, _broken_model)
+broken_step = Recipe(SmallParams, _DATA, _broken_step_model)
+broken_decode = Recipe(SmallParams, lambda _params: DataSpec(_broken_decode), _model)
+picky_decode = Recipe(SmallParams, lambda _params: DataSpec(_picky_decode), _model)
 recipe = Recipe(SmallParams, _DATA, _model, learning_rate="learning_rate")

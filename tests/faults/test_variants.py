@@ -1,5 +1,9 @@
 """Runs of other kinds than the one that most fault tests disturb."""
 
+import re
+
+import pytest
+
 from tests.faults.harness import disturbed_and_calm, finish, signal_at
 
 
@@ -38,7 +42,32 @@ def test_a_best_metric_that_is_none_ends_after_the_first_epoch(run):
     assert "'val_acuracy' is no metric of an epoch: use one of accuracy" in life.text()
 
 
-def test_a_recipe_that_cannot_build_its_model_is_named(run):
-    life = run.train(recipe="tests.faults.recipe:broken")
-    assert life.code == 2, life.text()
-    assert "recipe tests.faults.recipe:broken: building its model failed" in life.text()
+BUGS = {
+    "broken": (2, "building its model raised RuntimeError: no such layer", "in _broken_model"),
+    "broken_step": (2, "its model's step raised RuntimeError: no such step", "in train_step"),
+    "broken_decode": (2, "decode, given the features image, label", "in _broken_decode"),
+    "picky_decode": (3, "decode, given record 7 of fashion_mnist-train.tf", "an ankle boot"),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_in_a_recipe_is_named_with_its_place(run, name):
+    code, said, place = BUGS[name]
+    life = run.train(recipe=f"tests.faults.recipe:{name}")
+    assert life.code == code, life.text()
+    assert said in life.text()
+    assert place in life.text()
+    assert "Traceback" not in life.text()
+
+
+@pytest.mark.parametrize("engine", ["loop", "fit"])
+def test_a_bug_in_a_callback_is_named_with_its_place(run, undisturbed, engine):
+    bug = {"name": "tests.faults.inject:RaiseAt", "args": {"at": 10}, "stateless": True}
+    steps = {"train__engine": engine, "checkpoint__every_steps": None}
+    life = run.train(callbacks=[bug], **steps)
+    assert run.fired()
+    assert life.code == 1, life.text()
+    assert "callback RaiseAt.on_train_batch_end raised ValueError: no such file" in life.text()
+    assert re.search(r"\(/.*/tests/faults/inject.py:\d+, in _read\)", life.text())
+    assert run.committed() == [9]
+    finish(run, undisturbed)

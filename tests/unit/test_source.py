@@ -74,7 +74,7 @@ def test_a_constant_seed_is_fine(vectors: str) -> None:
 
 
 def test_a_feature_that_is_not_there_is_named(vectors: str) -> None:
-    with pytest.raises(ConfigError, match=r"KeyError: 'image'.*has the features"):
+    with pytest.raises(ConfigError, match=r"given the features x, y of .*KeyError: 'image'"):
         dataset_of(vectors, DataSpec(lambda f: (f["image"], f["y"]))).sample()
 
 

@@ -54,7 +54,7 @@ def diagnose(
     for payload, record in zip(payloads, ids.tolist(), strict=True):
         reason = find_misfit(payload, expected)
         if reason is not None:
-            file, number = _locate(manifest.split(split), record)
+            file, number = locate(manifest.split(split), record)
             raise DataError(
                 f"record {number} of {file} (record {record} of split '{split}' of"
                 f" {manifest.name} {manifest.version}): {reason}; the records and features.json"
@@ -125,7 +125,8 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
 
 
-def _locate(split: Split, record: int) -> tuple[str, int]:
+def locate(split: Split, record: int) -> tuple[str, int]:
+    """(file, number in it) of a split's record."""
     for shard in split.shards:
         if record < shard.num_records:
             return shard.file, record

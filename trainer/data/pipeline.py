@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from trainer.data.order import Ids, Order, replica_ids, spread
 from trainer.data.source import MemorySource, RecordSource, refuse_stateful_random
+from trainer.user_code import user_code
 
 # Python is entered once a chunk of steps, not once a step: it holds the interpreter's lock. What
 # a start costs and what waits in memory grow with the chunk, so one of records is shorter.
@@ -194,7 +195,8 @@ class Pipeline:
 
         records = chunks.map(flatten).unbatch()
         if augment is not None:
-            refuse_stateful_random(example, *records.element_spec, name="augment")
+            with user_code("the data function augment"):
+                refuse_stateful_random(example, *records.element_spec, name="augment")
         decoded = records.map(example, num_parallel_calls=self.threads, deterministic=True)
         return decoded.batch(rows, drop_remainder=True).map(strip)
 

@@ -2,19 +2,20 @@
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.diagnose import diagnose
+from trainer.data.diagnose import diagnose, locate
 from trainer.data.manifest import FEATURES_FILE, Manifest, SplitSlice
 from trainer.data.order import Ids
 from trainer.data.reader import RecordReader
 from trainer.data.spec import DataSpec
 from trainer.errors import ConfigError, DataError
 from trainer.storage.base import Storage
+from trainer.user_code import describe, user_code
 
 # Chunks whose records are searched for the culprit when TensorFlow refuses one.
 _REMEMBERED_READS = 64
@@ -36,13 +37,9 @@ class RecordSource:
         self._features = _features(self._features_json)
         self._reads: deque[Ids] = deque(maxlen=_REMEMBERED_READS)
         self._failure: Exception | None = None
-        try:
+        names = ", ".join(sorted(self._features))
+        with user_code(f"the data function decode, given the features {names} of {manifest.name},"):
             refuse_stateful_random(self.decode, tf.TensorSpec([], tf.string), name="decode")
-        except KeyError as error:
-            raise ConfigError(
-                f"the data function decode wants another data set ({_last_line(error)}): "
-                f"{manifest.name} has the features {', '.join(sorted(self._features))}"
-            ) from error
 
     def read(self, ids: Ids) -> Any:
         """Payloads of the records `ids` as an object array of the same shape."""
@@ -70,9 +67,23 @@ class RecordSource:
             try:
                 payloads = self._reader.read(unique)
                 diagnose(payloads, unique, self._manifest, self._features_json, self.part.name)
+                self._decode_each(payloads, unique)
             except DataError as found:
                 return found
         return _shape_error(error) if "to the batch" in str(error) else error
+
+    def _decode_each(self, payloads: Sequence[bytes], ids: Ids) -> None:
+        """DataError for the first record that `decode` itself refuses."""
+        done = 0
+        try:
+            for _ in tf.data.Dataset.from_tensor_slices(list(payloads)).map(self.decode):
+                done += 1
+        except tf.errors.OpError as error:
+            file, number = locate(self._manifest.split(self.part.name), int(ids[done]))
+            raise DataError(
+                f"the data function decode, given record {number} of {file}, raised "
+                f"{describe(error)}"
+            ) from error
 
 
 class MemorySource:

@@ -1,0 +1,87 @@
+"""Where in a user's own code an error came from: recipe, data functions, steps, callbacks."""
+
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import ConfigError, TrainerError
+
+_MOST_CHARACTERS = 500
+_RESOURCE_EXHAUSTED = 8  # as TensorFlow numbers its errors
+# As Python prints a frame; TensorFlow's messages hold the frames of what it traced.
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)')
+_TRACED = "in user code:"
+# Names of nodes around what an operation says.
+_NODES = re.compile(r"\{\{.*?\}\} |\nTraceback.*|\s*\[\[\{\{.*", re.DOTALL)
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """What runs inside is a user's; ConfigError names `what` and the place when it raises."""
+    try:
+        yield
+    except (TrainerError, MemoryError):
+        raise
+    except Exception as error:
+        if getattr(error, "error_code", None) == _RESOURCE_EXHAUSTED:
+            raise  # another time, or on another machine, there may be memory
+        raise ConfigError(f"{what} raised {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """An error and the innermost line of the user's that it came through."""
+    cause = error
+    # TensorFlow raises another error of the same type, with frames in its message.
+    while str(cause).startswith(_TRACED) and cause.__context__ is not None:
+        cause = cause.__context__
+    message = _NODES.sub("", str(getattr(cause, "message", cause))).strip()
+    place = find_place(error)
+    said = f"{type(cause).__name__}: {message[:_MOST_CHARACTERS]}"
+    return f"{said} ({place})" if place else said
+
+
+def find_place(error: BaseException) -> str | None:
+    """File, line and function of the user's that an error came through; None without one."""
+    in_text = [(m["file"], int(m["line"]), m["name"]) for m in _FRAME.finditer(str(error))]
+    in_stack = [(f.filename, f.lineno, f.name) for f in traceback.extract_tb(error.__traceback__)]
+    # A recipe that was installed lies beside the libraries.
+    for libraries in (_libraries(), _frameworks()):
+        for file, line, name in reversed(in_text or in_stack):
+            if Path(file).is_file() and not any(Path(file).is_relative_to(f) for f in libraries):
+                return f"{file}:{line}, in {name}"
+    return None
+
+
+def find_callback(error: BaseException) -> str | None:
+    """Class and hook of the callback that an error came through; None if it did not."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # `callback` is what loops over callbacks call theirs: some hooks are functions without self.
+    held = [frame.f_locals.get(name) for frame in frames for name in ("self", "callback")]
+    callbacks = [value for value in held if _is_callback(value)]
+    if not callbacks:
+        return None
+    found = callbacks[-1]
+    hooks = [frame.f_code.co_name for frame in frames if frame.f_locals.get("self") is found]
+    return f"callback {type(found).__name__}" + (f".{hooks[0]}" if hooks else "")
+
+
+def _is_callback(value: Any) -> bool:
+    # By its hooks, because no Keras is imported here; a list of callbacks has hooks, too.
+    is_ours = type(value).__module__.startswith("trainer.")
+    has_hooks = hasattr(value, "on_train_batch_end") and not hasattr(value, "callbacks")
+    return has_hooks and not is_ours
+
+
+def _libraries() -> list[str]:
+    return [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_frameworks()]
+
+
+def _frameworks() -> list[str]:
+    specs = (find_spec(name) for name in ("trainer", "keras", "tensorflow"))
+    folders = [str(Path(spec.origin).parent) for spec in specs if spec and spec.origin]
+    return [sysconfig.get_path("stdlib"), *folders]
