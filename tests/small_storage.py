@@ -63,11 +63,15 @@ class MemoryStorage:
 class FailingStorage:
     """Another storage whose operation number `fail_at` (from 0), and all after it, fail.
 
-    With `lost_reply`, that operation still has its effect; only its answer is lost.
+    With `lost_reply`, that operation still has its effect; only its answer is lost. With `once`,
+    those after it succeed.
     """
 
-    def __init__(self, inner: Any, fail_at: int, *, lost_reply: bool = False) -> None:
+    def __init__(
+        self, inner: Any, fail_at: int, *, lost_reply: bool = False, once: bool = False
+    ) -> None:
         self._inner, self._fail_at, self._lost_reply = inner, fail_at, lost_reply
+        self._once = once
         self.count = 0
         self.url = inner.url
 
@@ -80,7 +84,7 @@ class FailingStorage:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             number, self.count = self.count, self.count + 1
-            if number < self._fail_at:
+            if number < self._fail_at or (self._once and number > self._fail_at):
                 return operation(*args, **kwargs)
             if self._lost_reply and number == self._fail_at:
                 operation(*args, **kwargs)

@@ -120,6 +120,23 @@ def state_sha256(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def storable(array: NDArray[Any]) -> NDArray[Any]:
+    """As safetensors takes it: of numpy's own types; the manifest keeps the true one."""
+    plain = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    return np.asarray(plain, order="C")
+
+
+def restored(array: NDArray[Any], entry: ArrayEntry) -> NDArray[Any]:
+    """As it was before `storable`; ValueError when it is not what its entry says."""
+    if entry.dtype == "bfloat16" and array.dtype == np.uint16:
+        import ml_dtypes
+
+        array = array.view(ml_dtypes.bfloat16)
+    if array.dtype.name != entry.dtype or array.shape != entry.shape:
+        raise ValueError(f"array {entry.name} is not {entry.dtype} {entry.shape}")
+    return array
+
+
 def encode(document: Section) -> bytes:
     """A document as JSON bytes."""
     # Not mode="json": it would turn an infinity of a callback's state into null.

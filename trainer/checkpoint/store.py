@@ -9,10 +9,10 @@ No TensorFlow here.
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
@@ -30,7 +30,9 @@ from trainer.checkpoint.format import (
     encode,
     folder_name,
     parse_folder,
+    restored,
     state_sha256,
+    storable,
 )
 from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
 from trainer.storage import Storage
@@ -101,9 +103,21 @@ class CheckpointStore:
     ) -> Manifest:
         """Write and commit one checkpoint; returns once it is durable.
 
-        Raises StorageError; whatever was written by then is not a checkpoint.
+        Raises StorageError; whatever was written by then is not a checkpoint, and removed.
         """
         writer = self._new_writer()
+        try:
+            return self._save(writer, step, arrays, state, metrics)
+        except Exception:
+            # At once: on a full disk the parts of one failure would make all others fail.
+            with suppress(StorageError, CheckpointError):
+                self._withdraw(folder_name(step, self._fence), writer)
+            raise
+
+    def _save(
+        self, writer: str, step: int, arrays: Arrays, state: dict[str, Any],
+        metrics: dict[str, float],
+    ) -> Manifest:  # fmt: skip
         folder = folder_name(step, self._fence)
         groups = _group(arrays)
         parts = [
@@ -135,7 +149,7 @@ class CheckpointStore:
 
     def _write_part(self, prefix: str, number: int, names: list[str], arrays: Arrays) -> PartEntry:
         file = f"part-{number:05d}.safetensors"
-        data = safetensors.numpy.save({name: _storable(arrays[name]) for name in names})
+        data = safetensors.numpy.save({name: storable(arrays[name]) for name in names})
         entry = PartEntry(file=file, size=len(data), crc32c=crc32c(data))
         self._storage.write(f"{prefix}/{file}", data)
         del data
@@ -153,6 +167,16 @@ class CheckpointStore:
         self._storage.write(marker, encode(commit))
         if theirs is not None:
             self._delete_prefix(f"{folder}/{theirs}")
+
+    def _withdraw(self, folder: str, writer: str) -> None:
+        """Remove what an attempt wrote, unless its marker may be there after all."""
+        marker = f"{folder}/COMMIT"
+        try:
+            is_committed = self._other_writer(marker, writer) is None
+        except ObjectNotFoundError:
+            is_committed = False
+        if not is_committed:
+            self._delete_prefix(f"{folder}/{writer}")
 
     def _other_writer(self, marker: str, own: str) -> str | None:
         try:
@@ -222,7 +246,7 @@ class CheckpointStore:
             entries = [entry for entry in manifest.arrays if entry.part == number]
             if {entry.name for entry in entries} != stored.keys():
                 raise ValueError("holds other arrays than the manifest says")
-            return {entry.name: _restored(stored[entry.name], entry) for entry in entries}
+            return {entry.name: restored(stored[entry.name], entry) for entry in entries}
         except (safetensors.SafetensorError, ValueError) as error:
             raise DamagedError(f"{where}: {error}") from error
 
@@ -271,19 +295,3 @@ def _group(arrays: Arrays) -> list[list[str]]:
         groups[-1].append(name)
         size += array.nbytes
     return groups
-
-
-def _storable(array: NDArray[Any]) -> NDArray[Any]:
-    # safetensors takes numpy's own types; the manifest keeps the true one.
-    plain = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-    return np.asarray(plain, order="C")
-
-
-def _restored(array: NDArray[Any], entry: ArrayEntry) -> NDArray[Any]:
-    if entry.dtype == "bfloat16" and array.dtype == np.uint16:
-        import ml_dtypes
-
-        array = array.view(ml_dtypes.bfloat16)
-    if array.dtype.name != entry.dtype or array.shape != entry.shape:
-        raise ValueError(f"array {entry.name} is not {entry.dtype} {entry.shape}")
-    return array
