@@ -1,11 +1,11 @@
 """The trained model as files for others: `.keras` and SavedModel, re-loaded and compared.
 
-The files are made in a local folder and checked there, and only then moved to where they
-belong.
+The files are made in a folder beside their place and checked there, and only then moved.
 """
 
-import tempfile
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,58 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.errors import TrainerError
+from trainer.errors import ConfigError, TrainerError
 from trainer.models.train_step import TrainStepModel
 from trainer.storage import Storage
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL_DIR = "saved_model"
+# No storage lists or removes it: it begins as their own temporary files do.
+_UNFINISHED = ".tmp-export"
+_WAYS_OUT = (
+    "classes of your own need get_config and keras.saving.register_keras_serializable, or choose "
+    "other export.formats"
+)
+
+
+def check_export(model: Any, formats: Sequence[str]) -> None:
+    """ConfigError when it is clear, before any training, that `model` cannot be exported.
+
+    No file is written and no layer is made anew: that would use up randomness.
+    """
+    if "keras" not in formats:
+        return
+    try:
+        foreign = list(_foreign(keras.saving.serialize_keras_object(model)))
+    except Exception as error:
+        raise ConfigError(
+            f"the model cannot be exported as {KERAS_FILE}: {str(error)[:200]}; {_WAYS_OUT}"
+        ) from error
+    if foreign:
+        raise ConfigError(
+            f"the model cannot be exported as {KERAS_FILE}: nobody could load {foreign[0]}; "
+            f"{_WAYS_OUT}"
+        )
+
+
+def _foreign(config: Any) -> Iterator[str]:
+    """What a serialized model refers to that loading in safe mode would not find."""
+    if isinstance(config, list | tuple):
+        for item in config:
+            yield from _foreign(item)
+    if not isinstance(config, dict):
+        return
+    name, module = config.get("class_name"), str(config.get("module"))
+    registered = config.get("registered_name")
+    is_own = registered and name != "function" and module.partition(".")[0] != "keras"
+    if name == "__lambda__":
+        yield "a lambda"
+    elif is_own and keras.saving.get_registered_object(registered) is None:
+        yield f"class {name} of {module}"
+    for key, value in config.items():
+        # What a model was compiled with is not loaded.
+        if key != "compile_config":
+            yield from _foreign(value)
 
 
 def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -> list[str]:
@@ -27,17 +73,31 @@ def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -
     `sample` is a batch of inputs, [n, ...]: what the re-loaded files make of it must agree
     with the model to 1e-5. Raises TrainerError when it does not, or the model cannot be saved.
     """
-    with tempfile.TemporaryDirectory(prefix="trainer-export-") as folder:
+    if not formats:
+        return []
+    with _unfinished(Path(to.url)) as folder:
         expected = model(sample, training=False)
         model = _without_training(model)
         written = []
         for name in formats:
-            path = Path(folder) / (KERAS_FILE if name == "keras" else SAVED_MODEL_DIR)
+            path = folder / (KERAS_FILE if name == "keras" else SAVED_MODEL_DIR)
             outputs = _save_and_load(model, path, sample)
             _check_equal(expected, outputs, path.name)
             written.append(f"{to.url}/{path.name}")
-        _move(Path(folder), to)
+        _move(folder, to)
     return written
+
+
+@contextmanager
+def _unfinished(place: Path) -> Iterator[Path]:
+    """A folder in `place` for one export; also removes that of one that was killed."""
+    folder = place / _UNFINISHED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _without_training(model: Any) -> Any:
@@ -57,11 +117,9 @@ def _save_and_load(model: Any, path: Path, sample: Any) -> Any:
         model.export(str(path), format="tf_saved_model", verbose=False)
         loaded = tf.saved_model.load(str(path))
         return loaded.serve(sample)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:
         raise TrainerError(
-            f"the model cannot be written as {path.name}: {str(error)[:200]}; classes of your own "
-            "need get_config and keras.saving.register_keras_serializable, or choose other "
-            "export.formats"
+            f"the model cannot be written as {path.name}: {str(error)[:200]}; {_WAYS_OUT}"
         ) from error
 
 

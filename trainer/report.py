@@ -1,5 +1,6 @@
 """The end of a run: the test pass, the exported model, and the summary that marks it complete."""
 
+import shlex
 from typing import Any
 
 from trainer.checkpoint.position import Position
@@ -21,7 +22,7 @@ def report(
     if config.export.weights == "best":
         assembled.state.restore_weights(job.run.checkpoint("best").arrays)
     test = assembled.evaluator.evaluate(config.data.test) if config.data.test else {}
-    files = export_model(assembled.model, job.run.model, config.export.formats, assembled.sample[0])
+    files, failure = _export(job, assembled)
     logs = position.epoch_logs
     summary = {
         "complete": True,
@@ -34,8 +35,21 @@ def report(
         "test": test,
         "history": history,
         "model": files,
+        **({"export_error": failure} if failure else {}),
         "seconds": round(seconds, 3),
         "versions": versions(),
     }
     job.run.write_summary(summary)
     return summary
+
+
+def _export(job: Job, assembled: Assembled) -> tuple[list[str], str | None]:
+    """(files, why there are none): a failed export takes nothing from a finished training."""
+    formats = job.config.export.formats
+    try:
+        return export_model(assembled.model, job.run.model, formats, assembled.sample[0]), None
+    except Exception as error:
+        reason = str(error) or repr(error)
+        again = f"trainer export {shlex.quote(job.run.url)}"
+        job.log.error("the model was not exported", reason=reason, try_again=again)
+        return [], reason

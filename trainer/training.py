@@ -18,6 +18,7 @@ from trainer.compiled_steps import CallResult, CompiledSteps
 from trainer.data.pipeline import Pipeline
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import distribute
+from trainer.export import check_export
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job
 from trainer.loop import TrainLoop, Validate
@@ -69,6 +70,8 @@ class Training:
         # What follows training is the loop's either way: fit would leave it out.
         is_over = self._start.is_over(self._schedule.target_step)
         by_fit = self._job.config.train.engine == "fit" and not is_over
+        if not is_over:
+            check_export(self._assembled.model, self._job.config.export.formats)
         try:
             position = self._by_fit() if by_fit else self._by_loop()
             self._job.log.info("final save", step=position.step)

@@ -121,6 +121,15 @@ def _guide_model(params: SmallParams) -> Any:
     return model
 
 
+def _lambda_model(params: SmallParams) -> Any:
+    import keras
+
+    plain = _model(params)
+    model = keras.Model(plain.input, keras.layers.Lambda(lambda x: x * 1.0)(plain.output))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
 def _broken_model(_params: SmallParams) -> Any:
     raise RuntimeError("no such layer")
 
@@ -157,6 +166,7 @@ _DATA = lambda _params: DataSpec(_decode)  # noqa: E731
 recording = Recipe(SmallParams, _DATA, _recording_model, learning_rate="learning_rate")
 noisy = Recipe(SmallParams, _DATA, _noisy_model, learning_rate="learning_rate")
 guide = Recipe(SmallParams, _DATA, _guide_model)
+with_lambda = Recipe(SmallParams, _DATA, _lambda_model)
 broken = Recipe(SmallParams, _DATA, _broken_model)
 broken_step = Recipe(SmallParams, _DATA, _broken_step_model)
 broken_decode = Recipe(SmallParams, lambda _params: DataSpec(_broken_decode), _model)

@@ -153,11 +153,12 @@ def test_f09_sigterm_during_the_export(run, undisturbed):
     assert len(run.fired()) == 1
     assert life.code == 143, life.text()
     assert not (run.dir / "summary.json").exists()
+    assert [path.name for path in (run.dir / "model").iterdir()] == [".tmp-export"]
     again = run.train(**export)
     assert again.code == 0, again.text()
     assert not again.events("epoch"), again.text()
     assert run.sha256() == undisturbed.sha256()
-    assert (run.dir / "model" / "model.keras").exists()
+    assert [path.name for path in (run.dir / "model").iterdir()] == ["model.keras"]
 
 
 def test_sigterm_in_validation_starts_the_pass_again(zygote, tmp_path):

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from tests.faults.harness import ROOT, Life, Run, signal_at
+from tests.faults.harness import ROOT, Life, Run, signal_at, storage_fault
 
 # Worse from the start by this measure, so it stops early and takes the first epoch's weights.
 EARLY = {
@@ -86,3 +86,31 @@ def test_an_unfinished_run_is_measured_as_it_is(zygote, tmp_path):
     code, found = call(run, "evaluate", run.dir, "--split", "train[:50]")
     assert code == 0, found
     assert (found["step"], found["final"], found["split"]) == (4, False, "train[:50]")
+
+
+def test_a_failed_export_takes_nothing_from_the_training(run, undisturbed):
+    fault = storage_fault("fail", 1, "write") | {"folder": "/model"}
+    life = run.train(storage=fault, export__formats=["keras"])
+    assert run.fired()
+    assert life.code == 0, life.text()
+    (failed,) = life.events("the model was not exported")
+    assert failed["try_again"] == f"trainer export {run.dir}"
+    assert run.summary()["model"] == []
+    assert "injected failure" in run.summary()["export_error"]
+    assert run.summary()["test"] == undisturbed.summary()["test"]
+    code, found = call(run, "export", run.dir)
+    assert code == 0, found
+    assert found["files"] == [f"{run.dir}/model/model.keras"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [("guide", "class Guide of tests.faults.recipe"), ("with_lambda", "a lambda")],
+)
+def test_a_model_that_nobody_could_load_is_refused_before_training(run, recipe, named):
+    recipe = f"tests.faults.recipe:{recipe}"
+    life = run.train(recipe=recipe, export__formats=["saved_model", "keras"])
+    assert life.code == 2, life.text()
+    assert f"as model.keras: nobody could load {named}; classes of your own need" in life.text()
+    assert run.committed() == []
+    assert run.train(recipe=recipe, export__formats=[]).code == 0

@@ -149,5 +149,10 @@ def test_summary_offers_nothing_longer_when_a_callback_stopped(capsys):
     assert shown["model"] == "not exported"
 
 
+def test_summary_says_how_to_export_again(capsys):
+    shown = summary(capsys, model=[], export_error="disk full")
+    assert shown["export again"] == "trainer export runs/local"
+
+
 def test_train_command_of_a_packaged_recipe():
     assert train_command("x", (), ("a=1",)) == "trainer train -c x --set a=1"

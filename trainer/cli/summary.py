@@ -29,6 +29,8 @@ def _facts(
                 ", ".join(f"{name} {_short(value)}" for name, value in summary[split].items()),
             )
     yield "model", summary["model"][0] if summary["model"] else "not exported"
+    if summary.get("export_error"):
+        yield "export again", f"trainer export {shlex.quote(config.run.dir)}"
     yield "checkpoints", f"{config.run.dir}/checkpoints"
     if config.train.engine == "loop" and not summary["stopped_early"]:
         longer = [f"train.epochs={summary['epochs'] * 2}"]
