@@ -9,9 +9,10 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class StopRequest:
@@ -32,7 +33,7 @@ class StopRequest:
         """Whether there is work worth saving, so that a signal waits for the loop to ask."""
         self._is_deferred = deferred
         if not deferred and self.is_set:
-            os._exit(self.exit_code)
+            _leave(self.exit_code)
 
     @property
     def is_set(self) -> bool:
@@ -50,7 +51,14 @@ class StopRequest:
 
     def _handle(self, number: int, _frame: FrameType | None) -> Any:
         if self.is_set or not self._is_deferred:
-            # Not sys.exit: the interpreter may be inside an import or a native call's callback.
-            os._exit(128 + number)
+            _leave(128 + number)
         self.signal = number
         self._since = self._clock()
+
+
+def _leave(code: int) -> NoReturn:
+    if os.isatty(1):
+        # A progress bar hides it. Written without the bar, which may be in the middle of a line.
+        os.write(1, _SHOW_CURSOR)
+    # Not sys.exit: the interpreter may be inside an import or a native call's callback.
+    os._exit(code)

@@ -1,11 +1,13 @@
 """Stop and kill: whatever happens to the process, the run ends as if nothing had."""
 
 import os
+import pty
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -144,6 +146,27 @@ def test_f08_sigterm_during_the_first_trace(run, undisturbed):
     assert run.committed() == []
     assert not life.events("epoch")
     finish(run, undisturbed)
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["before a step", "again during a save"])
+def test_a_signal_leaves_the_terminal_its_cursor(run, signals):
+    ours, theirs = pty.openpty()
+    run.folder.joinpath("output-0.txt").symlink_to(os.ttyname(theirs))
+    fault = storage_fault("signal", 1, "write", seconds=30) if signals == 2 else None
+    life = run.start(storage=fault, environ={"TERM": "xterm"}, train__grace_seconds=25)
+    shown = b""
+    while b"\x1b[?25l" not in shown or (signals == 2 and not run.fired()):
+        shown += os.read(ours, 4096)
+    # Not SIGTERM, which could be taken for one with the fault's.
+    life.signal(signal.SIGINT)
+    assert life.zygote.ask({"wait": life.pid, "seconds": 20})["code"] in (130, 143)
+    os.set_blocking(ours, False)
+    with suppress(BlockingIOError):
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    os.close(theirs)
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
 
 
 def test_f09_sigterm_during_the_export(run, undisturbed):
