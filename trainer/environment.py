@@ -11,7 +11,6 @@ from trainer.errors import ConfigError
 
 KNOWN_VARIABLES = {
     "TRAINER_DEBUG": "print a traceback when a command fails",
-    "TRAINER_JOB_ID": "identity of the job that runs this process",
 }
 
 

@@ -138,11 +138,6 @@ def test_a_callback_without_state_is_refused() -> None:
         CallbackStates([Forgetful()])
 
 
-def test_unless_it_is_declared_stateless() -> None:
-    forgetful = Forgetful()
-    assert CallbackStates([forgetful], stateless=[forgetful]).capture() == ({}, {})
-
-
 def test_a_subclass_of_a_known_one_is_refused() -> None:
     class Mine(keras.callbacks.EarlyStopping):
         """May hold more than its parent."""

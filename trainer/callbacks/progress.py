@@ -28,6 +28,11 @@ class _Rate:
         seconds = self._clock() - self._since
         return max(self._steps, 0) * self._batch_size / seconds if seconds > 0 else 0.0
 
+    def seconds_for(self, steps: int) -> float | None:
+        """How long so many steps take; None while nobody knows."""
+        rate = self.examples_per_second()
+        return steps * self._batch_size / rate if rate else None
+
 
 class ProgressEvents(keras.callbacks.Callback):
     """Logs `progress` every so many seconds and `epoch` after each epoch."""
@@ -49,12 +54,11 @@ class ProgressEvents(keras.callbacks.Callback):
         self._rate.step()
         if self._clock() - self._last >= self._every_seconds:
             self._last = self._clock()
-            rate = self._rate.examples_per_second()
-            left = (self._target - self._step) * self._rate._batch_size
+            left = self._rate.seconds_for(self._target - self._step)
             self._log.info(
                 "progress", step=self._step, target_step=self._target, **_rounded(logs),
-                examples_per_second=round(rate, 1),
-                eta_seconds=round(left / rate, 1) if rate else None,
+                examples_per_second=round(self._rate.examples_per_second(), 1),
+                eta_seconds=None if left is None else round(left, 1),
             )  # fmt: skip
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -75,7 +79,6 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self._log = log
         self._rate = _Rate(batch_size, clock)
-        self._start, self._target = start, target
         # On a narrow terminal the metrics are cut, never the rest.
         metrics = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._bar = Progress(

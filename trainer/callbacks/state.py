@@ -45,11 +45,9 @@ class HoldsState(Protocol):
 class CallbackStates:
     """The resumable callbacks of one run, each under the name of its class and its number."""
 
-    def __init__(self, callbacks: Sequence[Any], stateless: Sequence[Any] = ()) -> None:
+    def __init__(self, callbacks: Sequence[Any]) -> None:
         self._callbacks: dict[str, Any] = {}
         for callback in callbacks:
-            if callback in stateless:
-                continue
             _check(callback)
             name = type(callback).__name__
             number = sum(key.startswith(f"{name}-") for key in self._callbacks)
