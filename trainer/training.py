@@ -44,7 +44,7 @@ class Training:
         with user_code(f"recipe {job.config.recipe}: its callbacks function"):
             own = job.recipe.callbacks(job.params)
         self._chosen = choose_callbacks(job.config, own, self._reporting)
-        if job.config.train.steps_per_call == "auto" and self._chosen.need_every_step:
+        if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule
         self._states = CallbackStates(self._chosen.resumable)

@@ -65,6 +65,12 @@ class StopAt(_At):
         self.model.stop_training = True
 
 
+class HastyStopAt(StopAt):
+    """The same, though it says that it only reads."""
+
+    reads_logs_only = True
+
+
 class RaiseAt(keras.callbacks.Callback):
     """A callback with a bug, in what a hook of it calls."""
 

@@ -60,6 +60,20 @@ def test_a_bug_in_a_recipe_is_named_with_its_place(run, name):
     assert "Traceback" not in life.text()
 
 
+# The first two calls are of one step and of two, whatever time they take.
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_a_stop_inside_a_call_of_several_steps_is_refused(run, at):
+    stop = {"name": "tests.faults.inject:HastyStopAt", "args": {"at": at}, "stateless": True}
+    life = run.train(callbacks=[stop])
+    assert life.code == 2, life.text()
+    assert f"HastyStopAt ended training after step {at} of an epoch" in life.text()
+    assert run.committed() == ([4] if at > 4 else [])
+    stop["args"]["at"] -= sum(run.committed())
+    life = run.train(callbacks=[stop], train__steps_per_call=1)
+    assert life.code == 0, life.text()
+    assert run.summary()["steps"] == at
+
+
 @pytest.mark.parametrize("engine", ["loop", "fit"])
 def test_a_bug_in_a_callback_is_named_with_its_place(run, undisturbed, engine):
     bug = {"name": "tests.faults.inject:RaiseAt", "args": {"at": 10}, "stateless": True}

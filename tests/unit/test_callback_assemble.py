@@ -70,7 +70,7 @@ def test_stateless_ones_are_not_resumed() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_who_needs_every_step(callback: Any, every_step: bool) -> None:
-    assert choose_callbacks(config_of(), [callback]).need_every_step is every_step
+    assert choose_callbacks(config_of(), [callback]).is_step_by_step is every_step
 
 
 def test_tensorboard_without_its_package_is_refused_at_the_start(

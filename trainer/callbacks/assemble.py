@@ -11,6 +11,7 @@ from trainer.callbacks.catalog import make_callback
 from trainer.callbacks.metrics import MetricsCallback
 from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
+from trainer.callbacks.stop_check import StopCheck
 from trainer.checkpoint.format import Manifest
 from trainer.compiled_steps import CallResult
 from trainer.config import RunConfig
@@ -72,13 +73,14 @@ class Reporting:
 class Chosen:
     """`all` in the order in which their hooks run; `resumable` have their state saved.
 
-    `need_every_step`: one of them wants the weights of exactly its step, so a call is one step.
+    `is_step_by_step`: a call is one step, because it was asked for, or because one of them wants
+    the weights of exactly its step.
     """
 
     all: list[Any]
     resumable: list[Any]
     history: Any
-    need_every_step: bool
+    is_step_by_step: bool
 
 
 def choose_callbacks(
@@ -89,12 +91,17 @@ def choose_callbacks(
     history = keras_callbacks.History()
     configured = [(make_callback(item), item.stateless) for item in config.callbacks]
     theirs = [*own, *(callback for callback, _ in configured)]
+    per_call = config.train.steps_per_call
+    is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
+    may_stop = [callback for callback in theirs if _may_stop_at_a_step(callback)]
+    if may_stop and not is_step_by_step and config.train.engine == "loop":
+        last = [StopCheck(may_stop), *last]
     return Chosen(
         # As Keras orders them: others, as ReduceLROnPlateau, add to the logs that are kept.
         all=[*first, *theirs, history, *last],
         resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
         history=history,
-        need_every_step=any(_wants_steps(callback) for callback in theirs),
+        is_step_by_step=is_step_by_step,
     )
 
 
@@ -103,6 +110,15 @@ def _wants_steps(callback: Any) -> bool:
         return False
     if isinstance(callback, keras_callbacks.ModelCheckpoint):
         return callback.save_freq != "epoch"
+    return _has_hooks_of_steps(callback)
+
+
+def _may_stop_at_a_step(callback: Any) -> bool:
+    known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint)
+    return not isinstance(callback, known) and _has_hooks_of_steps(callback)
+
+
+def _has_hooks_of_steps(callback: Any) -> bool:
     hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
     base = keras.callbacks.Callback
     # A LambdaCallback's hooks are plain functions, without __func__.

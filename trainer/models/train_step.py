@@ -17,7 +17,9 @@ import tensorflow as tf
 class TrainStepModel(keras.Model):
     """`keras.Model` with an explicit `train_step` and `test_step`.
 
-    Data are (x, y) or (x, y, sample_weight), each batched along its first axis.
+    Data are (x, y) or (x, y, sample_weight), each batched along its first axis. A `train_step`
+    of your own must call `optimizer.scale_loss`, or several replicas with (synchronized) batch
+    normalization differ from one in an epoch's smaller last step.
     """
 
     _parts: tuple[Any, list[Any]] | None = None
