@@ -67,7 +67,8 @@ def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) 
     run.check(start.config, type(start.params), check_data(start.config), start.allow_change)
     if not _is_enough(run.summary(), start.config):
         run.check_writable()
-    if start.config.train.start_from is not None:
+    is_new = not any(found.committed for found in run.checkpoints.all())
+    if is_new and start.config.train.start_from is not None:
         checkpoint_of_origin(start.config.train.start_from, open_storage)
 
 

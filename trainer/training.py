@@ -116,7 +116,7 @@ class Training:
         if not position.is_over(self._schedule.target_step):
             dataset = self._pipeline.dataset(position.step)
             position = loop.run(position, distribute(strategy, dataset, self._assembled.place))
-        self._checkpoints.finish(position)
+        self._checkpoints.commit(position)
         # Nothing is lost from here on: a signal ends the process at once.
         self._job.stop.defer(False)
         end_training(model, callbacks, position)
@@ -145,7 +145,7 @@ class Training:
             self._schedule, self._start,
             callbacks=[*self._chosen.all, last], boundary=self._checkpoints,
         )  # fmt: skip
-        self._checkpoints.finish(position)
+        self._checkpoints.commit(position)
         self._job.stop.defer(False)
         return position
 
@@ -158,8 +158,11 @@ class Training:
         )
 
     def _put_back(self) -> None:
-        """The state of the checkpoint, into model and callbacks."""
+        """The state of the checkpoint, into model and callbacks; a warm start is made one."""
         if self._checkpoint is None:
+            if self._job.config.train.start_from is not None:
+                # A restart begins with the same weights, whatever has become of the other run.
+                self._checkpoints.commit(self._start)
             return
         put_back(self._job, self._assembled, self._states, self._checkpoint)
         self._checkpoints.resume(self._start)

@@ -3,6 +3,7 @@
 import os
 import pty
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,24 @@ def test_f03_killed_twice_before_the_first_checkpoint(run, undisturbed):
     restore = run.lives[-1].events("restore")[0]
     assert restore["step"] == 0
     assert "no checkpoint" in restore["reason"]
+
+
+@pytest.mark.parametrize("engine", ["loop", "fit"])
+def test_a_warm_start_that_was_killed_begins_with_the_same_weights(zygote, tmp_path, engine):
+    origin, calm, run = (Run(zygote, tmp_path / name) for name in ("origin", "calm", "killed"))
+    for each in (origin, calm, run):
+        each.folder.mkdir()
+    assert origin.train(train__epochs=1).code == 0
+    warm = {"train.start_from": str(origin.dir), "train.engine": engine, "train.seed": 1}
+    for each in (calm, run):
+        each.settings = warm | {"checkpoint.every_steps": None}
+    assert calm.train().code == 0, calm.lives[0].text()
+    assert run.train(callbacks=[signal_at(2)]).code == SIGKILLED
+    # What "last" means has changed by now, and then there is none.
+    assert origin.train(train__epochs=2).code == 0
+    shutil.rmtree(origin.dir)
+    finish(run, calm)
+    assert run.lives[1].events("restore")[0]["step"] == 0
 
 
 def test_f04_sigterm_inside_a_step(zygote, run, tmp_path):

@@ -116,18 +116,17 @@ class Checkpoints:
         self._cadence.saved(self._clock(), blocked)
         self._metrics.checkpoint_blocked_seconds.inc(blocked)
 
-    def finish(self, position: Position) -> None:
-        """The final save, unless it was made already; returns when it is committed.
+    def commit(self, position: Position) -> None:
+        """Save, unless that was done already; returns when it is committed.
 
-        Raises StorageError when it cannot be written: the run is then not complete; and
-        StoppedError when told to stop.
+        Raises StorageError when it cannot be written, and StoppedError when told to stop.
         """
         if self._stop.is_set:
             self._save_and_stop(position)
         if self._last != position or not self._committed():
             self.save(position)
             if not self._committed():
-                raise self._saver.last_error or StorageError("the final save failed")
+                raise self._saver.last_error or StorageError("the save failed")
 
     def _check_best(self, logs: dict[str, float]) -> None:
         """ConfigError when an epoch has no such metric as `checkpoint.best` names."""
