@@ -28,7 +28,8 @@ def report(
         "complete": True,
         "run": config.run_name,
         "steps": position.step,
-        "epochs": config.train.epochs,
+        # Not train.epochs, which may have been lowered since.
+        "epochs": position.epochs_ended(assembled.dataset.training_order().steps_per_epoch),
         "stopped_early": position.stop_training,
         "train": {k: v for k, v in logs.items() if not k.startswith("val_")},
         "validation": {k.removeprefix("val_"): v for k, v in logs.items() if k[:4] == "val_"},

@@ -222,6 +222,7 @@ def test_a_stop_by_callback_survives_a_signal_in_its_validation(zygote, tmp_path
     assert life.code == 143, life.text()
     finish(run, calm)
     assert run.summary()["steps"] == 5
+    assert run.summary()["epochs"] == 1
     assert run.summary()["stopped_early"]
 
 
@@ -312,3 +313,13 @@ def test_a_larger_number_of_epochs_goes_on(run, undisturbed):
     assert run.train(train__epochs=1).code == 0
     finish(run, undisturbed)
     assert run.lives[-1].events("restore")[0]["step"] == 9
+
+
+@pytest.mark.parametrize(("at", "steps"), [(16, 12), (20, 18)], ids=["in an epoch", "at its end"])
+def test_a_smaller_number_of_epochs_tells_what_was_trained(run, undisturbed, at, steps):
+    save = {"checkpoint__every_steps": 6, "checkpoint__background": False}
+    life = run.train(callbacks=[signal_at(at)], train__epochs=3, **save)
+    assert life.code == SIGKILLED
+    assert run.train(train__epochs=1, **save).code == 0, run.lives[1].text()
+    assert (run.summary()["steps"], run.summary()["epochs"]) == (steps, steps // 9)
+    finish(run, undisturbed)

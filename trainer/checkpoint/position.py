@@ -30,6 +30,11 @@ class Position:
         # A callback may stop training inside an epoch, which is then validated as it is.
         return (self.step - (self.phase == "validate")) // steps_per_epoch
 
+    def epochs_ended(self, steps_per_epoch: int) -> int:
+        """Epochs that came to their end, whether whole or because a callback ended training."""
+        ended, more = divmod(self.step, steps_per_epoch)
+        return ended + (self.stop_training and more > 0)
+
     def is_inside_epoch(self, steps_per_epoch: int) -> bool:
         """Whether the epoch that goes on was begun before."""
         return self.phase == "validate" or self.step % steps_per_epoch > 0
