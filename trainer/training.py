@@ -43,7 +43,9 @@ class Training:
         )  # fmt: skip
         with user_code(f"recipe {job.config.recipe}: its callbacks function"):
             own = job.recipe.callbacks(job.params)
-        self._chosen = choose_callbacks(job.config, own, self._reporting)
+        self._chosen = choose_callbacks(
+            job.config, own, self._reporting, goes_on=self._checkpoint is not None
+        )
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule

@@ -323,3 +323,25 @@ def test_a_smaller_number_of_epochs_tells_what_was_trained(run, undisturbed, at,
     assert run.train(train__epochs=1, **save).code == 0, run.lives[1].text()
     assert (run.summary()["steps"], run.summary()["epochs"]) == (steps, steps // 9)
     finish(run, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("engine", "every", "epoch"),
+    [("loop", "epochs", 2), ("loop", "steps", 1), ("loop", None, 2), ("fit", "epochs", 2)],
+)
+def test_a_csv_file_has_each_epoch_once(zygote, tmp_path, engine, every, epoch):
+    """Killed when the row of an epoch is written, but its end is not saved."""
+    settings = {
+        "callbacks": [{"name": "csv_logger", "args": {"filename": "log.csv"}}],
+        "checkpoint.every_epochs": 1 if every == "epochs" else None,
+        "checkpoint.every_steps": 5 if every == "steps" else None,
+        "checkpoint.background": False,
+        "train.engine": engine,
+        "train.epochs": 3,
+    }
+    run, calm = disturbed_and_calm(zygote, tmp_path, settings)
+    kill = signal_at(epoch, hook="on_epoch_end")
+    assert run.train(callbacks=[*settings["callbacks"], kill]).code == SIGKILLED
+    assert (run.folder / "log.csv").read_text().count("\n") == 1 + epoch
+    finish(run, calm)
+    assert (run.folder / "log.csv").read_bytes() == (calm.folder / "log.csv").read_bytes()

@@ -84,13 +84,21 @@ class Chosen:
 
 
 def choose_callbacks(
-    config: RunConfig, own: Sequence[Any], reporting: Reporting | None = None
-) -> Chosen:
-    """Build the configured callbacks and put them in order with the recipe's `own` and ours."""
+    config: RunConfig, own: Sequence[Any], reporting: Reporting | None = None, *,
+    goes_on: bool = False,
+) -> Chosen:  # fmt: skip
+    """Build the configured callbacks and put them in order with the recipe's `own` and ours.
+
+    `goes_on`: the run was begun before, and what it has written is kept.
+    """
     first, last = (reporting.first, reporting.last) if reporting else ([], [])
     history = keras_callbacks.History()
     configured = [(make_callback(item), item.stateless) for item in config.callbacks]
     theirs = [*own, *(callback for callback, _ in configured)]
+    for callback in theirs:
+        if type(callback) is keras_callbacks.CSVLogger:
+            # It would empty the file; what was written after the checkpoint, its state cuts off.
+            callback.append |= goes_on
     per_call = config.train.steps_per_call
     is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
     may_stop = [callback for callback in theirs if _may_stop_at_a_step(callback)]

@@ -13,12 +13,10 @@ from trainer.plugins import load_object
 def make_callback(config: CallbackConfig) -> Any:
     """The callback, built with its arguments; ConfigError when that cannot be done."""
     factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
-    # A start that goes on with a run would otherwise empty the file.
-    more = {"append": True} if config.name == "csv_logger" else {}
     if config.name == "tensorboard" and find_spec("tensorboard") is None:
         raise ConfigError("callback tensorboard needs its package: pip install tensorboard")
     try:
-        callback = factory(**(more | config.args))
+        callback = factory(**config.args)
     except Exception as error:
         raise ConfigError(f"callback {config.name}: {error!r}") from error
     if not isinstance(callback, Callback):

@@ -6,6 +6,8 @@ is put back after that. A callback of a user's offers `get_state() -> dict` and
 it is declared stateless.
 """
 
+import io
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,7 +29,7 @@ _KERAS_STATE: dict[type, tuple[str, ...]] = {
     ),
     keras.callbacks.LearningRateScheduler: (),
     keras.callbacks.TerminateOnNaN: (),
-    keras.callbacks.CSVLogger: (),
+    keras.callbacks.CSVLogger: ("keys",),
     keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),
     keras.callbacks.LambdaCallback: (),
 }
@@ -103,7 +105,9 @@ def _get(callback: Any) -> dict[str, Any]:
     if isinstance(callback, HoldsState):
         return callback.get_state()
     names = _attributes(callback) or ()
-    return {name: getattr(callback, name) for name in names if hasattr(callback, name)}
+    state = {name: getattr(callback, name) for name in names if hasattr(callback, name)}
+    file = _open_file(callback)
+    return state if file is None else state | {_FILE_BYTES: _size(file)}
 
 
 def _set(callback: Any, state: dict[str, Any]) -> None:
@@ -111,7 +115,28 @@ def _set(callback: Any, state: dict[str, Any]) -> None:
         callback.set_state(state)
         return
     for name, value in state.items():
-        setattr(callback, name, value)
+        if name != _FILE_BYTES:
+            setattr(callback, name, value)
+    file = _open_file(callback)
+    if file is not None and _FILE_BYTES in state:
+        # Rows of epochs that are trained again.
+        file.truncate(min(state[_FILE_BYTES], _size(file)))
+        callback.append_header = _size(file) == 0
+
+
+# Where a CSVLogger's file ended.
+_FILE_BYTES = "file_bytes"
+
+
+def _open_file(callback: Any) -> Any:
+    """The local file that a CSVLogger writes; None where nothing is trained."""
+    file = getattr(callback, "csv_file", None)
+    return file if isinstance(file, io.TextIOBase) and not file.closed else None
+
+
+def _size(file: Any) -> int:
+    file.flush()
+    return os.fstat(file.fileno()).st_size
 
 
 _ARRAY_KEY = "__array__"
