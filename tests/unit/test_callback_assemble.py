@@ -73,15 +73,17 @@ def test_who_needs_every_step(callback: Any, every_step: bool) -> None:
     assert choose_callbacks(config_of(), [callback]).is_step_by_step is every_step
 
 
+@pytest.mark.parametrize("name", ["tensorboard", "keras.callbacks:TensorBoard", None])
 def test_tensorboard_without_its_package_is_refused_at_the_start(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str | None
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ConfigError, match="pip install tensorboard"):
-        make_callback(CallbackConfig(name="tensorboard"))
+    own = [] if name else [keras.callbacks.TensorBoard()]
+    with pytest.raises(ConfigError, match=r"pip install 'trainer-k8s\[tensorboard\]'"):
+        choose_callbacks(config_of(*([{"name": name}] if name else [])), own)
 
 
-@pytest.mark.parametrize("name", sorted(CALLBACKS.keys() - {"tensorboard"}))
+@pytest.mark.parametrize("name", sorted(CALLBACKS))
 def test_every_name_of_ours_is_a_callback(name: str) -> None:
     args = {"csv_logger": {"filename": "l.csv"}, "model_checkpoint": {"filepath": "m.keras"}}
     callback = make_callback(CallbackConfig(name=name, args=args.get(name, {})))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from trainer.checkpoint.format import Manifest
 from trainer.compiled_steps import CallResult
 from trainer.config import RunConfig
 from trainer.data.order import Order
+from trainer.errors import ConfigError
 from trainer.metrics import Metrics
 
 # They only read logs, so that steps may run several a call.
@@ -96,6 +98,10 @@ def choose_callbacks(
     configured = [(make_callback(item), item.stateless) for item in config.callbacks]
     theirs = [*own, *(callback for callback, _ in configured)]
     for callback in theirs:
+        if isinstance(callback, keras_callbacks.TensorBoard) and not find_spec("tensorboard"):
+            raise ConfigError(
+                "callback TensorBoard needs its package: pip install 'trainer-k8s[tensorboard]'"
+            )
         if type(callback) is keras_callbacks.CSVLogger:
             # It would empty the file; what was written after the checkpoint, its state cuts off.
             callback.append |= goes_on

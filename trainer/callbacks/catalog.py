@@ -1,6 +1,5 @@
 """Callbacks that a configuration names."""
 
-from importlib.util import find_spec
 from typing import Any
 
 from keras.callbacks import Callback
@@ -13,8 +12,6 @@ from trainer.plugins import load_object
 def make_callback(config: CallbackConfig) -> Any:
     """The callback, built with its arguments; ConfigError when that cannot be done."""
     factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
-    if config.name == "tensorboard" and find_spec("tensorboard") is None:
-        raise ConfigError("callback tensorboard needs its package: pip install tensorboard")
     try:
         callback = factory(**config.args)
     except Exception as error:
