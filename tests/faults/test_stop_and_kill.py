@@ -25,18 +25,24 @@ from tests.faults.harness import (
 SIGKILLED = -signal.SIGKILL
 
 
-def kill_at_random_steps(run: Run, *, kills: int, steps: int, seed: int) -> None:
-    """SIGKILL one run `kills` times, each time 1 to 7 steps after it went on."""
-    chance = random.Random(seed)
-    for number in range(kills):
-        done = run.committed()[-1] if run.lives and run.committed() else 0
-        life = run.train(callbacks=[signal_at(chance.randint(1, min(7, steps - done)))])
+def kill_at_random_steps(run: Run, *, kills: int, steps: int, seed: int) -> list[int]:
+    """SIGKILL one run `kills` times, 1 to 7 steps after it went on; returns from where it did."""
+    chance, starts = random.Random(seed), []
+    # In the background, a save of this few bytes would hardly ever be committed before the kill.
+    often = {"checkpoint__every_steps": 2, "checkpoint__background": False}
+    for _ in range(kills):
+        done = max(run.committed(), default=0)
+        life = run.train(callbacks=[signal_at(chance.randint(1, min(7, steps - done)))], **often)
         assert life.code == SIGKILLED, life.text()
-        assert len(run.fired()) == number + 1
+        starts.append(life.events("restore")[0]["step"])
+        assert starts[-1] == done
+    return starts
 
 
 def test_f01_killed_at_random_steps(run, undisturbed):
-    kill_at_random_steps(run, kills=5, steps=18, seed=1)
+    starts = kill_at_random_steps(run, kills=5, steps=18, seed=1)
+    assert len(run.fired()) == 5
+    assert len(set(starts)) > 2
     finish(run, undisturbed)
 
 
@@ -49,9 +55,11 @@ def test_f01_killed_at_25_random_steps(zygote, tmp_path, record_property):
     for folder in (calm.folder, run.folder):
         folder.mkdir()
     assert calm.train().code == 0
-    kill_at_random_steps(run, kills=25, steps=90, seed=2)
-    finish(run, calm)
+    starts = kill_at_random_steps(run, kills=25, steps=90, seed=2)
     record_property("kills", len(run.fired()))
+    assert len(run.fired()) == 25
+    assert len(set(starts)) > 10
+    finish(run, calm)
 
 
 def test_f02_killed_at_every_storage_operation_of_a_save(zygote, tmp_path, undisturbed):
@@ -322,7 +330,10 @@ def test_a_smaller_number_of_epochs_tells_what_was_trained(run, undisturbed, at,
     assert life.code == SIGKILLED
     assert run.train(train__epochs=1, **save).code == 0, run.lives[1].text()
     assert (run.summary()["steps"], run.summary()["epochs"]) == (steps, steps // 9)
-    finish(run, undisturbed)
+    # Two epochs, as many as the undisturbed run has: begun, or there already.
+    assert run.train(**save).code == 0, run.lives[2].text()
+    assert bool(run.lives[2].events("complete")) == (steps == 18)
+    assert run.sha256() == undisturbed.sha256()
 
 
 @pytest.mark.parametrize(
