@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# Installs Debian's `prometheus` package, which brings `prometheus` and `promtool`; starts nothing.
+# Installs what some tests need, from Debian: `prometheus`, which brings promtool, and
+# `dataset-fashion-mnist`, the original images. Starts nothing.
 set -euo pipefail
 
-command -v prometheus >/dev/null && command -v promtool >/dev/null && exit 0
+originals=/usr/share/datasets/fashion-mnist
+command -v prometheus >/dev/null && command -v promtool >/dev/null && [ -d "$originals" ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
   echo "make tools: install Prometheus with your package manager (macOS: brew install prometheus)," \
-    "so that prometheus and promtool are on the PATH" >&2
+    "so that prometheus and promtool are on the PATH, and put the original Fashion-MNIST files" \
+    "into $originals" >&2
   exit 1
 fi
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install prometheus" >&2; exit 1; }
+  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install prometheus dataset-fashion-mnist" >&2; exit 1; }
   sudo=(sudo)
 fi
 
@@ -23,12 +26,12 @@ if [ ! -e "$policy" ]; then
   "${sudo[@]}" chmod 755 "$policy"
 fi
 
-echo "Installing Debian's prometheus (for promtool and a real scrape) …"
+echo "Installing Debian's prometheus (for promtool and a real scrape) and dataset-fashion-mnist …"
 log=$(mktemp)
 if ! { "${sudo[@]}" apt-get update --quiet --quiet && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install --yes --quiet --quiet --no-install-recommends prometheus; } >"$log" 2>&1; then
+  apt-get install --yes --quiet --quiet --no-install-recommends prometheus dataset-fashion-mnist; } >"$log" 2>&1; then
   tail -n 20 "$log" >&2
-  echo "make tools: apt-get could not install prometheus (above); is there a network?" >&2
+  echo "make tools: apt-get could not install them (above); is there a network?" >&2
   exit 1
 fi
 rm -f "$log"

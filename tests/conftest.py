@@ -2,15 +2,20 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-TOOLS = {"needs_prometheus": ("prometheus", "promtool")}
+# Programs, and folders of data.
+TOOLS = {
+    "needs_prometheus": ("prometheus", "promtool"),
+    "needs_originals": ("/usr/share/datasets/fashion-mnist",),
+}
 
 
 def pytest_runtest_setup(item):
     for marker, tools in TOOLS.items():
-        missing = [tool for tool in tools if not shutil.which(tool)]
+        missing = [tool for tool in tools if not (shutil.which(tool) or Path(tool).is_dir())]
         if missing and item.get_closest_marker(marker):
             leave_out = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
             leave_out(f"{' and '.join(missing)} missing: make tools")

@@ -129,7 +129,7 @@ def test_originals_of_another_data_set_are_refused(tmp_path: Path) -> None:
     assert not to.exists()
 
 
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.needs_originals
 def test_originals_that_were_compressed_anew_are_accepted() -> None:
     import tensorflow_datasets as tfds
 
