@@ -1,6 +1,7 @@
 """The reference: `keras.Model.fit` on an in-memory tf.data pipeline, as its users write it.
 
-A child process of bench.loop: python -m bench.plain_fit GO DONE JIT FILTERS POOL BATCH RECORDS
+A child process of bench.loop:
+python -m bench.plain_fit GO DONE JIT FILTERS POOL BATCH RECORDS EPOCHS
 """
 
 import sys
@@ -32,7 +33,7 @@ def main() -> None:
     """Train until nobody asks for another epoch."""
     go, done = int(sys.argv[1]), int(sys.argv[2])
     jit: Any = {"auto": "auto", "off": False}[sys.argv[3]]
-    filters, pool, batch, records = map(int, sys.argv[4:])
+    filters, pool, batch, records, epochs = map(int, sys.argv[4:])
     x, y = arrays(records)
     dataset = tf.data.Dataset.from_tensor_slices((x, y))
     dataset = dataset.shuffle(records).batch(batch).repeat().prefetch(tf.data.AUTOTUNE)
@@ -41,7 +42,7 @@ def main() -> None:
     # Repeated, so that one iterator serves all epochs: fit would have to begin a new one each.
     model.fit(
         dataset, epochs=1_000_000, steps_per_epoch=records // batch, verbose=0,
-        callbacks=[TurnTaker(go, done)],
+        callbacks=[TurnTaker(go, done, epochs)],
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Two trainings that take turns: each in a process of its own, an epoch at a time.
+"""Two trainings that take turns: each in a process of its own, some epochs at a time.
 
 A child trains as a user would, for ever; the callback below stops it between epochs until it is
 told to go on. So both are in their steady state, compiled and warm, and neighbours in time.
@@ -16,15 +16,17 @@ import keras
 
 
 class TurnTaker(keras.callbacks.Callback):  # type: ignore[misc]
-    """Trains one epoch when a byte arrives on `go`, then writes its seconds to `done`."""
+    """Trains so many epochs when a byte arrives on `go`, then writes their seconds to `done`."""
 
-    def __init__(self, go: int, done: int) -> None:
+    def __init__(self, go: int, done: int, epochs: int) -> None:
         super().__init__()
-        self._go, self._done = go, done
+        self._go, self._done, self._epochs = go, done, epochs
         self._started: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """End one turn, wait for the next."""
+        if epoch % self._epochs:
+            return
         if self._started is not None:
             _wait_for_save()
             os.write(self._done, f"{time.perf_counter() - self._started!r}\n".encode())
@@ -42,7 +44,7 @@ def _wait_for_save() -> None:
 
 @contextmanager
 def child(command: Callable[[int, int], Sequence[str]]) -> Iterator[Callable[[], float]]:
-    """Start `command(go, done)`; yields a function that lets it train an epoch: seconds."""
+    """Start `command(go, done)`; yields a function that lets it train a turn: seconds."""
     theirs_go, go = os.pipe()
     done, theirs_done = os.pipe()
     process = subprocess.Popen(
