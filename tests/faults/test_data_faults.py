@@ -107,10 +107,12 @@ def lineage(run: Run) -> dict[int, list[int]]:
 @pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_f40_every_record_once_an_epoch_across_kills(run, cache):
     settings = {"recipe": "tests.faults.recipe:recording", "data__cache": cache}
+    often = {"checkpoint__every_steps": 2, "checkpoint__background": False}
     for at in (3, 7, 5):
-        life = run.train(callbacks=[signal_at(at)], train__steps_per_call=1, **settings)
+        life = run.train(callbacks=[signal_at(at)], **often, **settings)
         assert life.code == -9, life.text()
     assert run.train(**settings).code == 0
+    assert [life.events("restore")[0]["step"] for life in run.lives] == [0, 2, 8, 12]
     steps = lineage(run)
     epochs = [
         [record for step in range(epoch * 9, epoch * 9 + 9) for record in steps[step]]

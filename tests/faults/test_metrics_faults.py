@@ -70,7 +70,7 @@ def test_f58_a_hundred_scrapes_a_second(run, tmp_path):
     life.wait()
     # Each step changes the page, so as many pages differ as were rendered: one a second.
     assert len(set(pages)) <= seconds + 2
-    assert seconds < 15
+    assert len(pages) / seconds > 50, "too slow to show anything"
 
 
 def test_f60_a_restart_never_misleads_rate(run, tmp_path):
