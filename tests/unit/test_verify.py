@@ -9,6 +9,7 @@ from trainer.data.builtin import resolve_data_url
 from trainer.data.manifest import Manifest
 from trainer.data.reader import read_index
 from trainer.data.verify import Problem, verify
+from trainer.errors import DataError
 from trainer.storage import Storage, open_storage
 
 FIRST = shard_name("train", 0, 2)
@@ -72,7 +73,6 @@ def test_a_truncated_shard(storage: Storage, tmp_path: Path, kept: int) -> None:
         (FIRST + ".index", "is missing"),
         ("features.json", "missing"),
         ("dataset_info.json", "no dataset_info.json"),
-        ("manifest.json", "no manifest.json"),
     ],
 )
 def test_a_missing_file(storage: Storage, tmp_path: Path, file: str, reason: str) -> None:
@@ -80,6 +80,11 @@ def test_a_missing_file(storage: Storage, tmp_path: Path, file: str, reason: str
     problems = verify(storage)
     assert [problem.file for problem in problems] == [file]
     assert reason in problems[0].reason
+
+
+def test_what_is_absent_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no manifest\.json in .*absent"):
+        verify(open_storage(str(tmp_path / "nope")))
 
 
 @pytest.mark.parametrize("file", ["features.json", FIRST + ".index"])

@@ -32,12 +32,10 @@ def verify(storage: Storage, *, on_progress: OnProgress | None = None) -> list[P
     """Every problem of the data set in `storage`, in the order of its files; none if unharmed.
 
     Raises:
+        DataError: there is no manifest, or none that can be read.
         StorageError: the storage refused a read.
     """
-    try:
-        manifest = read_manifest(storage)
-    except DataError as error:
-        return [Problem(MANIFEST_FILE, str(error))]
+    manifest = read_manifest(storage)
     problems = [*_check_features(storage, manifest), *_check_directory(storage, manifest)]
     for split in manifest.splits.values():
         if split.num_records == 0:
