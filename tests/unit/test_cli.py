@@ -1,12 +1,13 @@
 """Commands on configurations and data; the lines at the end of a run."""
 
 import json
+import re
 import shlex
 
 import pytest
 from click.testing import CliRunner
 
-from tests.small_data import flip_bit, shard_name, write_dataset
+from tests.small_data import flip_bit, shard_name, write_dataset, write_files
 from trainer.cli.root import trainer_command
 from trainer.cli.summary import show_summary, train_command
 from trainer.config import parse_yaml
@@ -82,7 +83,27 @@ def test_data_verify(tmp_path):
 
 
 def test_data_verify_without_data(tmp_path):
-    assert call("data", "verify", tmp_path).exit_code == 3
+    result = call("data", "verify", tmp_path / "nope")
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"trainer: no manifest.json in {tmp_path}/nope")
+    assert "damaged" not in result.stderr
+
+
+def test_data_that_is_only_written_names_the_command_that_makes_it_ready(tmp_path):
+    write_files(tmp_path, {"train": [5, 3]})
+    refused = call("train", "-c", "fashion_mnist", "--set", f"data.url={tmp_path}")
+    assert refused.exit_code == 3
+    command = re.search(r"'trainer (data index [^']+)'", refused.stderr)[1].split()
+    result = call(*command)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        f"indexed {shard_name('train', 0, 2)}: 5 records",
+        f"indexed {shard_name('train', 1, 2)}: 3 records",
+    ]
+    assert f"ready: small 1.0.0 in {tmp_path} (train 8)" in result.stdout
+    assert call("data", "verify", tmp_path).exit_code == 0
+    again = json.loads(call(*command, "--json").stdout)
+    assert again["splits"] == {"train": 8}
 
 
 def test_unexpected_errors_say_how_to_see_more(monkeypatch):

@@ -219,6 +219,26 @@ def test_a_new_index_replaces_the_old_manifest(tmp_path: Path) -> None:
     assert verify(open_storage(str(tmp_path))) == []
 
 
+def test_an_interrupted_index_is_no_data_set_and_is_done_anew(tmp_path: Path) -> None:
+    write_files(tmp_path / "whole", SPLITS)
+    write_files(tmp_path / "cut", SPLITS)
+    with pytest.raises(KeyboardInterrupt):
+        index_directory(str(tmp_path / "cut"), on_progress=Lines(stop_at=f"indexed {FIRST}"))
+    with pytest.raises(DataError, match=r"'trainer data index .*cut'"):
+        read_manifest(open_storage(str(tmp_path / "cut")))
+    expected = index_directory(str(tmp_path / "whole"))
+    assert index_directory(str(tmp_path / "cut")) == expected
+    assert verify(open_storage(str(tmp_path / "cut"))) == []
+
+
+def test_a_refused_index_leaves_the_manifest_that_a_run_may_live_with(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path, SPLITS)
+    flip_bit(tmp_path / FIRST, 14)
+    with pytest.raises(DataError, match="record at byte 0"):
+        index_directory(str(tmp_path))
+    assert read_manifest(open_storage(str(tmp_path))) == manifest
+
+
 def feature(name: str, value: bytes) -> bytes:
     """An entry of the map in a `tf.train.Example` with one string of bytes."""
 

@@ -14,11 +14,12 @@ from trainer.errors import DataError
     epilog=examples(
         "trainer data list",
         "trainer data prepare mnist --to /data/mnist",
+        "trainer data index /data/own/1.0.0",
         "trainer data verify /data/mnist",
     ),
 )
 def data() -> None:
-    """Prepare, list and verify data sets."""
+    """Prepare, index, list and verify data sets."""
 
 
 @data.command(name="list", epilog=examples("trainer data list", "trainer data list --json"))
@@ -83,14 +84,37 @@ def prepare(name: str, to: str, source: Path | None, as_json: bool) -> None:
     """
     from trainer.data.prepare import prepare as prepare_dataset
 
-    manifest = prepare_dataset(name, to, source=source, on_progress=_say)
+    _show_ready(prepare_dataset(name, to, source=source, on_progress=_say), to, as_json=as_json)
+
+
+@data.command(
+    epilog=examples(
+        "trainer data index /data/own/1.0.0",
+        "trainer train -c run.yaml --set data.url=/data/own/1.0.0",
+    )
+)
+@click.argument("url", callback=follow_parents)
+@json_option
+def index(url: str, as_json: bool) -> None:
+    """Make a data set of your own ready, where TensorFlow Datasets wrote it.
+
+    URL is a folder NAME/VERSION with dataset_info.json, features.json and TFRecord shards, as
+    `tfds build` and `store_as_tfds_dataset` write it. Every record is checked; indexes are added,
+    and the manifest last. Interrupted, the same command does it anew.
+    """
+    from trainer.data.prepare import index_directory
+
+    _show_ready(index_directory(url, on_progress=_say), url, as_json=as_json)
+
+
+def _show_ready(manifest: Any, url: str, *, as_json: bool) -> None:
     splits = {split.name: split.num_records for split in manifest.splits.values()}
     if as_json:
         facts = {"name": manifest.name, "version": manifest.version, "splits": splits}
-        print_json({**facts, "url": to, "content_sha256": manifest.content_hash})
+        print_json({**facts, "url": url, "content_sha256": manifest.content_hash})
     else:
-        click.echo(f"ready: {manifest.name} {manifest.version} in {to} ({_records(splits)})")
-        click.echo(f"use it with: --set data.url={to}")
+        click.echo(f"ready: {manifest.name} {manifest.version} in {url} ({_records(splits)})")
+        click.echo(f"use it with: --set data.url={url}")
 
 
 @data.command(
@@ -112,7 +136,7 @@ def verify(url: str, as_json: bool) -> None:
             raise click.exceptions.Exit(DataError.exit_code)
     elif problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise DataError(f"{url} is damaged: prepare it again{lines}")
+        raise DataError(f"{url} is damaged: prepare or index it again{lines}")
     else:
         click.echo(f"ok: every record of {url} is as its manifest says")
 

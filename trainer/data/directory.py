@@ -63,15 +63,15 @@ def read_directory(storage: Storage) -> Directory:
         ) from None
     except (ValueError, KeyError, IndexError, RecursionError) as error:
         raise DataError(
-            f"{where} is damaged ({_reason(error)}): prepare the data set again"
+            f"{where} is damaged ({_reason(error)}): write the data set again"
         ) from None
     if info.file_format != _FILE_FORMAT:
         raise DataError(
             f"{where} has records in format '{info.file_format}':"
-            f" prepare the data set with file_format='{_FILE_FORMAT}'"
+            f" write the data set again with file_format='{_FILE_FORMAT}'"
         )
     if not splits:
-        raise DataError(f"{where} lists no split: prepare the data set again")
+        raise DataError(f"{where} lists no split: write the data set again")
     return Directory(info.name, info.version, splits)
 
 

@@ -141,8 +141,9 @@ def read_manifest(storage: Storage) -> Manifest:
         data = storage.read(MANIFEST_FILE)
     except ObjectNotFoundError:
         raise DataError(
-            f"no {where}: the data set is absent or not completely prepared;"
-            " run 'trainer data prepare' (again)"
+            f"no {where}: the data set is absent or not completely prepared; run 'trainer data"
+            f" prepare' (again), or 'trainer data index {storage.url}' if TensorFlow"
+            " Datasets wrote it there"
         ) from None
     try:
         fields = json.loads(data)

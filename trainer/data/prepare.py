@@ -63,7 +63,8 @@ class BuildRequest:
         match = _NAME.fullmatch(self.name)
         if match is None:
             raise ConfigError(
-                f"'{self.name}' names no data set: write NAME, NAME/CONFIG or NAME:VERSION"
+                f"'{self.name}' names no data set: write NAME, NAME/CONFIG or NAME:VERSION, or"
+                " run 'trainer data index' on a folder that TensorFlow Datasets wrote"
             )
         return match["base"], match["config"], match["version"]
 
@@ -114,6 +115,8 @@ def prepare(
 def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manifest:
     """Check a folder that TensorFlow Datasets wrote; add the indexes and the manifest to it.
 
+    Its files stay as they are. Equal files get an equal manifest, however often this is done.
+
     Raises:
         DataError: a shard or split is missing, empty or damaged, or of another length than
             dataset_info.json says.
@@ -124,8 +127,7 @@ def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manif
     try:
         features = storage.read(FEATURES_FILE)
     except ObjectNotFoundError:
-        raise DataError(f"no {FEATURES_FILE} in {url}: prepare the data set again") from None
-    storage.delete(MANIFEST_FILE)
+        raise DataError(f"no {FEATURES_FILE} in {url}: write the data set again") from None
     splits = {}
     for name, files in directory.splits.items():
         shards = tuple(_index_shard(storage, file, num, say) for file, num in files)
@@ -133,7 +135,7 @@ def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manif
         if splits[name].num_records == 0:
             raise DataError(
                 f"split '{name}' of {directory.name} in {url} has no records:"
-                " prepare the data set again, or without this split"
+                " write the data set again, or without this split"
             )
     manifest = Manifest(
         directory.name, directory.version, splits, hashlib.sha256(features).hexdigest()
@@ -147,18 +149,18 @@ def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress)
     try:
         size = storage.stat(file).size
     except ObjectNotFoundError:
-        raise DataError(f"{where} is missing: prepare the data set again") from None
+        raise DataError(f"{where} is missing: write the data set again") from None
     found = scan(lambda start, length: storage.read(file, start=start, length=length), size)
     if found.bad:
         offset, reason = found.bad[0]
         raise DataError(
             f"record at byte {offset} of {where}: {reason}"
-            f" (damaged records: {len(found.bad)}): prepare the data set again"
+            f" (damaged records: {len(found.bad)}): write the data set again"
         )
     if len(found.offsets) - 1 != num_records:
         raise DataError(
             f"{where} has {len(found.offsets) - 1} records where dataset_info.json says"
-            f" {num_records}: prepare the data set again"
+            f" {num_records}: write the data set again"
         )
     index = encode_index(found.offsets)
     storage.write(file + INDEX_SUFFIX, index)
