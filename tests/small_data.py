@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from trainer.data.index import index_directory
 from trainer.data.manifest import Manifest
-from trainer.data.prepare import index_directory
 from trainer.data.tfrecord import frame
 
 FEATURES = {"pythonClassName": "FeaturesDict", "featuresDict": {"features": {}}}

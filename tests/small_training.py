@@ -21,8 +21,8 @@ from trainer.checkpoint.position import Position, Schedule
 from trainer.compiled_steps import CallResult, CompiledSteps, build
 from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.index import index_directory
 from trainer.data.pipeline import Pipeline, Place
-from trainer.data.prepare import index_directory
 from trainer.data.spec import DataSpec
 from trainer.data.tfrecord import frame
 from trainer.evaluation import Evaluator, distribute

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.faults.surroundings import needs_rights, with_plain_rights
 from tests.small_data import flip_bit, payload, shard_name, write_dataset, write_files
 from trainer.data.builtin import resolve_data_url
 from trainer.data.canonical import canonicalize
+from trainer.data.index import index_directory
 from trainer.data.manifest import MANIFEST_FILE, read_manifest
 from trainer.data.originals import accept_local_files, check_reachable
-from trainer.data.prepare import BuildRequest, index_directory, list_datasets, prepare
+from trainer.data.prepare import BuildRequest, list_datasets, prepare
 from trainer.data.reader import RecordReader
 from trainer.data.tfrecord import frame
 from trainer.data.verify import verify
@@ -229,6 +233,18 @@ def test_an_interrupted_index_is_no_data_set_and_is_done_anew(tmp_path: Path) ->
     expected = index_directory(str(tmp_path / "whole"))
     assert index_directory(str(tmp_path / "cut")) == expected
     assert verify(open_storage(str(tmp_path / "cut"))) == []
+
+
+@needs_rights
+def test_a_folder_of_others_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    write_files(tmp_path, SPLITS)
+    tmp_path.chmod(0o500)
+    command = (*with_plain_rights, sys.executable, "-m", "trainer", "data", "index", str(tmp_path))
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "copy the folder and index the copy" in result.stderr
+    assert "Permission denied" in result.stderr
+    assert "indexed" not in result.stderr
 
 
 def test_a_refused_index_leaves_the_manifest_that_a_run_may_live_with(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tests.small_data import flip_bit, shard_name
 from tests.small_training import as_pair, dataset_of, values, write_vectors
+from trainer.data.index import index_directory
 from trainer.data.pipeline import Pipeline, Place
-from trainer.data.prepare import index_directory
 from trainer.data.spec import DataSpec
 from trainer.data.tfrecord import frame
 from trainer.errors import ConfigError, DataError

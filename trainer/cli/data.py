@@ -102,7 +102,7 @@ def index(url: str, as_json: bool) -> None:
     `tfds build` and `store_as_tfds_dataset` write it. Every record is checked; indexes are added,
     and the manifest last. Interrupted, the same command does it anew.
     """
-    from trainer.data.prepare import index_directory
+    from trainer.data.index import index_directory
 
     _show_ready(index_directory(url, on_progress=_say), url, as_json=as_json)
 

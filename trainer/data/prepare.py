@@ -6,7 +6,6 @@ has no manifest, and a repetition keeps the shards that arrived whole.
 """
 
 import dataclasses
-import hashlib
 import os
 import re
 import shutil
@@ -20,25 +19,23 @@ from typing import Any
 
 from trainer.data.canonical import canonicalize
 from trainer.data.catalog import list_datasets
-from trainer.data.directory import OnProgress, read_directory
+from trainer.data.directory import OnProgress
+from trainer.data.index import index_directory
 from trainer.data.manifest import (
-    FEATURES_FILE,
-    INDEX_SUFFIX,
     MANIFEST_FILE,
     Manifest,
     Shard,
-    Split,
     read_manifest,
     write_manifest,
 )
 from trainer.data.originals import require_originals
-from trainer.data.tfrecord import checksum, encode_index, scan
+from trainer.data.tfrecord import checksum
 from trainer.data.verify import verify
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
 from trainer.storage import open_storage
 from trainer.storage.base import Storage
 
-__all__ = ["BuildRequest", "index_directory", "list_datasets", "prepare"]
+__all__ = ["BuildRequest", "list_datasets", "prepare"]
 
 _NAME = re.compile(
     r"(?P<base>[a-z][a-z0-9_]*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
@@ -110,62 +107,6 @@ def prepare(
         _copy(built, storage, manifest, say)
     shutil.rmtree(cache / "downloads", ignore_errors=True)
     return manifest
-
-
-def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manifest:
-    """Check a folder that TensorFlow Datasets wrote; add the indexes and the manifest to it.
-
-    Its files stay as they are. Equal files get an equal manifest, however often this is done.
-
-    Raises:
-        DataError: a shard or split is missing, empty or damaged, or of another length than
-            dataset_info.json says.
-    """
-    say = _say_nothing if on_progress is None else on_progress
-    storage = open_storage(url)
-    directory = read_directory(storage)
-    try:
-        features = storage.read(FEATURES_FILE)
-    except ObjectNotFoundError:
-        raise DataError(f"no {FEATURES_FILE} in {url}: write the data set again") from None
-    splits = {}
-    for name, files in directory.splits.items():
-        shards = tuple(_index_shard(storage, file, num, say) for file, num in files)
-        splits[name] = Split(name, shards)
-        if splits[name].num_records == 0:
-            raise DataError(
-                f"split '{name}' of {directory.name} in {url} has no records:"
-                " write the data set again, or without this split"
-            )
-    manifest = Manifest(
-        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest()
-    )
-    write_manifest(storage, manifest)
-    return manifest
-
-
-def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress) -> Shard:
-    where = f"{file} in {storage.url}"
-    try:
-        size = storage.stat(file).size
-    except ObjectNotFoundError:
-        raise DataError(f"{where} is missing: write the data set again") from None
-    found = scan(lambda start, length: storage.read(file, start=start, length=length), size)
-    if found.bad:
-        offset, reason = found.bad[0]
-        raise DataError(
-            f"record at byte {offset} of {where}: {reason}"
-            f" (damaged records: {len(found.bad)}): write the data set again"
-        )
-    if len(found.offsets) - 1 != num_records:
-        raise DataError(
-            f"{where} has {len(found.offsets) - 1} records where dataset_info.json says"
-            f" {num_records}: write the data set again"
-        )
-    index = encode_index(found.offsets)
-    storage.write(file + INDEX_SUFFIX, index)
-    say(f"indexed {file}: {num_records} records" + (", an empty shard" * (num_records == 0)))
-    return Shard(file, num_records, size, found.checksum, checksum(index))
 
 
 def _complete_manifest(

@@ -1,0 +1,86 @@
+"""From a folder that TensorFlow Datasets wrote to a data set: indexes, and the manifest last."""
+
+import hashlib
+
+from trainer.data.directory import OnProgress, read_directory
+from trainer.data.manifest import (
+    FEATURES_FILE,
+    INDEX_SUFFIX,
+    MANIFEST_FILE,
+    Manifest,
+    Shard,
+    Split,
+    write_manifest,
+)
+from trainer.data.tfrecord import checksum, encode_index, scan
+from trainer.errors import DataError, ObjectNotFoundError, StorageError
+from trainer.storage import open_storage
+from trainer.storage.base import Storage
+
+
+def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manifest:
+    """Check a folder that TensorFlow Datasets wrote; add the indexes and the manifest to it.
+
+    Its files stay as they are. Equal files get an equal manifest, however often this is done.
+
+    Raises:
+        DataError: a shard or split is missing, empty or damaged, or of another length than
+            dataset_info.json says.
+        StorageError: the folder cannot be written to; said before any record is read.
+    """
+    say = _say_nothing if on_progress is None else on_progress
+    storage = open_storage(url)
+    directory = read_directory(storage)
+    try:
+        features = storage.read(FEATURES_FILE)
+    except ObjectNotFoundError:
+        raise DataError(f"no {FEATURES_FILE} in {url}: write the data set again") from None
+    try:
+        storage.check_writable(MANIFEST_FILE)
+    except StorageError as error:
+        raise StorageError(
+            f"the index of {url} belongs beside its records ({error.__cause__ or error}): let this"
+            " user write there, or copy the folder and index the copy"
+        ) from error
+    splits = {}
+    for name, files in directory.splits.items():
+        shards = tuple(_index_shard(storage, file, num, say) for file, num in files)
+        splits[name] = Split(name, shards)
+        if splits[name].num_records == 0:
+            raise DataError(
+                f"split '{name}' of {directory.name} in {url} has no records:"
+                " write the data set again, or without this split"
+            )
+    manifest = Manifest(
+        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest()
+    )
+    write_manifest(storage, manifest)
+    return manifest
+
+
+def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress) -> Shard:
+    where = f"{file} in {storage.url}"
+    try:
+        size = storage.stat(file).size
+    except ObjectNotFoundError:
+        raise DataError(f"{where} is missing: write the data set again") from None
+    found = scan(lambda start, length: storage.read(file, start=start, length=length), size)
+    if found.bad:
+        offset, reason = found.bad[0]
+        raise DataError(
+            f"record at byte {offset} of {where}: {reason}"
+            f" (damaged records: {len(found.bad)}): write the data set again"
+        )
+    if len(found.offsets) - 1 != num_records:
+        raise DataError(
+            f"{where} has {len(found.offsets) - 1} records where dataset_info.json says"
+            f" {num_records}: write the data set again"
+        )
+    index = encode_index(found.offsets)
+    storage.write(file + INDEX_SUFFIX, index)
+    say(f"indexed {file}: {num_records} records" + (", an empty shard" * (num_records == 0)))
+    return Shard(file, num_records, size, found.checksum, checksum(index))
+
+
+def _say_nothing(_: str) -> None:
+    pass
