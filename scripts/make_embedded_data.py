@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.image_classification.mnist import FashionMNIST
 
 from trainer.data.canonical import canonicalize
-from trainer.data.prepare import index_directory
+from trainer.data.index import index_directory
 
 FOLDER = Path(__file__).resolve().parent.parent / "trainer" / "data" / "embedded" / "fashion_mnist"
 DESCRIPTION = (
