@@ -13,13 +13,15 @@ import structlog
 from trainer.config.models import LogConfig
 
 
-def is_for_machines(config: LogConfig, stream: TextIO = sys.stdout) -> bool:
-    """Whether to print JSON: as configured, or when nobody watches."""
-    return config.format == "json" or (config.format == "auto" and not stream.isatty())
+def is_for_machines(config: LogConfig, stream: TextIO | None = None) -> bool:
+    """Whether to print JSON: as configured, or when nobody watches (by default sys.stdout)."""
+    is_watched = (stream or sys.stdout).isatty()
+    return config.format == "json" or (config.format == "auto" and not is_watched)
 
 
-def configure_logging(*, as_json: bool, stream: TextIO = sys.stdout) -> None:
-    """Send every event to `stream`, in one of the two forms."""
+def configure_logging(*, as_json: bool, stream: TextIO | None = None) -> None:
+    """Send every event to `stream` (by default sys.stdout), in one of the two forms."""
+    stream = stream or sys.stdout  # now, not at import: the command line puts its own there
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

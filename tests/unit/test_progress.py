@@ -2,7 +2,12 @@
 
 import io
 import logging
+import os
+import pty
+import re
+import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -62,7 +67,6 @@ def test_many_metrics_are_cut_and_nothing_else(width):
 def test_log_lines_go_above_the_bar_and_back(monkeypatch, is_terminal):
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr(sys, "__stdout__", screen)
     handlers = logging.getLogger().handlers
     try:
         configure_logging(as_json=False, stream=screen)
@@ -78,6 +82,38 @@ def test_log_lines_go_above_the_bar_and_back(monkeypatch, is_terminal):
     # Written by the bar: at the start of a line that was cleared first.
     assert before_the_event.rpartition("\r")[2].startswith("\x1b[2K") == is_terminal
     assert screen.getvalue().rstrip().endswith("report")
+
+
+SETTINGS = (
+    "data.train=train[:640]", "data.validation=test[:70]", "data.test=test[:70]", "train.epochs=2",
+    "checkpoint.every_steps=3", "train.steps_per_call=1", "metrics.enabled=false",
+    "export.formats=[]",
+)  # fmt: skip
+
+
+def test_no_bar_is_left_above_the_last_one(tmp_path):
+    ours, theirs = pty.openpty()
+    sets = [f"--set={setting}" for setting in (*SETTINGS, f"run.dir={tmp_path / 'run'}")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer", "train", "-c", "fashion_mnist", *sets],
+        stdin=subprocess.DEVNULL, stdout=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        # A pseudo-terminal without a writer reports an error instead of an end.
+        with suppress(OSError):
+            while more := os.read(ours, 4096):
+                shown += more
+    os.close(ours)
+    assert process.returncode == 0
+    # What stays on the screen: of every row, all after it was cleared for the last time.
+    rows = [row.rpartition("\x1b[2K")[2] for row in shown.decode().split("\n")]
+    rows = [re.sub(r"\x1b\[[\d;?]*\w", "", row) for row in rows]
+    assert len([row for row in rows if "val_loss=" in row]) == 2
+    assert len([row for row in rows if "checkpoint" in row and "sha256=" in row]) > 2
+    (bar,) = [row for row in rows if "examples/s" in row]
+    assert "20/20" in bar
 
 
 def test_events_tell_rate_and_time_left():

@@ -97,8 +97,9 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Show the bar; from now on log lines are printed above it."""
         self._bar.start()
+        screen = self._bar.console.file
         for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stdout__:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is screen:
                 # The bar stands in for sys.stdout while it is shown; handlers hold the old one.
                 self._redirected.append((handler, handler.stream))
                 handler.setStream(sys.stdout)
