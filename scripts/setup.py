@@ -5,6 +5,7 @@ and not with a SyntaxError. `make` runs it whenever requirements/dev.txt or pypr
 """
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 LOG = VENV / "setup.log"
 PIP = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+PIP += ["--progress-bar", "off"]
 
 # What an installer's output holds -> what to do about it.
 NO_NETWORK = "no network: the package index cannot be reached"
@@ -86,8 +88,16 @@ def find_python():
     return next((path for path in found if path and is_usable(path)), None)
 
 
+def doing(output):
+    """Say in a few words where an installer is, by its output."""
+    if re.search("^Installing collected packages", output, re.MULTILINE):
+        return "unpacking"
+    fetched = re.findall("^Collecting ([A-Za-z0-9._-]+)", output, re.MULTILINE)
+    return "fetching package {}, {}".format(len(fetched), fetched[-1]) if fetched else ""
+
+
 def run(title, command):
-    """Run a command; show its seconds and last line meanwhile, and what to do when it fails."""
+    """Run a command; show its seconds and where it is, and what to do when it fails."""
     start, tty = time.monotonic(), sys.stdout.isatty()
     with LOG.open("w") as log:
         process = subprocess.Popen(command, cwd=str(ROOT), stdout=log, stderr=subprocess.STDOUT)
@@ -95,9 +105,11 @@ def run(title, command):
         try:
             process.wait(timeout=1 if tty else 30)
         except subprocess.TimeoutExpired:
-            line = (LOG.read_text(errors="replace").splitlines() or [""])[-1].strip()[:50]
-            text = "{}: {:.0f} s  {}".format(title, time.monotonic() - start, line)
-            print("\r\033[K" + text if tty else text, end="" if tty else "\n", flush=True)
+            now = doing(LOG.read_text(errors="replace"))
+            text = "{}: {:.0f} s  {}".format(title, time.monotonic() - start, now).rstrip()
+            # A longer line would wrap, and only its last row be cleared.
+            shown = "\r\033[K" + text[: shutil.get_terminal_size().columns - 1]
+            print(shown if tty else text, end="" if tty else "\n", flush=True)
     print("{}{}: {:.0f} s".format("\r\033[K" if tty else "", title, time.monotonic() - start))
     if process.returncode != 0:
         output = LOG.read_text(errors="replace")
@@ -119,7 +131,7 @@ def main():
         VENV.mkdir()
         run("Making .venv", [python, "-m", "venv", str(VENV)])
     locked = ["--require-hashes", "-r", "requirements/dev.txt"]
-    run("Installing requirements (at first 0.5 GB to download)", [*PIP, *locked])
+    run("Installing requirements (0.5 GB, at first)", [*PIP, *locked])
     # The locked hatchling builds it: nothing unlocked is fetched.
     run("Installing trainer", [*PIP, "--no-deps", "--no-build-isolation", "--editable", "."])
     (VENV / ".ready").touch()

@@ -1,6 +1,12 @@
 """scripts/setup.py: which machines and Pythons are refused, and what is said of a failure."""
 
 import importlib.util
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,3 +56,43 @@ def test_refusal_names_the_way_out(system, machine, version, libc, way_out):
 )
 def test_a_failure_says_what_to_do(output, expected):
     assert expected in setup.advice(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("", ""),
+        ("Collecting a==1\n  Running setup.py\nCollecting b_c==2 (from x)\n", "package 2, b_c"),
+        ("Collecting a==1\nInstalling collected packages: a\n", "unpacking"),
+    ],
+)
+def test_the_status_says_where_pip_is(output, expected):
+    assert expected in setup.doing(output)
+
+
+PIP_LIKE = "import time; print('Collecting ' + 'x' * 200 + '==1', flush=True); time.sleep(2.5)"
+RUN_IT = f"""
+import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})
+import pathlib, setup
+setup.LOG = pathlib.Path(sys.argv[1])
+setup.run("Installing", [sys.executable, "-c", {PIP_LIKE!r}])
+"""
+
+
+def test_the_status_keeps_to_one_row_of_the_terminal(tmp_path):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_IT, tmp_path / "log"],
+        stdout=theirs, env={**os.environ, "COLUMNS": "60"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        # A pseudo-terminal without a writer reports an error instead of an end.
+        with suppress(OSError):
+            while more := os.read(ours, 4096):
+                shown += more
+    os.close(ours)
+    assert process.returncode == 0
+    rows = re.split(r"\r\x1b\[K", shown.decode())
+    assert any("fetching package 1, xxx" in row for row in rows)
+    assert max(map(len, rows)) < 60
