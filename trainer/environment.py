@@ -1,11 +1,15 @@
-"""Environment variables of ours: which there are, and none that means nothing.
+"""Where a command runs: environment variables of ours, and by which name it was called.
 
 Imports nothing heavy, because every command checks the environment before anything else.
 """
 
 import difflib
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from trainer.errors import ConfigError
 
@@ -24,3 +28,13 @@ def check_environment(environ: Mapping[str, str] = os.environ) -> None:
             near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.75)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN_VARIABLES)}"
             raise ConfigError(f"unknown environment variable {name}: unset it, or {hint}")
+
+
+def command_name(called: str | None = None) -> str:
+    """`trainer` as the user may type it: `.venv/bin/trainer`, where that is not on the PATH."""
+    script = Path(called or sys.argv[0])
+    if script.name != "trainer" or not script.is_file():
+        return "trainer"
+    on_path = shutil.which("trainer")
+    is_on_path = on_path is not None and script.samefile(on_path)
+    return "trainer" if is_on_path else shlex.quote(str(script))

@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from trainer.checkpoint.position import Position
+from trainer.environment import command_name
 from trainer.export import export_model
 from trainer.job import Assembled, Job
 from trainer.versions import versions
@@ -51,6 +52,6 @@ def _export(job: Job, assembled: Assembled) -> tuple[list[str], str | None]:
         return export_model(assembled.model, job.run.model, formats, assembled.sample[0]), None
     except Exception as error:
         reason = str(error) or repr(error)
-        again = f"trainer export {shlex.quote(job.run.url)}"
+        again = f"{command_name()} export {shlex.quote(job.run.url)}"
         job.log.error("the model was not exported", reason=reason, try_again=again)
         return [], reason

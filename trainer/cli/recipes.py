@@ -28,8 +28,10 @@ def list_(as_json: bool) -> None:
         print_json([{"name": r.name, "path": r.path, "about": r.about} for r in found])
         return
     from trainer.cli.tables import print_table
+    from trainer.environment import command_name
 
+    start = f"{command_name()} train -c"
     print_table(
         ("NAME", "ABOUT", "START WITH"),
-        [(r.name, r.about, f"trainer train -c {r.name}" if r.is_packaged else "") for r in found],
+        [(r.name, r.about, f"{start} {r.name}" if r.is_packaged else "") for r in found],
     )

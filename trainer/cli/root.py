@@ -14,7 +14,7 @@ import click
 import trainer
 from trainer.cli.options import AS_JSON, HELP_NAMES, examples
 from trainer.cli.output import say, watched_output
-from trainer.environment import check_environment
+from trainer.environment import check_environment, command_name
 from trainer.errors import ConfigError, TrainerError
 
 # name -> (where, one line); the line is here so that --help loads no command.
@@ -104,7 +104,7 @@ def _explain(error: Exception, *, debug: bool) -> tuple[int, str]:
             f"this command needs {error.name}, which is not installed: install "
             "trainer-k8s[cpu] or trainer-k8s[gpu]"
         )
-    hint = "" if debug else "\nrun again with 'trainer --debug ...' for the traceback"
+    hint = "" if debug else f"\nrun again with '{command_name()} --debug ...' for the traceback"
     return 1, f"unexpected {type(error).__name__}: {error}{hint}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from trainer.cli.tables import print_facts
 from trainer.config import RunConfig
+from trainer.environment import command_name
 
 
 def show_summary(
@@ -30,13 +31,13 @@ def _facts(
             )
     yield "model", summary["model"][0] if summary["model"] else "not exported"
     if summary.get("export_error"):
-        yield "export again", f"trainer export {shlex.quote(config.run.dir)}"
+        yield "export again", f"{command_name()} export {shlex.quote(config.run.dir)}"
     yield "checkpoints", f"{config.run.dir}/checkpoints"
     if config.train.engine == "loop" and not summary["stopped_early"]:
         longer = [f"train.epochs={summary['epochs'] * 2}"]
         yield "train longer", train_command(config_name, overrides, longer)
-    yield "measure again", f"trainer evaluate {shlex.quote(config.run.dir)}"
-    yield "look inside", f"trainer checkpoints list {shlex.quote(config.run.dir)}"
+    yield "measure again", f"{command_name()} evaluate {shlex.quote(config.run.dir)}"
+    yield "look inside", f"{command_name()} checkpoints list {shlex.quote(config.run.dir)}"
 
 
 def _steps(summary: dict[str, Any]) -> str:
@@ -53,4 +54,4 @@ def train_command(config_name: str, overrides: Sequence[str], changes: Sequence[
     changed = {change.partition("=")[0] for change in changes}
     kept = [text for text in overrides if text.partition("=")[0] not in changed]
     settings = " ".join(f"--set {shlex.quote(text)}" for text in (*kept, *changes))
-    return f"trainer train -c {shlex.quote(config_name)} {settings}"
+    return f"{command_name()} train -c {shlex.quote(config_name)} {settings}"
