@@ -5,6 +5,7 @@ from typing import Any
 
 from trainer.config.messages import shown_value
 from trainer.errors import ConfigError
+from trainer.tensorflow_start import quiet_import
 
 
 def is_path(name: str) -> bool:
@@ -22,7 +23,8 @@ def load_object(path: str, *, key: str) -> Any:
     if not module_name or not attribute.isidentifier():
         raise ConfigError(f"{key}: {shown_value(path)} must look like package.module:name")
     try:
-        module = importlib.import_module(module_name)
+        with quiet_import():  # a recipe may well begin with `import keras`
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(
             f"{key}: cannot import {module_name!r} ({error}): is its folder on PYTHONPATH?"

@@ -64,3 +64,16 @@ def test_tensorflow_itself_is_quiet():
         [sys.executable, "-c", code], cwd=ROOT, env=kept, capture_output=True, text=True
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_recipe_that_begins_with_keras_is_quiet(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import keras\nkeras.ops.ones(1)\nfrom trainer.recipes.fashion_mnist import recipe\n"
+    )
+    command = [sys.executable, "-m", "trainer", "config", "check", "-c", "fashion_mnist"]
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    result = subprocess.run(
+        [*command, "--set", "recipe=mine:recipe"], cwd=tmp_path,
+        env={**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (result.stdout, result.stderr) == ("ok: recipe mine:recipe, run local\n", "")
