@@ -206,6 +206,15 @@ def test_identity_is_refused_with_a_diff(key):
     assert "train.start_from=runs/local" in str(caught.value)
 
 
+def test_another_recipe_is_all_that_is_said_of_it():
+    old, new = runs(width=9)
+    with pytest.raises(CheckpointError) as caught:
+        check_same_run(old, new.model_copy(update={"recipe": "mine:recipe"}), Params, [])
+    assert str(caught.value) == (
+        "run runs/local is of another recipe, 'r', not 'mine:recipe': set run.dir to another folder"
+    )
+
+
 def test_a_key_inside_of_a_mapping_is_of_the_mappings_kind():
     old, new = runs(table={"a": 1})
     with pytest.raises(CheckpointError, match=r"params.table.a: null -> 1"):

@@ -120,6 +120,11 @@ def check_same_run(
     Raises CheckpointError (a diff and the ways out) when an identity field differs, or a
     changeable one that is not in `allowed`; ConfigError when `allowed` names another key.
     """
+    if old.recipe != new.recipe:
+        raise CheckpointError(
+            f"run {new.run.dir} is of another recipe, {shown_value(old.recipe)}, not "
+            f"{shown_value(new.recipe)}: set run.dir to another folder"
+        )
     kinds = field_kinds(RunConfig) | field_kinds(params, "params.")
     before, after = (flatten(c.model_dump(mode="json")) for c in (old, new))
     changed = {
