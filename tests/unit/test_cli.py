@@ -155,6 +155,19 @@ def test_summary_tells_the_result_and_where_it_is(capsys):
     assert shown["checkpoints"] == "runs/local/checkpoints"
 
 
+@pytest.mark.parametrize(
+    ("epochs", "shown"),
+    [
+        (2, "r: complete already"),
+        (1, "r: complete already; train.epochs=1 asks for fewer than it has"),
+    ],
+)
+def test_summary_of_a_run_that_was_complete(capsys, epochs, shown):
+    config, _, _ = load_run("fashion_mnist", [f"train.epochs={epochs}"])
+    show_summary(config, Outcome(0, SUMMARY, was_complete=True), "fashion_mnist", ())
+    assert capsys.readouterr().out.strip().splitlines()[0][15:] == shown
+
+
 def test_summary_repeats_the_options_that_were_given(capsys):
     given = ("run.dir=/tmp/a b", "train.epochs=2")
     words = shlex.split(summary(capsys, given, "my run.yaml")["train longer"])

@@ -1,5 +1,6 @@
 """LocalStorage on real folders: objects, listing, and paths that stay inside of the root."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -215,3 +216,12 @@ def test_an_object_in_the_place_of_a_folder(storage: LocalStorage) -> None:
     storage.write("a", b"")
     with pytest.raises(StorageError, match="Not a directory"):
         storage.write("a/b", b"")
+
+
+def test_a_full_disk_is_told_of_by_the_root(tmp_path: Path) -> None:
+    def fail(_source: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    storage = LocalStorage(tmp_path / "run", link=fail)
+    with pytest.raises(StorageError, match=f"free space in {storage.root} or set run.dir"):
+        storage.create("step-1/writer/part-0", b"x")

@@ -21,7 +21,7 @@ def _facts(
     config: RunConfig, outcome: Any, config_name: str, overrides: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     summary = outcome.summary
-    yield "run", f"{summary['run']}: complete" + (" already" if outcome.was_complete else "")
+    yield "run", f"{summary['run']}: complete{_already(config, outcome)}"
     yield "steps", _steps(summary)
     for split in ("validation", "test"):
         if summary.get(split):
@@ -38,6 +38,14 @@ def _facts(
         yield "train longer", train_command(config_name, overrides, longer)
     yield "measure again", f"{command_name()} evaluate {shlex.quote(config.run.dir)}"
     yield "look inside", f"{command_name()} checkpoints list {shlex.quote(config.run.dir)}"
+
+
+def _already(config: RunConfig, outcome: Any) -> str:
+    asked = config.train.epochs
+    if not outcome.was_complete:
+        return ""
+    is_fewer = asked < outcome.summary["epochs"]
+    return " already" + (f"; train.epochs={asked} asks for fewer than it has" if is_fewer else "")
 
 
 def _steps(summary: dict[str, Any]) -> str:

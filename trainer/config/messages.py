@@ -54,16 +54,18 @@ def explain(
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:
-    """`: did you mean 'KEY'?` for the nearest known key, or nothing."""
+    """`: did you mean 'KEY'?` for the nearest known key, else the keys of its section, if any."""
     section, _, leaf = wrong.rpartition(".")
-    siblings = [key for key in known if key.rpartition(".")[0] == section]
-    same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
+    # By their last names: a long section alone would make all keys in it look alike.
+    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
     near = (
-        difflib.get_close_matches(wrong, siblings, n=1)
-        or same_leaf[:1]
-        or difflib.get_close_matches(wrong, known, n=1)
+        [siblings[name] for name in difflib.get_close_matches(leaf, siblings, n=1)]
+        or [key for key in known if key.rpartition(".")[2] == leaf]
+        or ([] if section else difflib.get_close_matches(wrong, known, n=1))
     )
-    return f": did you mean '{near[0]}'?" if near else ""
+    if near:
+        return f": did you mean '{near[0]}'?"
+    return f": use one of {', '.join(siblings.values())}" if siblings else ""
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

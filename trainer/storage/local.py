@@ -22,8 +22,8 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
-# What to do about an errno; filled in with the folder, the action and the user's number.
-_DISK_FULL = "disk full: free space in {folder} or set run.dir to a folder on another disk"
+# What to do about an errno; filled in with the folders, the action and the user's number.
+_DISK_FULL = "disk full: free space in {root} or set run.dir to a folder on another disk"
 _DENIED = "let user {user} {action} in {folder}, or set run.dir to another folder"
 _WAYS_OUT = {
     errno.ENOSPC: _DISK_FULL,
@@ -75,7 +75,7 @@ class LocalStorage:
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Create or replace an object. `data` must be contiguous; the GIL is free meanwhile."""
         target = self._target(path)
-        with _explained("write", target):
+        with _explained("write", target, self.root):
             with _temporary_file(target.parent, data) as temporary:
                 temporary.replace(target)
             _sync_folder(target.parent)
@@ -87,7 +87,7 @@ class LocalStorage:
         and a kill in that moment leaves it empty.
         """
         target = self._target(path)
-        with _explained("write", target):
+        with _explained("write", target, self.root):
             # Taken already: spare the disk the data.
             if os.path.lexists(target):
                 return False
@@ -100,7 +100,7 @@ class LocalStorage:
     def check_writable(self, path: str) -> None:
         """Look at the rights in the nearest folder that is there; nothing is written."""
         target = self._target(path)
-        with _explained("write", target):
+        with _explained("write", target, self.root):
             folder = target.parent
             while not folder.exists():
                 folder = folder.parent
@@ -279,7 +279,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(action: str, file: Path) -> Iterator[None]:
+def _explained(action: str, file: Path, root: Path | None = None) -> Iterator[None]:
     """Turn an `OSError` into a `StorageError` that says what to do."""
     try:
         yield
@@ -287,6 +287,7 @@ def _explained(action: str, file: Path) -> Iterator[None]:
         if action == "read" and isinstance(error, _ABSENT):
             raise ObjectNotFoundError(f"no object {file}: check the path") from error
         way_out = _WAYS_OUT.get(error.errno or 0, "check the disk or the network share").format(
-            folder=file.parent, action=action, user=os.geteuid()
-        )
+            # A checkpoint's own folder is removed when its save has failed.
+            folder=file.parent, root=root or file.parent, action=action, user=os.geteuid()
+        )  # fmt: skip
         raise StorageError(f"cannot {action} {file}: {error.strerror}: {way_out}") from error
