@@ -96,6 +96,7 @@ def launch(
     registry = CollectorRegistry()
     metrics = Metrics(registry, labels=config.metrics.labels)
     with _serving(config.metrics, registry, log):
+        log.info("starting TensorFlow")  # for seconds, nothing else would be said
         with quiet_import():
             from trainer.job import Job  # these bring TensorFlow
             from trainer.worker import train

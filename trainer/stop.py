@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 _SHOW_CURSOR = b"\x1b[?25h"
+_NOTHING_LOST = b"\ntrainer: stopped, nothing is lost: the same command goes on\n"
 
 
 class StopRequest:
@@ -33,7 +34,7 @@ class StopRequest:
         """Whether there is work worth saving, so that a signal waits for the loop to ask."""
         self._is_deferred = deferred
         if not deferred and self.is_set:
-            _leave(self.exit_code)
+            _leave(self.exit_code, _NOTHING_LOST)
 
     @property
     def is_set(self) -> bool:
@@ -51,14 +52,14 @@ class StopRequest:
 
     def _handle(self, number: int, _frame: FrameType | None) -> Any:
         if self.is_set or not self._is_deferred:
-            _leave(128 + number)
+            _leave(128 + number, b"" if self.is_set else _NOTHING_LOST)
         self.signal = number
         self._since = self._clock()
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(code: int, message: bytes) -> NoReturn:
     if os.isatty(1):
         # A progress bar hides it. Written without the bar, which may be in the middle of a line.
-        os.write(1, _SHOW_CURSOR)
+        os.write(1, _SHOW_CURSOR + message)
     # Not sys.exit: the interpreter may be inside an import or a native call's callback.
     os._exit(code)

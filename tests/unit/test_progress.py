@@ -2,16 +2,13 @@
 
 import io
 import logging
-import os
-import pty
 import re
-import subprocess
 import sys
-from contextlib import suppress
 
 import pytest
 from rich.console import Console
 
+from tests.terminal import on_terminal
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
 from trainer.log import configure_logging, get_log
 
@@ -92,23 +89,13 @@ SETTINGS = (
 
 
 def test_no_bar_is_left_above_the_last_one(tmp_path):
-    ours, theirs = pty.openpty()
     sets = [f"--set={setting}" for setting in (*SETTINGS, f"run.dir={tmp_path / 'run'}")]
-    with subprocess.Popen(
-        [sys.executable, "-m", "trainer", "train", "-c", "fashion_mnist", *sets],
-        stdin=subprocess.DEVNULL, stdout=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        shown = b""
-        # A pseudo-terminal without a writer reports an error instead of an end.
-        with suppress(OSError):
-            while more := os.read(ours, 4096):
-                shown += more
-    os.close(ours)
-    assert process.returncode == 0
+    command = [sys.executable, "-m", "trainer", "train", "-c", "fashion_mnist", *sets]
+    with on_terminal(command, columns=200) as terminal:
+        shown = terminal.read()
+    assert terminal.process.returncode == 0
     # What stays on the screen: of every row, all after it was cleared for the last time.
-    rows = [row.rpartition("\x1b[2K")[2] for row in shown.decode().split("\n")]
+    rows = [row.rpartition("\x1b[2K")[2] for row in shown.split("\n")]
     rows = [re.sub(r"\x1b\[[\d;?]*\w", "", row) for row in rows]
     assert len([row for row in rows if "val_loss=" in row]) == 2
     assert len([row for row in rows if "checkpoint" in row and "sha256=" in row]) > 2

@@ -1,15 +1,13 @@
 """scripts/setup.py: which machines and Pythons are refused, and what is said of a failure."""
 
 import importlib.util
-import os
-import pty
 import re
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.terminal import on_terminal
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "setup.py"
 spec = importlib.util.spec_from_file_location("setup_script", SCRIPT)
@@ -80,19 +78,10 @@ setup.run("Installing", [sys.executable, "-c", {PIP_LIKE!r}])
 
 
 def test_the_status_keeps_to_one_row_of_the_terminal(tmp_path):
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", RUN_IT, tmp_path / "log"],
-        stdout=theirs, env={**os.environ, "COLUMNS": "60"},
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        shown = b""
-        # A pseudo-terminal without a writer reports an error instead of an end.
-        with suppress(OSError):
-            while more := os.read(ours, 4096):
-                shown += more
-    os.close(ours)
-    assert process.returncode == 0
-    rows = re.split(r"\r\x1b\[K", shown.decode())
+    command = [sys.executable, "-c", RUN_IT, str(tmp_path / "log")]
+    with on_terminal(command, columns=60) as terminal:
+        shown = terminal.read()
+    assert terminal.process.returncode == 0
+    rows = re.split(r"\r\x1b\[K", shown)
     assert any("fetching package 1, xxx" in row for row in rows)
     assert max(map(len, rows)) < 60
