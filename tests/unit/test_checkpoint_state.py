@@ -13,7 +13,7 @@ from tests.small_training import Run, compiled, cpus, dataset_of, same_weights
 from trainer.checkpoint.state import ModelState
 from trainer.checkpoint.store import CheckpointStore
 from trainer.compiled_steps import build
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError
 
 
 class Block(keras.layers.Layer):
@@ -95,6 +95,13 @@ def test_a_round_trip_is_equal_to_the_bit(vectors: str) -> None:
     ModelState(other).restore(store.read("step-00000004-f0").arrays)
     assert same_weights(model, other)
     assert all(np.array_equal(a, b) for a, b in zip(metrics, other.metrics_variables, strict=True))
+
+
+def test_a_variable_that_no_checkpoint_holds_is_refused_by_name() -> None:
+    model = built()
+    model.add_weight(shape=(2,), dtype="complex64", initializer="zeros", name="phase")
+    with pytest.raises(ConfigError, match=r"model/.*/phase has dtype complex64"):
+        ModelState(model)
 
 
 def totals(model: Any) -> list[float]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import google_crc32c
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from trainer.config import Section
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError
 
 FORMAT = 1
 MAX_DOCUMENT_BYTES = 64 << 20
-MAX_PART_BYTES = 4 << 30
+MAX_ARRAY_BYTES = 32 << 30  # of an embedding, say
+MAX_PART_BYTES = 2 * MAX_ARRAY_BYTES  # one array at least, and its name
 # numpy's own types, and bfloat16, which numpy knows only with ml_dtypes (TensorFlow brings it).
 DTYPE_BYTES = {
     "bool": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2,
@@ -120,6 +121,28 @@ def state_sha256(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def array_entries(groups: Sequence[Sequence[str]], arrays: Arrays) -> tuple[ArrayEntry, ...]:
+    """The entries of arrays whose names are given part by part."""
+    return tuple(
+        ArrayEntry(name=name, part=part, dtype=arrays[name].dtype.name, shape=arrays[name].shape)
+        for part, names in enumerate(groups)
+        for name in names
+    )
+
+
+def grouped(arrays: Arrays, part_bytes: int) -> list[list[str]]:
+    """Names in parts of about so many bytes, so that parts can be moved in parallel."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, array in arrays.items():
+        if groups[-1] and size + array.nbytes > part_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += array.nbytes
+    return groups
+
+
 def storable(array: NDArray[Any]) -> NDArray[Any]:
     """As safetensors takes it: of numpy's own types; the manifest keeps the true one."""
     plain = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
@@ -137,6 +160,40 @@ def restored(array: NDArray[Any], entry: ArrayEntry) -> NDArray[Any]:
     return array
 
 
+def check_array(name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    """ConfigError for an array that no checkpoint can hold."""
+    if dtype not in DTYPE_BYTES:
+        raise ConfigError(
+            f"{name} has dtype {dtype}, which a checkpoint cannot hold: "
+            f"use one of {', '.join(DTYPE_BYTES)}"
+        )
+    size = math.prod(shape) * DTYPE_BYTES[dtype]
+    if size > MAX_ARRAY_BYTES:
+        raise ConfigError(
+            f"{name} has {size} bytes, a checkpoint holds arrays of up to {MAX_ARRAY_BYTES}: "
+            "split it"
+        )
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """A manifest as JSON bytes, which `decode_manifest` takes; ConfigError where it would not."""
+    document = encode(manifest)
+    if len(document) > MAX_DOCUMENT_BYTES:
+        callbacks = manifest.state.get("callbacks", {})
+        sizes = {name: len(json.dumps(state)) for name, state in callbacks.items()}
+        name = max(sizes, key=lambda name: sizes[name], default=None)
+        largest = f": the state of callback {name} alone takes {sizes[name]}" if name else ""
+        raise ConfigError(
+            f"a checkpoint's manifest has {len(document)} bytes, of at most "
+            f"{MAX_DOCUMENT_BYTES}{largest}; let get_state return large data as numpy arrays"
+        )
+    try:
+        decode_manifest(document, "the manifest")
+    except ValueError as error:
+        raise ConfigError(f"the run's state cannot be stored, {error}: change it") from error
+    return document
+
+
 def encode(document: Section) -> bytes:
     """A document as JSON bytes."""
     # Not mode="json": it would turn an infinity of a callback's state into null.
@@ -144,8 +201,16 @@ def encode(document: Section) -> bytes:
 
 
 def decode_commit(data: bytes, where: str) -> Commit:
-    """The marker's content; CheckpointError when it is of a newer format."""
-    return _decode(Commit, data, where)
+    """The marker's content, of any format whose marker has these fields.
+
+    Raises CheckpointError for another format, and ValueError for a damaged one.
+    """
+    tree = _parse(data)
+    try:
+        return _validated(Commit, tree)
+    except ValueError:
+        check_format(tree, where)
+        raise
 
 
 def decode_manifest(data: bytes, where: str) -> Manifest:
@@ -153,7 +218,9 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
     Raises CheckpointError for another format, and ValueError for a damaged one.
     """
-    manifest = _decode(Manifest, data, where)
+    tree = _parse(data)
+    check_format(tree, where)
+    manifest = _validated(Manifest, tree)
     claimed = [0] * len(manifest.parts)
     for array in manifest.arrays:
         if array.dtype not in DTYPE_BYTES or any(size < 0 for size in array.shape):
@@ -167,17 +234,24 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     return manifest
 
 
-def _decode(model: type[DocumentT], data: bytes, where: str) -> DocumentT:
-    try:
-        tree = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+def check_format(tree: Any, where: str) -> None:
+    """CheckpointError when a document is of another format than this version reads."""
     found = tree.get("format") if isinstance(tree, dict) else None
     if isinstance(found, int) and found != FORMAT:
         raise CheckpointError(
             f"{where} has checkpoint format {found}, this version reads format {FORMAT}: "
             f"use a {'newer' if found > FORMAT else 'older'} trainer, or another run.dir"
         )
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _validated(model: type[DocumentT], tree: Any) -> DocumentT:
     try:
         return model.model_validate(tree)
     except ValidationError as error:

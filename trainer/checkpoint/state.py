@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.checkpoint.format import Arrays
+from trainer.checkpoint.format import Arrays, check_array
 from trainer.errors import CheckpointError
 from trainer.models.replicas import assign_everywhere, local_values
 
@@ -47,6 +47,9 @@ class ModelState:
             for role, variables in roles.items()
             for ordinal, variable in enumerate(variables)
         ]
+        for entry in self._variables:
+            dtype = np.dtype(_numpy_dtype(entry.variable)).name
+            check_array(entry.name, dtype, tuple(entry.variable.shape))
         self._buffers: dict[str, Any] = {}
 
     def snapshot(self) -> dict[str, Any]:

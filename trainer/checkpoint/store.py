@@ -8,7 +8,7 @@ No TensorFlow here.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +19,20 @@ from numpy.typing import NDArray
 from trainer.checkpoint.format import (
     FORMAT,
     MAX_DOCUMENT_BYTES,
-    ArrayEntry,
     Arrays,
     Commit,
     Manifest,
     PartEntry,
+    array_entries,
+    check_array,
+    check_format,
     crc32c,
     decode_commit,
     decode_manifest,
     encode,
+    encode_manifest,
     folder_name,
+    grouped,
     parse_folder,
     restored,
     state_sha256,
@@ -78,11 +82,13 @@ class CheckpointStore:
         fence: int = 0,
         clock: Callable[[], float] = time.time,
         new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._fence = fence
         self._clock = clock
         self._new_writer = new_writer
+        self._on_commit = on_commit
 
     def all(self) -> list[Found]:
         """All checkpoints, committed or not, in the order (fence, step)."""
@@ -98,13 +104,21 @@ class CheckpointStore:
                 )  # fmt: skip
         return sorted(found.values())
 
+    def check_writable(self) -> None:
+        """StorageError when `save` would find that it cannot write; nothing is written."""
+        folder = folder_name(10**12, self._fence)
+        self._storage.check_writable(f"{folder}/{self._new_writer()}/manifest.json")
+
     def save(
         self, step: int, arrays: Arrays, *, state: dict[str, Any], metrics: dict[str, float]
     ) -> Manifest:
         """Write and commit one checkpoint; returns once it is durable.
 
-        Raises StorageError; whatever was written by then is not a checkpoint, and removed.
+        Raises StorageError, and ConfigError for what `read` would refuse; whatever was written by
+        then is not a checkpoint, and removed.
         """
+        for name, array in arrays.items():
+            check_array(name, array.dtype.name, array.shape)
         writer = self._new_writer()
         try:
             return self._save(writer, step, arrays, state, metrics)
@@ -119,7 +133,7 @@ class CheckpointStore:
         metrics: dict[str, float],
     ) -> Manifest:  # fmt: skip
         folder = folder_name(step, self._fence)
-        groups = _group(arrays)
+        groups = grouped(arrays, PART_BYTES)
         parts = [
             self._write_part(f"{folder}/{writer}", number, names, arrays)
             for number, names in enumerate(groups)
@@ -131,20 +145,15 @@ class CheckpointStore:
             writer=writer,
             created=self._clock(),
             sha256=state_sha256(arrays),
-            arrays=tuple(
-                ArrayEntry(
-                    name=name, part=number, dtype=arrays[name].dtype.name, shape=arrays[name].shape
-                )
-                for number, names in enumerate(groups)
-                for name in names
-            ),
+            arrays=array_entries(groups, arrays),
             parts=tuple(parts),
             metrics=metrics,
             state=state,
         )
-        document = encode(manifest)
+        document = encode_manifest(manifest)
         self._storage.write(f"{folder}/{writer}/manifest.json", document)
         self._commit(folder, Commit(format=FORMAT, writer=writer, manifest_crc32c=crc32c(document)))
+        self._on_commit()
         return manifest
 
     def _write_part(self, prefix: str, number: int, names: list[str], arrays: Arrays) -> PartEntry:
@@ -163,27 +172,22 @@ class CheckpointStore:
             return
         # Taken: by this very attempt if a reply was lost; or by an earlier life of the run, from
         # whose damaged checkpoint it fell back, or which stopped inside this step's validation.
-        theirs = self._other_writer(marker, commit.writer)
+        theirs = self._writer(marker)
         self._storage.write(marker, encode(commit))
-        if theirs is not None:
+        if theirs not in (None, commit.writer):
             self._delete_prefix(f"{folder}/{theirs}")
 
     def _withdraw(self, folder: str, writer: str) -> None:
         """Remove what an attempt wrote, unless its marker may be there after all."""
-        marker = f"{folder}/COMMIT"
-        try:
-            is_committed = self._other_writer(marker, writer) is None
-        except ObjectNotFoundError:
-            is_committed = False
-        if not is_committed:
+        if self._writer(f"{folder}/COMMIT") != writer:
             self._delete_prefix(f"{folder}/{writer}")
 
-    def _other_writer(self, marker: str, own: str) -> str | None:
+    def _writer(self, marker: str) -> str | None:
+        """Whom a marker names; None without one that can be read."""
         try:
-            writer = decode_commit(self._storage.read(marker), marker).writer
-        except ValueError:
+            return decode_commit(self._storage.read(marker), marker).writer
+        except (ObjectNotFoundError, ValueError):
             return None
-        return writer if writer != own else None
 
     def manifest(self, folder: str) -> Manifest:
         """The manifest of a committed checkpoint, its checksum verified.
@@ -194,10 +198,10 @@ class CheckpointStore:
         try:
             marker = f"{folder}/COMMIT"
             commit = decode_commit(self._read(marker), where)
-            document = self._read(f"{folder}/{commit.writer}/manifest.json")
-            if crc32c(document) != commit.manifest_crc32c:
-                raise ValueError("manifest.json differs from its checksum")
+            document = self._manifest_document(folder, commit, where)
             manifest = decode_manifest(document, where)
+            if commit.format != FORMAT:
+                raise ValueError(f"COMMIT says format {commit.format}, but it is {FORMAT}")
             if (folder_name(manifest.step, manifest.fence), manifest.writer) != (
                 folder,
                 commit.writer,
@@ -209,6 +213,17 @@ class CheckpointStore:
             raise DamagedError(f"{where} {what}") from error
         except ValueError as error:
             raise DamagedError(f"{where} is damaged: {error}") from error
+
+    def _manifest_document(self, folder: str, commit: Commit, where: str) -> bytes:
+        try:
+            document = self._read(f"{folder}/{commit.writer}/manifest.json")
+            if crc32c(document) != commit.manifest_crc32c:
+                raise ValueError("manifest.json differs from its checksum")
+        except (ObjectNotFoundError, ValueError):
+            # Another format may have another manifest.
+            check_format(commit.model_dump(), where)
+            raise
+        return document
 
     def _read(self, path: str) -> bytes:
         if self._storage.stat(path).size > MAX_DOCUMENT_BYTES:
@@ -277,21 +292,5 @@ class CheckpointStore:
         return orphans
 
     def _delete_prefix(self, prefix: str) -> None:
-        for entry in list(self._entries(prefix)):
-            self._storage.delete(entry)
-
-    def _entries(self, prefix: str) -> Iterator[str]:
-        return (entry.path for entry in self._storage.list(prefix))
-
-
-def _group(arrays: Arrays) -> list[list[str]]:
-    """Names in parts of about PART_BYTES, so that parts can be moved in parallel."""
-    groups: list[list[str]] = [[]]
-    size = 0
-    for name, array in arrays.items():
-        if groups[-1] and size + array.nbytes > PART_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append(name)
-        size += array.nbytes
-    return groups
+        for entry in list(self._storage.list(prefix)):
+            self._storage.delete(entry.path)
