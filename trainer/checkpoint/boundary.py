@@ -103,12 +103,17 @@ class Checkpoints:
         before = self._before_validation
         if position.phase == "validate" and before is not None:
             captured = Captured(captured.arrays | before.arrays, before.state)
+        schedule = self._schedule
+        # Inside an epoch, they are of a part of its records: not to be compared with others.
+        is_epoch_end = position.is_over(schedule.target_step) or not position.is_inside_epoch(
+            schedule.steps_per_epoch
+        )
         self._saver.save(
             Save(
                 step=position.step,
                 arrays=captured.arrays,
                 state={"position": position.to_json()} | captured.state,
-                metrics=dict(position.epoch_logs),
+                metrics=dict(position.epoch_logs) if is_epoch_end else {},
             )
         )
         blocked = self._clock() - started

@@ -38,7 +38,9 @@ class CheckpointConfig(Section):
     keep_every_steps: int | None = free(
         None, help="Keep for ever each checkpoint whose step is a multiple of this.", ge=1
     )
-    best: BestConfig | None = free(None, help="Also keep the best by a metric of its epoch.")
+    best: BestConfig | None = free(
+        None, help="Also keep the best, by a metric of the epoch that it ends."
+    )
     background: bool = free(True, help="Write while training goes on.")
     start_over: bool = free(
         False, help="Start at step 0 when every checkpoint of the run is damaged."
