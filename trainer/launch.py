@@ -66,7 +66,7 @@ def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) 
     run = RunDir(start.config.run.dir, open_storage)
     run.check(start.config, type(start.params), check_data(start.config), start.allow_change)
     if not _is_enough(run.summary(), start.config):
-        run.check_writable()
+        run.check_goes_on(start_over=start.config.checkpoint.start_over)
     is_new = not any(found.committed for found in run.checkpoints.all())
     if is_new and start.config.train.start_from is not None:
         checkpoint_of_origin(start.config.train.start_from, open_storage)
@@ -90,9 +90,9 @@ def launch(
     if summary is not None and _is_enough(summary, config):
         log.info("complete", run=config.run_name, steps=summary["steps"])
         return Outcome(0, summary, was_complete=True)
+    run.check_goes_on(start_over=config.checkpoint.start_over)
     run.admit(config, type(start.params), data_hash, start.allow_change)
-    if summary is not None:
-        run.reopen()
+    run.reopen()
     registry = CollectorRegistry()
     metrics = Metrics(registry, labels=config.metrics.labels)
     with _serving(config.metrics, registry, log):

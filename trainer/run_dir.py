@@ -1,13 +1,14 @@
 """The folder of one run: what it holds, and who may go on with it. No TensorFlow.
 
 config.yaml      the resolved configuration of the last start
-run.json         identity of the data, changes that were allowed
+run.json         identity of the data, changes that were allowed, whether there was a checkpoint
 checkpoints/     see trainer.checkpoint.format
 model/           exported files
 summary.json     written last: the run is complete
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ SUMMARY_FILE = "summary.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -45,7 +48,8 @@ class RunDir:
     @cached_property
     def checkpoints(self) -> CheckpointStore:
         """The run's checkpoints."""
-        return CheckpointStore(self.open(f"{self.url}/{CHECKPOINTS}"), clock=self.clock)
+        storage = self.open(f"{self.url}/{CHECKPOINTS}")
+        return CheckpointStore(storage, clock=self.clock, on_commit=self._remember_checkpoint)
 
     @property
     def model(self) -> Storage:
@@ -92,6 +96,8 @@ class RunDir:
         record = self._record() or {"format": 1, "created": self.clock(), "changes": []}
         if changes:
             record["changes"].append({"time": self.clock(), "keys": changes})
+        if self._had_checkpoint():
+            record["has_checkpoint"] = True
         self._write_start(config, record | {"data_sha256": data_hash})
         return changes
 
@@ -106,13 +112,13 @@ class RunDir:
         """
         record = self._record()
         if record is None:
-            if any(found.committed for found in self.checkpoints.all()):
+            if self._is_committed():
                 raise CheckpointError(
                     f"{self.url} holds checkpoints but no {RUN_FILE}: they are of an unknown "
                     "configuration; use another run.dir"
                 )
             return {}
-        if self.summary() is None and not any(f.committed for f in self.checkpoints.all()):
+        if not self._had_checkpoint():
             # Nothing was kept that another configuration could spoil.
             return {}
         if not self._has(CONFIG_FILE):
@@ -126,10 +132,36 @@ class RunDir:
             )
         return changes
 
-    def check_writable(self) -> None:
-        """ConfigError when `admit` would find that it cannot write; nothing is written."""
+    def check_goes_on(self, *, start_over: bool) -> None:
+        """Whether training could go on here; nothing is written.
+
+        Raises ConfigError when the folder cannot be written, and CheckpointError when the run had
+        checkpoints and has none, unless `start_over`.
+        """
         with self._writing():
             self.storage.check_writable(RUN_FILE)
+            self.checkpoints.check_writable()
+        if self._had_checkpoint() and not self._is_committed() and not start_over:
+            raise CheckpointError(
+                f"run {self.url} had checkpoints, and there is none with a COMMIT marker now: "
+                "restore them from a copy, use another run.dir, or set checkpoint.start_over=true"
+            )
+
+    def _had_checkpoint(self) -> bool:
+        record = self._record() or {}
+        return "has_checkpoint" in record or self._has(SUMMARY_FILE) or self._is_committed()
+
+    def _is_committed(self) -> bool:
+        return any(found.committed for found in self.checkpoints.all())
+
+    def _remember_checkpoint(self) -> None:
+        """From the first commit on, so that a run never starts at 0 because all are gone.
+
+        After it and not before: a run that was killed in its first save had none.
+        """
+        record = self._record()
+        if record is not None and "has_checkpoint" not in record:
+            self.storage.write(RUN_FILE, _json(record | {"has_checkpoint": True}))
 
     def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:
         with self._writing():
@@ -157,7 +189,12 @@ class RunDir:
 
     def summary(self) -> dict[str, Any] | None:
         """What a complete run reports; None while it is not complete."""
-        return self._document(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
+        try:
+            return self._document(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
+        except CheckpointError as error:
+            # The checkpoints are all that it takes to make it again.
+            _log.warning("%s; the report is made again", str(error).partition(": restore")[0])
+            return None
 
     def _document(self, file: str, **wanted: type) -> dict[str, Any] | None:
         """A JSON object that holds at least the `wanted` fields; None when there is none."""

@@ -159,6 +159,9 @@ class FaultyStorage:
         self._step("create", path)
         return self._inner.create(path, data)
 
+    def check_writable(self, path: str) -> None:
+        self._inner.check_writable(path)
+
     def delete(self, path: str) -> None:
         self._step("delete", path)
         self._inner.delete(path)

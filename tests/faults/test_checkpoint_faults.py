@@ -17,23 +17,6 @@ from tests.faults.harness import Run, signal_at
 MS_RDONLY, MS_REMOUNT = 1, 32
 
 
-@pytest.fixture(scope="session")
-def half(zygote, tmp_path_factory):
-    """A run that is complete after its first epoch: checkpoints of steps 4, 8 and 9."""
-    run = Run(zygote, tmp_path_factory.mktemp("half"))
-    life = run.train(train__epochs=1)
-    assert life.code == 0, life.text()
-    assert run.committed() == [4, 8, 9]
-    return run
-
-
-@pytest.fixture
-def halfway(half, run):
-    """A copy of it, to damage and to go on with."""
-    shutil.copytree(half.dir, run.dir)
-    return run
-
-
 def folder(run: Run, step: int) -> Path:
     return run.dir / "checkpoints" / f"step-{step:08d}-f0"
 

@@ -31,6 +31,8 @@ _WAYS_OUT = {
     errno.EFBIG: "raise the file-size limit (ulimit -f) or set run.dir to another file system",
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
+    errno.EISDIR: "a folder is where a file should be: remove it",
+    errno.ENAMETOOLONG: "set run.dir to a folder with a shorter path",
     errno.ENOTDIR: "a file is where a folder should be: set run.dir to another folder",
     errno.EROFS: "mount it writable or set run.dir to a writable folder",
 }
@@ -77,6 +79,8 @@ class LocalStorage:
         target = self._target(path)
         with _explained("write", target, self.root):
             with _temporary_file(target.parent, data) as temporary:
+                with suppress(OSError):
+                    target.rmdir()  # an empty folder is no object: not in the way of one
                 temporary.replace(target)
             _sync_folder(target.parent)
 
@@ -102,6 +106,10 @@ class LocalStorage:
         target = self._target(path)
         with _explained("write", target, self.root):
             folder = target.parent
+            temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
+            longest = max(len(os.fsencode(name)) for name in temporary.parts)
+            if longest > 255 or len(os.fsencode(temporary)) > 4095:  # Linux' limits
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             while not folder.exists():
                 folder = folder.parent
             if not folder.is_dir():
@@ -181,12 +189,11 @@ def _entry(path: str, file: Path, info: os.stat_result) -> Entry:
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
-    with _explained("list", folder):
-        try:
-            with os.scandir(folder) as found:
-                entries = [entry for entry in found if _is_name(entry.name)]
-        except _ABSENT:
-            return
+    try:
+        with _explained("read", folder), os.scandir(folder) as found:
+            entries = [entry for entry in found if _is_name(entry.name)]
+    except ObjectNotFoundError:
+        return
     # A folder counts with its slash: 'a-b' comes before 'a/b', as in an object store.
     for entry in sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False)):
         path = prefix + entry.name
@@ -284,7 +291,8 @@ def _explained(action: str, file: Path, root: Path | None = None) -> Iterator[No
     try:
         yield
     except OSError as error:
-        if action == "read" and isinstance(error, _ABSENT):
+        is_absent = isinstance(error, _ABSENT) or error.errno == errno.ENAMETOOLONG
+        if action == "read" and is_absent:
             raise ObjectNotFoundError(f"no object {file}: check the path") from error
         way_out = _WAYS_OUT.get(error.errno or 0, "check the disk or the network share").format(
             # A checkpoint's own folder is removed when its save has failed.

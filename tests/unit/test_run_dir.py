@@ -1,0 +1,87 @@
+"""Who may go on with a run's folder, and where it may be."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.checkpoint.store import CheckpointStore
+from trainer.config import RunConfig
+from trainer.errors import CheckpointError, ConfigError
+from trainer.recipes.base import Params
+from trainer.run_dir import RunDir
+from trainer.storage import open_storage
+
+CONFIG = RunConfig.model_validate(
+    {
+        "recipe": "fashion_mnist",
+        "data": {"url": "builtin:fashion_mnist", "batch_size": 32},
+        "train": {"epochs": 1},
+    }
+)
+
+
+def run_in(folder: Path) -> RunDir:
+    """As a new process finds it."""
+    return RunDir(str(folder / "run"))
+
+
+def admit(folder: Path) -> RunDir:
+    run = run_in(folder)
+    run.check_goes_on(start_over=False)
+    run.admit(CONFIG, Params, "data")
+    return run
+
+
+def lose_checkpoints(run: RunDir) -> None:
+    for found in run.checkpoints.all():
+        run.checkpoints.delete(found.step, found.fence)
+
+
+def test_a_checkpoint_is_remembered(tmp_path: Path) -> None:
+    run = admit(tmp_path)
+    run.checkpoints.save(1, {}, state={}, metrics={})
+    lose_checkpoints(run)
+    with pytest.raises(CheckpointError, match="had checkpoints"):
+        admit(tmp_path)
+    run_in(tmp_path).check_goes_on(start_over=True)
+
+
+def test_a_checkpoint_is_remembered_by_the_next_start_after_a_kill(tmp_path: Path) -> None:
+    """Killed between the marker and the record of it."""
+    run = admit(tmp_path)
+    CheckpointStore(open_storage(f"{run.url}/checkpoints")).save(1, {}, state={}, metrics={})
+    assert "has_checkpoint" not in (tmp_path / "run/run.json").read_text()
+    lose_checkpoints(admit(tmp_path))
+    with pytest.raises(CheckpointError, match="had checkpoints"):
+        admit(tmp_path)
+
+
+def test_a_first_save_that_did_not_end_is_no_checkpoint(tmp_path: Path) -> None:
+    run = admit(tmp_path)
+    run.storage.write("checkpoints/step-00000001-f0/w0/part-00000.safetensors", b"half")
+    admit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["L" * 256, "/".join(["D" * 200] * 30), "/".join(["D" * 200] * 20)[:3960]]
+)
+def test_a_name_that_is_too_long_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
+    run = RunDir(f"{tmp_path}/{name}")
+    assert run.check(CONFIG, Params, "data") == {}
+    with pytest.raises(ConfigError, match=r"cannot be written: .*: set run.dir to .* shorter path"):
+        run.check_goes_on(start_over=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_name_that_is_taken_can_be_written(tmp_path: Path) -> None:
+    longest = None
+    for length in range(3950, 4050):
+        name = "/".join(["D" * 200] * 20)[: length - len(str(tmp_path))]
+        try:
+            RunDir(f"{tmp_path}/{name}").check_goes_on(start_over=False)
+            longest = name
+        except ConfigError:
+            break
+    run = RunDir(f"{tmp_path}/{longest}")
+    run.checkpoints.save(1, {}, state={}, metrics={})
+    assert run.checkpoints.manifest("step-00000001-f0").step == 1
