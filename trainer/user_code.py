@@ -27,7 +27,7 @@ def user_code(what: str) -> Iterator[None]:
         yield
     except (TrainerError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if getattr(error, "error_code", None) == _RESOURCE_EXHAUSTED:
             raise  # another time, or on another machine, there may be memory
         raise ConfigError(f"{what} raised {describe(error)}") from error

@@ -67,7 +67,8 @@ class _Root(click.Group):
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
+            # An exit of a user's code is no end of ours.
             output = watched_output()
             if output is not None and error is output.error:
                 ctx.exit(1)  # `main` tells why
@@ -75,7 +76,7 @@ class _Root(click.Group):
             ctx.exit(_tell(error, debug=debug, as_json=ctx.meta.get(AS_JSON, False)))
 
 
-def _tell(error: Exception, *, debug: bool, as_json: bool) -> int:
+def _tell(error: BaseException, *, debug: bool, as_json: bool) -> int:
     """Say what went wrong on standard error; returns the exit code."""
     code, message = _explain(error, debug=debug)
     if debug and not isinstance(error, click.ClickException):
@@ -93,7 +94,7 @@ def _tell(error: Exception, *, debug: bool, as_json: bool) -> int:
     return code
 
 
-def _explain(error: Exception, *, debug: bool) -> tuple[int, str]:
+def _explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
     """The exit code, and what to say."""
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message()
