@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from trainer import strict_json
 from trainer.config.models import LogConfig
 
 
@@ -26,7 +27,7 @@ def configure_logging(*, as_json: bool, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render: Any = structlog.processors.JSONRenderer()
+    render: Any = structlog.processors.JSONRenderer(serializer=strict_json.dumps)
     if not as_json:
         shared[1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         render = structlog.dev.ConsoleRenderer(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trainer import strict_json
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
@@ -251,4 +252,4 @@ def checkpoint_of_origin(origin: str, open: Callable[[str], Storage]) -> Checkpo
 
 
 def _json(tree: Any) -> bytes:
-    return (json.dumps(tree, indent=2) + "\n").encode()
+    return (strict_json.dumps(tree, indent=2) + "\n").encode()

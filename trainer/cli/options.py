@@ -1,12 +1,12 @@
 """Options and arguments that several commands share."""
 
-import json
-import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 import click
+
+from trainer import strict_json
 
 AS_JSON = "trainer.as_json"  # in the context's meta
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -62,12 +62,4 @@ def apply_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def print_json(tree: Any, *, indent: int | None = 2) -> None:
     """One JSON document on standard output; a number that is not finite becomes null."""
-    click.echo(json.dumps(_finite(tree), indent=indent, allow_nan=False))
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+    click.echo(strict_json.dumps(tree, indent=indent))
