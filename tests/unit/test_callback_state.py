@@ -111,6 +111,24 @@ def test_other_values_are_refused_with_their_place(value: Any) -> None:
         CallbackStates([Stateful({"deep": [value]})]).capture()
 
 
+def test_slashes_in_keys_keep_arrays_apart() -> None:
+    one, two = np.array([1, 2]), np.array([3, 4])
+    found = round_trip({"a/b": one, "a": {"b": two}, "a~1b": two})
+    assert [found["a/b"][0], found["a"]["b"][0], found["a~1b"][0]] == [1, 3, 3]
+
+
+@pytest.mark.parametrize("key", [0, "__array__"])
+def test_keys_that_would_come_back_as_others_are_refused(key: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"the key {key!r} at callback/Stateful-0/deep: keys"):
+        CallbackStates([Stateful({"deep": {key: 1}})]).capture()
+
+
+@pytest.mark.parametrize("state", [None, [1, 2]])
+def test_a_state_that_is_no_dictionary_is_refused(state: Any) -> None:
+    with pytest.raises(ConfigError, match=r"callback Stateful-0 is a \w+: its get_state must"):
+        CallbackStates([Stateful(state)]).capture()
+
+
 def test_two_callbacks_of_a_class_are_told_apart() -> None:
     states, _ = CallbackStates([Stateful({"n": 1}), Averages(), Stateful({"n": 2})]).capture()
     fresh = [Stateful(), Averages(), Stateful()]

@@ -62,7 +62,7 @@ class CallbackStates:
         """
         arrays: dict[str, Any] = {}
         states = {
-            name: _take_arrays(_get(callback), f"callback/{name}", arrays)
+            name: _take_arrays(_get(callback, name), f"callback/{name}", arrays)
             for name, callback in self._callbacks.items()
         }
         return {name: state for name, state in states.items() if state}, arrays
@@ -80,7 +80,9 @@ class CallbackStates:
                     raise CheckpointError(
                         f"state of callback {name} cannot be put back: {error!r}"
                     ) from error
-        return [name for name, cb in self._callbacks.items() if name not in states and _get(cb)]
+        return [
+            name for name, cb in self._callbacks.items() if name not in states and _get(cb, name)
+        ]
 
 
 def _check(callback: Any) -> None:
@@ -101,9 +103,15 @@ def _attributes(callback: Any) -> tuple[str, ...] | None:
     return _KERAS_STATE.get(type(callback))
 
 
-def _get(callback: Any) -> dict[str, Any]:
+def _get(callback: Any, name: str) -> Mapping[str, Any]:
     if isinstance(callback, HoldsState):
-        return callback.get_state()
+        state = callback.get_state()
+        if not isinstance(state, Mapping):
+            raise ConfigError(
+                f"the state of callback {name} is a {type(state).__name__}: its get_state must "
+                "give a dictionary"
+            )
+        return state
     names = _attributes(callback) or ()
     state = {name: getattr(callback, name) for name in names if hasattr(callback, name)}
     file = _open_file(callback)
@@ -145,7 +153,7 @@ _ARRAY_KEY = "__array__"
 def _take_arrays(value: Any, path: str, arrays: dict[str, Any]) -> Any:
     """`value` as JSON, each array replaced by its name and put into `arrays`."""
     if isinstance(value, Mapping):
-        return {str(k): _take_arrays(v, f"{path}/{k}", arrays) for k, v in value.items()}
+        return {k: _take_arrays(v, f"{path}/{_part(k, path)}", arrays) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_take_arrays(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
@@ -160,6 +168,17 @@ def _take_arrays(value: Any, path: str, arrays: dict[str, Any]) -> Any:
         return array.item()
     arrays[path] = array.copy()
     return {_ARRAY_KEY: path}
+
+
+def _part(key: Any, path: str) -> str:
+    """A key as a part of an array's name, whose parts stand between slashes."""
+    if not isinstance(key, str) or key == _ARRAY_KEY:
+        # JSON would give it back as a text.
+        raise ConfigError(
+            f"the state of a callback holds the key {key!r} at {path}: keys must be texts other "
+            f"than {_ARRAY_KEY}"
+        )
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _give_arrays(value: Any, arrays: Mapping[str, Any]) -> Any:
