@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +41,14 @@ class CompiledSteps:
     """`train_step` or `test_step` of a model, compiled to run any number of steps a call.
 
     clock_every: of so many steps, one is timed; follows the speed that calls have.
+    check: is given the concrete function before the first step, and may raise.
     """
 
-    def __init__(self, model: Any, strategy: Any, step: str) -> None:
+    def __init__(
+        self, model: Any, strategy: Any, step: str, *, check: Callable[[Any], None] | None = None
+    ) -> None:
         self._model = model
+        self._check = check
         self._strategy = strategy
         self._step = getattr(model, step)
         self._names: list[str] = []
@@ -55,6 +60,7 @@ class CompiledSteps:
 
     def __call__(self, iterator: Any, num_steps: int) -> CallResult:
         """Run `num_steps` steps on the next elements of `iterator`."""
+        self.check(iterator)
         started = time.monotonic()
         logs, times = self._function(
             iterator, tf.constant(num_steps), tf.constant(self.clock_every)
@@ -66,6 +72,13 @@ class CompiledSteps:
         self.clock_every = int(_CLOCK_SECONDS * num_steps / seconds) | 1
         by_name = {name: logs[:, column] for column, name in enumerate(self._names)}
         return CallResult(by_name, *_fill_times(times, ended))
+
+    def check(self, iterator: Any) -> None:
+        """Compile the steps and have them checked, once."""
+        if self._check is not None:
+            one = tf.constant(1)
+            self._check(self._function.get_concrete_function(iterator, one, one))
+            self._check = None
 
     def _run(self, iterator: Any, num_steps: Any, clock_every: Any) -> Any:
         logs = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])

@@ -12,12 +12,15 @@ from trainer.loop import run_pass
 class Evaluator:
     """Runs a model's `test_step` over splits; what is compiled and cached is kept for the next."""
 
-    def __init__(self, model: Any, strategy: Any, dataset: Dataset, place: Place) -> None:
+    def __init__(
+        self, model: Any, strategy: Any, dataset: Dataset, place: Place, *,
+        check: Callable[[Any], None] | None = None,
+    ) -> None:  # fmt: skip
         self.model = model
         self._strategy = strategy
         self._dataset = dataset
         self._place = place
-        self._steps = CompiledSteps(model, strategy, "test_step")
+        self._steps = CompiledSteps(model, strategy, "test_step", check=check)
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
 

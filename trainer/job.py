@@ -32,12 +32,6 @@ class Job:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Callable[[], float] = time.monotonic
 
-    @property
-    def learning_rate(self) -> float | None:
-        """The optimizer's rate as configured; None when the recipe names no such parameter."""
-        name = self.recipe.learning_rate
-        return None if name is None else getattr(self.params, name)
-
 
 @dataclass(frozen=True)
 class Assembled:

@@ -80,17 +80,18 @@ class Training:
             return position
         except TrainerError:
             raise
-        except Exception as error:
+        except BaseException as error:  # an exit of a user's code is no end of a run
             raise self._explain(error) from error
         finally:
             self._reporting.close()
             self._checkpoints.close()
 
-    def _explain(self, error: Exception) -> Exception:
+    def _explain(self, error: BaseException) -> BaseException:
         """The error of the data or of a user's code behind one that ended training."""
-        explained = self._pipeline.explain(error)
-        if explained is not error:
-            return explained
+        if isinstance(error, Exception):
+            explained = self._pipeline.explain(error)
+            if explained is not error:
+                return explained
         callback = find_callback(error)
         if callback is not None:
             return TrainerError(f"{callback} raised {describe(error)}")
@@ -108,9 +109,8 @@ class Training:
             epochs=self._schedule.epochs, steps=self._schedule.steps_per_epoch,
         )  # fmt: skip
         loop = TrainLoop(
-            model, CompiledSteps(model, strategy, "train_step"), self._schedule,
-            self._checkpoints, callbacks=callbacks, validate=self._validation(callbacks),
-            on_call=self._on_call,
+            model, self._steps(), self._schedule, self._checkpoints,
+            callbacks=callbacks, validate=self._validation(callbacks), on_call=self._on_call,
         )  # fmt: skip
         position = self._start
         model.stop_training = position.stop_training
@@ -123,6 +123,10 @@ class Training:
         self._job.stop.defer(False)
         end_training(model, callbacks, position)
         return position
+
+    def _steps(self) -> CompiledSteps:
+        model, strategy = self._assembled.model, self._assembled.strategy
+        return CompiledSteps(model, strategy, "train_step", check=self._assembled.state.check_step)
 
     def _validation(self, callbacks: Any) -> Validate | None:
         split = self._job.config.data.validation
@@ -140,7 +144,7 @@ class Training:
         # A signal waits for the end of a step, and for the save in flight: see fit_engine.
         self._job.stop.defer(True)
         split = self._job.config.data.validation
-        last = keras.callbacks.LambdaCallback(on_train_begin=lambda _logs: self._put_back())
+        last = keras.callbacks.LambdaCallback(on_train_begin=self._begin_fit)
         position = fit(
             self._assembled.model, self._pipeline,
             self._assembled.evaluator.pipeline(split) if split else None,
@@ -151,19 +155,25 @@ class Training:
         self._job.stop.defer(False)
         return position
 
+    def _begin_fit(self, _logs: Any) -> None:
+        dataset = self._pipeline.dataset(self._start.step)
+        self._steps().check(distribute(self._assembled.strategy, dataset, self._assembled.place))
+        self._put_back()
+
     def _capture(self, *, whole: bool) -> Captured:
         states, arrays = self._states.capture()
         state = self._assembled.state
         return Captured(
             arrays=(state.snapshot() if whole else state.untrained()) | arrays,
-            state={"callbacks": states, "learning_rate": self._job.learning_rate},
+            state={"callbacks": states, "learning_rates": state.built_rates},
         )
 
     def _put_back(self) -> None:
         """The state of the checkpoint, into model and callbacks; a warm start is made one."""
         if self._checkpoint is None:
-            if self._job.config.train.start_from is not None:
-                # A restart begins with the same weights, whatever has become of the other run.
+            if self._job.config.train.start_from is not None or self._chosen.appends:
+                # A restart begins with the same weights, whatever has become of the other run, and
+                # with the files that are appended to as they were.
                 self._checkpoints.commit(self._start)
             return
         put_back(self._job, self._assembled, self._states, self._checkpoint)
@@ -185,9 +195,8 @@ def put_back(
     saved = checkpoint.manifest.state
     for name in states.restore(saved["callbacks"], checkpoint.arrays):
         job.log.warning("callback is new to the run and starts afresh", name=name)
-    # Compared with the rate that was configured then: callbacks may have lowered it since.
-    if saved["learning_rate"] != job.learning_rate:
-        assembled.model.optimizer.learning_rate = job.learning_rate
+    # Compared with the rates that were configured then: callbacks may have lowered them since.
+    assembled.state.set_changed_rates(saved["learning_rates"])
 
 
 def begin_training(

@@ -75,8 +75,9 @@ def assemble(job: Job) -> Assembled:
     with user_code(f"recipe {config.recipe}: its model's test_step on one record"):
         build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
-    evaluator = Evaluator(model, strategy, dataset, place)
-    return Assembled(strategy, dataset, place, model, sample, ModelState(model), evaluator)
+    state = ModelState(model)
+    evaluator = Evaluator(model, strategy, dataset, place, check=state.check_step)
+    return Assembled(strategy, dataset, place, model, sample, state, evaluator)
 
 
 def _model_of(job: Job) -> Any:

@@ -71,6 +71,17 @@ class HastyStopAt(StopAt):
     reads_logs_only = True
 
 
+class ExitAt(_At):
+    """Ends the process, as Python does it."""
+
+    def __init__(self, at: int, kind: str, hook: str) -> None:
+        super().__init__(at, hook)
+        self._kind = {e.__name__: e for e in (SystemExit, KeyboardInterrupt, GeneratorExit)}[kind]
+
+    def fire(self) -> None:
+        raise self._kind
+
+
 class RaiseAt(keras.callbacks.Callback):
     """A callback with a bug, in what a hook of it calls."""
 

@@ -76,13 +76,14 @@ class Chosen:
     """`all` in the order in which their hooks run; `resumable` have their state saved.
 
     `is_step_by_step`: a call is one step, because it was asked for, or because one of them wants
-    the weights of exactly its step.
+    the weights of exactly its step. `appends`: one adds to a file from before the run.
     """
 
     all: list[Any]
     resumable: list[Any]
     history: Any
     is_step_by_step: bool
+    appends: bool
 
 
 def choose_callbacks(
@@ -116,6 +117,7 @@ def choose_callbacks(
         resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
         history=history,
         is_step_by_step=is_step_by_step,
+        appends=any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs),
     )
 
 

@@ -2,18 +2,22 @@
 
 An array's name is role/ordinal/path: paths alone collide in subclassed models. Roles: `model`
 (weights, statistics, seed generators), `optimizer` (iteration, learning rate, slots),
-`metric` (one array a replica) and `callback` (arrays of callbacks' states).
+`metric` (one array a replica) and `callback` (arrays of callbacks' states). What else hangs on
+the model has the path of its attributes.
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer.checkpoint.format import Arrays, check_array
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError
+from trainer.models.held import changed_by, held
 from trainer.models.replicas import assign_everywhere, local_values
 
 _ROLES = ("model", "optimizer", "metric")
@@ -23,7 +27,7 @@ _REPLICA = re.compile(r"(metric/.*)/replica-([0-9]+)")
 
 @dataclass(frozen=True)
 class _Named:
-    """A Keras variable and the name of its array."""
+    """A variable of Keras or TensorFlow and the name of its array."""
 
     name: str
     variable: Any
@@ -38,18 +42,34 @@ class ModelState:
 
     def __init__(self, model: Any) -> None:
         roles = {
-            "model": model.variables,
-            "optimizer": model.optimizer.variables,
-            "metric": [v for metric in model.metrics for v in metric.variables],
+            "model": [(v.path, v) for v in model.variables],
+            "optimizer": [(v.path, v) for v in model.optimizer.variables],
+            "metric": [(v.path, v) for metric in model.metrics for v in metric.variables],
         }
+        self._optimizers = {"optimizer": model.optimizer}
+        known = {id(variable) for named in roles.values() for _, variable in named}
+        for path, found in held(model):
+            if isinstance(found, keras.Optimizer) and found is not model.optimizer:
+                self._optimizers[path] = found
+            for role, name, variable in _variables_of(path, found):
+                if id(variable) not in known:
+                    known.add(id(variable))
+                    roles[role].append((name, variable))
         self._variables = [
-            _Named(f"{role}/{ordinal:04d}/{variable.path}", variable)
-            for role, variables in roles.items()
-            for ordinal, variable in enumerate(variables)
+            _Named(f"{role}/{ordinal:04d}/{name}", variable)
+            for role, named in roles.items()
+            for ordinal, (name, variable) in enumerate(named)
         ]
         for entry in self._variables:
             dtype = np.dtype(_numpy_dtype(entry.variable)).name
-            check_array(entry.name, dtype, tuple(entry.variable.shape))
+            check_array(entry.name, dtype, _fixed_shape(entry))
+        rates = {name: optimizer.learning_rate for name, optimizer in self._optimizers.items()}
+        # As the recipe built each optimizer, by its attribute; a schedule's rate is no variable.
+        self.built_rates = {
+            name: float(local_values(rate)[0])
+            for name, rate in rates.items()
+            if isinstance(rate, keras.Variable)
+        }
         self._buffers: dict[str, Any] = {}
 
     def snapshot(self) -> dict[str, Any]:
@@ -75,12 +95,31 @@ class ModelState:
                 named.append((entry.name + suffix, _read(value)))
         return named
 
+    def set_changed_rates(self, saved: Mapping[str, float]) -> None:
+        """Give optimizers the rate that they were built with, where the `saved` one is another.
+
+        A schedule is built anew, and so follows every change.
+        """
+        for name, rate in self.built_rates.items():
+            if saved.get(name, rate) != rate:
+                self._optimizers[name].learning_rate = rate
+
+    def check_step(self, function: Any) -> None:
+        """ConfigError when a compiled step changes a variable that would not be saved."""
+        changed = changed_by(function, [entry.variable for entry in self._variables])
+        if changed:
+            raise ConfigError(
+                f"the model's step changes variables that no checkpoint would hold: "
+                f"{', '.join(changed[:_SHOWN])}: make them, or the optimizer that they are of, "
+                "attributes of the model, and build that optimizer (optimizer.build) with the model"
+            )
+
     def untrained(self) -> dict[str, Any]:
         """Copies of the model's non-trainable variables: seeds and statistics."""
         return {
-            entry.name: np.array(entry.variable.value)
+            entry.name: np.array(_read(local_values(entry.variable)[0]))
             for entry in self._variables
-            if entry.name.startswith("model/") and not entry.variable.trainable
+            if entry.name.startswith("model/") and not _is_weight(entry.variable)
         }
 
     def restore(self, arrays: Arrays) -> None:
@@ -132,6 +171,28 @@ class ModelState:
 def _read(variable: tf.Variable) -> tf.Tensor:
     # `read_value` is the same, but takes 28 µs instead of 10, while training waits.
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+
+
+def _variables_of(path: str, found: Any) -> Iterator[tuple[str, str, Any]]:
+    """(role, name, variable) of all that an optimizer, a metric or a variable holds."""
+    if isinstance(found, keras.Variable | tf.Variable):
+        yield "model", path, found
+        return
+    role = "optimizer" if isinstance(found, keras.Optimizer) else "metric"
+    for variable in found.variables:
+        yield role, f"{path}/{variable.path}", variable
+
+
+def _is_weight(variable: Any) -> bool:
+    # A tf.Variable of a user's is called trainable even where it counts steps.
+    return isinstance(variable, keras.Variable) and variable.trainable
+
+
+def _fixed_shape(entry: _Named) -> tuple[int, ...]:
+    shape = tf.TensorShape(entry.variable.shape)
+    if not shape.is_fully_defined():
+        raise ConfigError(f"variable {entry.name} has no fixed shape: a checkpoint cannot hold it")
+    return tuple(shape)
 
 
 def _split_replica(name: str) -> tuple[str, int]:

@@ -88,12 +88,12 @@ def prepare_replicas(model: Any) -> None:
 
 
 def local_values(variable: Any) -> list[tf.Variable]:
-    """The copies that one Keras variable has on this worker's replicas, in replica order.
+    """The copies that one variable has on this worker's replicas, in replica order.
 
     One entry for a plain variable and for a mirrored one (its copies are equal); one a
     replica for a variable that replicas update on their own, as metrics do.
     """
-    value = variable.value
+    value = variable.value if isinstance(variable, keras.Variable) else variable
     copies = getattr(value, "values", None)
     if copies is None:
         return [value]
