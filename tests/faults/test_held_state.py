@@ -22,7 +22,7 @@ def test_other_variables_of_a_model_are_resumed(zygote, tmp_path, name, replicas
 
 @pytest.mark.parametrize("engine", ["loop", "fit"])
 @pytest.mark.parametrize(
-    ("name", "variable"), [("unbuilt_optimizer", "adam_1/"), ("counting_aside", "count")]
+    ("name", "variable"), [("unbuilt_optimizer", "adam_"), ("counting_aside", "count")]
 )
 def test_variables_that_cannot_be_saved_are_refused_before_a_step(run, name, variable, engine):
     steps = {"train__engine": engine, "checkpoint__every_steps": None}

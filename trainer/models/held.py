@@ -18,7 +18,8 @@ _HOLDERS = (tf.__internal__.tracking.AutoTrackable, list, tuple, Mapping)
 _READS = {
     "ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape",
 }  # fmt: skip
-_NAME = re.compile(r'name="(.*?)(?:/\d+)?"')
+# The loop of several steps puts its name before what is made inside of it.
+_NAME = re.compile(r'name="(?:while/)?(.*?)(?:/\d+)?"')
 
 
 def held(model: Any) -> Iterator[tuple[str, Any]]:
