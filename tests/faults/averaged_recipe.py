@@ -15,4 +15,4 @@ def _model(params: SmallParams) -> Any:
     return model
 
 
-averaged = Recipe(SmallParams, recipe.data, _model, learning_rate="learning_rate")
+averaged = Recipe(SmallParams, recipe.data, _model)

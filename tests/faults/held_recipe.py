@@ -95,5 +95,5 @@ unbuilt_optimizer = Recipe(
 counting = Recipe(SmallParams, recipe.data, _counting)
 counting_aside = Recipe(SmallParams, recipe.data, lambda params: _counting(params, is_held=False))
 scheduled = Recipe(SmallParams, recipe.data, _scheduled)
-unnamed_rate = Recipe(SmallParams, recipe.data, _model)
+plain = Recipe(SmallParams, recipe.data, _model)
 nan_metric = Recipe(SmallParams, recipe.data, _nan_metric)

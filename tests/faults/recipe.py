@@ -163,12 +163,12 @@ def _picky_decode(features: dict[str, Any]) -> tuple[Any, Any]:
 
 _DATA = lambda _params: DataSpec(_decode)  # noqa: E731
 
-recording = Recipe(SmallParams, _DATA, _recording_model, learning_rate="learning_rate")
-noisy = Recipe(SmallParams, _DATA, _noisy_model, learning_rate="learning_rate")
+recording = Recipe(SmallParams, _DATA, _recording_model)
+noisy = Recipe(SmallParams, _DATA, _noisy_model)
 guide = Recipe(SmallParams, _DATA, _guide_model)
 with_lambda = Recipe(SmallParams, _DATA, _lambda_model)
 broken = Recipe(SmallParams, _DATA, _broken_model)
 broken_step = Recipe(SmallParams, _DATA, _broken_step_model)
 broken_decode = Recipe(SmallParams, lambda _params: DataSpec(_broken_decode), _model)
 picky_decode = Recipe(SmallParams, lambda _params: DataSpec(_picky_decode), _model)
-recipe = Recipe(SmallParams, _DATA, _model, learning_rate="learning_rate")
+recipe = Recipe(SmallParams, _DATA, _model)

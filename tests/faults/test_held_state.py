@@ -33,7 +33,7 @@ def test_variables_that_cannot_be_saved_are_refused_before_a_step(run, name, var
     assert not life.events("epoch")
 
 
-@pytest.mark.parametrize("name", ["unnamed_rate", "scheduled"])
+@pytest.mark.parametrize("name", ["plain", "scheduled"])
 def test_a_changed_learning_rate_is_used(run, name):
     """So small a rate leaves the weights as they were at step 4."""
     change_rate(run, name)

@@ -25,12 +25,9 @@ class Recipe:
     model: parameters -> a Keras model that can train: compiled, or a TrainStepModel that was
     equipped. It is called under the strategy's scope, after seeding.
     callbacks: parameters -> Keras callbacks that belong to the recipe.
-    learning_rate: the parameter that holds the optimizer's rate, so that a change of it is
-    applied when a run goes on.
     """
 
     params: type[Params]
     data: Callable[[Any], DataSpec]
     model: Callable[[Any], Any]
     callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
-    learning_rate: str | None = None

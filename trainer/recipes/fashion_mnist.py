@@ -53,5 +53,4 @@ recipe = Recipe(
     params=FashionMnistParams,
     data=lambda _params: DataSpec(_decode),
     model=_model,
-    learning_rate="learning_rate",
 )
