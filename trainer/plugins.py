@@ -1,6 +1,7 @@
 """Objects that a configuration names by import path, `package.module:name`."""
 
 import importlib
+from contextlib import nullcontext
 from typing import Any
 
 from trainer.config.messages import shown_value
@@ -22,8 +23,10 @@ def load_object(path: str, *, key: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute.isidentifier():
         raise ConfigError(f"{key}: {shown_value(path)} must look like package.module:name")
+    # A recipe may well begin with `import keras`; ours never do.
+    quiet = nullcontext() if module_name.startswith("trainer.") else quiet_import()
     try:
-        with quiet_import():  # a recipe may well begin with `import keras`
+        with quiet:
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(
