@@ -8,6 +8,7 @@ import pytest
 
 # Programs, and folders of data.
 TOOLS = {
+    "needs_gcs": ("fake-gcs-server",),
     "needs_prometheus": ("prometheus", "promtool"),
     "needs_originals": ("/usr/share/datasets/fashion-mnist",),
 }

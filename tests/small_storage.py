@@ -25,6 +25,7 @@ class MemoryStorage:
 
     objects: dict[str, bytes] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
     now: float = 1000.0
     url: str = "memory:"
 
@@ -34,21 +35,25 @@ class MemoryStorage:
         return iter([self.stat(path) for path in found])
 
     def stat(self, path: str) -> Entry:
-        return Entry(path, len(self.read(path)), self.times[path])
+        version = str(self.versions.get(path, 0))
+        return Entry(path, len(self.read(path)), self.times[path], version)
 
     def read(self, path: str, *, start: int = 0, length: int | None = None) -> bytes:
         if path not in self.objects:
             raise ObjectNotFoundError(f"no {path} in {self.url}")
         return self.objects[path][start : None if length is None else start + length]
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes) -> Entry:
         self.objects[path], self.times[path] = data, self.now
+        self.versions[path] = self.versions.get(path, 0) + 1
+        return self.stat(path)
 
-    def create(self, path: str, data: bytes) -> bool:
-        if path in self.objects:
-            return False
-        self.write(path, data)
-        return True
+    def create(self, path: str, data: bytes) -> Entry | None:
+        return None if path in self.objects else self.write(path, data)
+
+    def replace(self, path: str, data: bytes, *, version: str) -> Entry | None:
+        is_same = path in self.objects and self.stat(path).version == version
+        return self.write(path, data) if is_same else None
 
     def check_writable(self, path: str) -> None:
         """It is."""

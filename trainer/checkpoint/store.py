@@ -160,9 +160,9 @@ class CheckpointStore:
         file = f"part-{number:05d}.safetensors"
         data = safetensors.numpy.save({name: storable(arrays[name]) for name in names})
         entry = PartEntry(file=file, size=len(data), crc32c=crc32c(data))
-        self._storage.write(f"{prefix}/{file}", data)
+        stored = self._storage.write(f"{prefix}/{file}", data).crc32c
         del data
-        if crc32c(self._storage.read(f"{prefix}/{file}")) != entry.crc32c:
+        if (stored or crc32c(self._storage.read(f"{prefix}/{file}"))) != entry.crc32c:
             raise StorageError(f"{prefix}/{file} in {self._storage.url} reads back differently")
         return entry
 

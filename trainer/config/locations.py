@@ -5,8 +5,7 @@ from urllib.parse import unquote
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _SCHEMES = ("gs", "file", "builtin")
-_WAY_OUT = "use a local folder"
-NO_GCS = f"gs:// storage is not supported by this version: {_WAY_OUT}"
+_WAY_OUT = "use gs://BUCKET/PREFIX or a local folder"
 
 
 def check_location(value: str) -> str:
@@ -28,8 +27,6 @@ def check_location(value: str) -> str:
         raise ValueError("must not contain '..', '~' or a backslash: write the path that is meant")
     if not match and value.startswith("//"):
         raise ValueError(f"must not start with '//': {_WAY_OUT}")
-    if match and match.group(1).lower() == "gs":
-        raise ValueError(NO_GCS)
     return value
 
 

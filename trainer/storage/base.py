@@ -4,18 +4,55 @@ A storage is rooted at a folder or a bucket prefix; every path is relative to th
 uses forward slashes. Implementations are chosen by URL in `trainer.storage.open_storage`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+from trainer.errors import ConfigError
+
+Operation = Literal["list", "stat", "read", "write", "create", "delete"]
+# Told of every request to a store, repeated ones included: the operation, "ok" or a short name
+# of what went wrong (an HTTP status, `timeout`, …), and the bytes of data that it moved.
+OnRequest = Callable[[Operation, str, int], None]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored object: its path, size in bytes and time of last change (seconds, Unix)."""
+    """One stored object.
+
+    `updated` is the time of its last change by the store's clock (seconds, Unix), `version`
+    differs after each change, and `crc32c`, eight hexadecimal digits, is there where the store
+    has checked it.
+    """
 
     path: str
     size: int
     updated: float
+    version: str
+    crc32c: str | None = None
+
+
+def check_path(path: str, *, hidden: str | None = None) -> None:
+    """ConfigError unless `path` is plain printable names joined by '/'.
+
+    hidden: names that start so are refused, too.
+    """
+    if not all(is_name(part, hidden=hidden) for part in path.split("/")):
+        raise ConfigError(
+            f"object path {path!r} is refused: use a relative path of printable names without "
+            "'..', '.', empty parts"
+            + (
+                f", backslashes or names that start with {hidden!r}"
+                if hidden
+                else " or backslashes"
+            )
+        )
+
+
+def is_name(part: str, *, hidden: str | None = None) -> bool:
+    """Whether a folder or an object may have this name."""
+    is_plain = part.isprintable() and "/" not in part and "\\" not in part
+    return is_plain and part not in ("", ".", "..") and not (hidden and part.startswith(hidden))
 
 
 class Storage(Protocol):
@@ -39,12 +76,16 @@ class Storage(Protocol):
         """Bytes [start, start + length), or to the end."""
         ...
 
-    def write(self, path: str, data: bytes | memoryview) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> Entry:
         """Create or replace an object."""
         ...
 
-    def create(self, path: str, data: bytes | memoryview) -> bool:
-        """Create an object only if the path is free; False when it was taken."""
+    def create(self, path: str, data: bytes | memoryview) -> Entry | None:
+        """Create an object only if the path is free; None when it was taken."""
+        ...
+
+    def replace(self, path: str, data: bytes | memoryview, *, version: str) -> Entry | None:
+        """Replace an object only while it is of `version`; None when it is not any more."""
         ...
 
     def check_writable(self, path: str) -> None:

@@ -6,6 +6,7 @@ a temporary file, which `list` does not show and `remove_temporaries` clears.
 """
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -14,11 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainer.errors import ConfigError, ObjectNotFoundError, StorageError
-from trainer.storage.base import Entry
+from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.storage.base import Entry, check_path, is_name
 
 _TEMPORARY = ".tmp-"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_LOCK_SECONDS = 10
+_NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -74,18 +77,33 @@ class LocalStorage:
             opened.seek(start)
             return opened.read(available if length is None else min(length, available))
 
-    def write(self, path: str, data: bytes | memoryview) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> Entry:
         """Create or replace an object. `data` must be contiguous; the GIL is free meanwhile."""
         target = self._target(path)
         with _explained("write", target, self.root):
             with _temporary_file(target.parent, data) as temporary:
+                entry = _entry(path, target, temporary.stat())
                 with suppress(OSError):
                     target.rmdir()  # an empty folder is no object: not in the way of one
                 temporary.replace(target)
             _sync_folder(target.parent)
+            return entry
 
-    def create(self, path: str, data: bytes | memoryview) -> bool:
-        """Create an object only if the path is free; False when it was taken.
+    def replace(self, path: str, data: bytes | memoryview, *, version: str) -> Entry | None:
+        """Replace an object only while it is of `version`; None when it is not any more.
+
+        Where the file system has no locks, two writers in the same moment may both succeed.
+        """
+        target = self._target(path)
+        with _explained("write", target, self.root), _locked(target.parent):
+            try:
+                is_same = _entry(path, target, target.stat()).version == version
+            except (*_ABSENT, ObjectNotFoundError):
+                return None
+            return self.write(path, data) if is_same else None
+
+    def create(self, path: str, data: bytes | memoryview) -> Entry | None:
+        """Create an object only if the path is free; None when it was taken.
 
         Where the file system has no hard links, readers may see the object empty for a moment,
         and a kill in that moment leaves it empty.
@@ -94,12 +112,13 @@ class LocalStorage:
         with _explained("write", target, self.root):
             # Taken already: spare the disk the data.
             if os.path.lexists(target):
-                return False
+                return None
             with _temporary_file(target.parent, data) as temporary:
-                is_created = self._publish(temporary, target)
-            if is_created:
-                _sync_folder(target.parent)
-            return is_created
+                entry = _entry(path, target, temporary.stat())
+                if not self._publish(temporary, target):
+                    return None
+            _sync_folder(target.parent)
+            return entry
 
     def check_writable(self, path: str) -> None:
         """Look at the rights in the nearest folder that is there; nothing is written."""
@@ -139,13 +158,8 @@ class LocalStorage:
         return num_removed
 
     def _file(self, path: str) -> Path:
-        parts = path.split("/")
-        if not all(_is_name(part) for part in parts):
-            raise ConfigError(
-                f"object path {path!r} is refused: use a relative path of printable names without "
-                f"'..', '.', empty parts, backslashes or names that start with {_TEMPORARY!r}"
-            )
-        return self.root.joinpath(*parts)
+        check_path(path, hidden=_TEMPORARY)
+        return self.root.joinpath(*path.split("/"))
 
     def _target(self, path: str) -> Path:
         """The file to change, in a folder without symbolic links."""
@@ -171,12 +185,6 @@ class LocalStorage:
         return True
 
 
-def _is_name(part: str) -> bool:
-    """Whether a folder or an object may have this name."""
-    is_plain = part.isprintable() and "/" not in part and "\\" not in part
-    return is_plain and part not in ("", ".", "..") and not part.startswith(_TEMPORARY)
-
-
 def _open_at_once(file: str, flags: int) -> int:
     # Without O_NONBLOCK opening a FIFO would wait for a writer without bound.
     return os.open(file, flags | os.O_NONBLOCK)
@@ -185,13 +193,15 @@ def _open_at_once(file: str, flags: int) -> int:
 def _entry(path: str, file: Path, info: os.stat_result) -> Entry:
     if not stat.S_ISREG(info.st_mode):
         raise ObjectNotFoundError(f"{file} is not a regular file: check the path")
-    return Entry(path=path, size=info.st_size, updated=info.st_mtime)
+    # A change renames a new file into place. Its own time, because numbers are used again.
+    version = f"{info.st_ino}-{info.st_mtime_ns}"
+    return Entry(path=path, size=info.st_size, updated=info.st_mtime, version=version)
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
     try:
         with _explained("read", folder), os.scandir(folder) as found:
-            entries = [entry for entry in found if _is_name(entry.name)]
+            entries = [entry for entry in found if is_name(entry.name, hidden=_TEMPORARY)]
     except ObjectNotFoundError:
         return
     # A folder counts with its slash: 'a-b' comes before 'a/b', as in an object store.
@@ -201,10 +211,44 @@ def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
             yield from _walk(Path(entry.path), f"{path}/")
         else:
             # Gone since the scan, a broken link, or no regular file: no object.
-            with _explained("read", Path(entry.path)), suppress(FileNotFoundError):
-                info = entry.stat()
-                if stat.S_ISREG(info.st_mode):
-                    yield Entry(path=path, size=info.st_size, updated=info.st_mtime)
+            with (
+                _explained("read", Path(entry.path)),
+                suppress(FileNotFoundError, ObjectNotFoundError),
+            ):
+                yield _entry(path, Path(entry.path), entry.stat())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of `folder`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except _ABSENT:
+        yield  # nothing there to protect
+        return
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"folder {folder} is locked by another process for {_LOCK_SECONDS} s: end it"
+                ) from None
+            time.sleep(0.01)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return
 
 
 @contextmanager

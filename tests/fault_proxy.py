@@ -1,0 +1,160 @@
+"""A proxy before an HTTP server that breaks chosen requests, and remembers which.
+
+It runs on a thread of the test's process; the processes under test reach it by its port.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Literal
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, web
+
+START_SECONDS = 30
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host"}
+
+Kind = Literal["status", "refuse", "cut_upload", "lose_reply", "cut", "corrupt", "stall", "slow"]
+
+
+@dataclass
+class Fault:
+    """What happens to requests whose `METHOD /path?query` holds `pattern`.
+
+    status      is answered with `value`, an HTTP status
+    refuse      the connection is reset before the request is forwarded
+    cut_upload  the connection is reset after `value` bytes of the request's body
+    lose_reply  is done, and the connection is reset in place of the answer
+    cut         the connection is reset in the middle of the answer's body
+    corrupt     one bit of the answer's body is flipped
+    stall       is done, and not a byte of the answer comes before the client leaves
+    slow        `value` seconds pass before the request is forwarded
+
+    The first `skip` matching requests are left alone, the next `times` are hit.
+    """
+
+    kind: Kind
+    pattern: str
+    value: float = 0
+    skip: int = 0
+    times: int = 1
+    seen: int = 0
+
+    def hits(self, request: str) -> bool:
+        """Whether it fires for this request; counts it."""
+        if not re.search(self.pattern, request):
+            return False
+        self.seen += 1
+        return self.skip < self.seen <= self.skip + self.times
+
+
+@dataclass
+class FaultProxy:
+    """Where it listens; faults to come; (kind, request) of those that fired; all requests."""
+
+    target: str
+    port: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    fired: list[tuple[Kind, str]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def num_fired(self, kind: Kind) -> int:
+        """How often faults of a kind fired."""
+        return sum(fired == kind for fired, _ in self.fired)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Forward a request, or break it."""
+        line = f"{request.method} {request.path_qs}"
+        self.requests.append(line)
+        fault = next((fault for fault in self.faults if fault.hits(line)), None)
+        if fault is not None:
+            self.fired.append((fault.kind, line))
+        match fault and fault.kind:
+            case "status":
+                await request.content.read()
+                return web.json_response({"error": {"message": "fault"}}, status=int(fault.value))
+            case "refuse":
+                return _reset(request)
+            case "cut_upload":
+                await request.content.readexactly(int(fault.value))
+                return _reset(request)
+            case "slow":
+                await asyncio.sleep(fault.value)
+        return await self._forward(request, fault)
+
+    async def _forward(self, request: web.BaseRequest, fault: Fault | None) -> web.StreamResponse:
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+        headers["Host"] = self.target.removeprefix("http://")
+        async with (
+            ClientSession(
+                auto_decompress=False, cookie_jar=DummyCookieJar(), timeout=ClientTimeout(None)
+            ) as session,
+            session.request(
+                request.method, self.target + request.raw_path, headers=headers,
+                data=BytesIO(await request.content.read()), allow_redirects=False,
+            ) as answer,
+        ):  # fmt: skip
+            body = bytearray(await answer.read())
+            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
+        if "Location" in kept:  # of an upload session: keep the client on this side
+            kept["Location"] = re.sub(
+                r"^http://[^/]+", f"http://127.0.0.1:{self.port}", kept["Location"]
+            )
+        match fault and fault.kind:
+            case "lose_reply":
+                return _reset(request)
+            case "stall":
+                # Ends when the client closes the connection: its handler is cancelled.
+                await asyncio.get_running_loop().create_future()
+            case "corrupt" if body:
+                body[len(body) // 2] ^= 1
+        response = web.StreamResponse(status=answer.status, headers=kept)
+        response.content_length = len(body)
+        await response.prepare(request)
+        if fault and fault.kind == "cut":
+            await response.write(bytes(body[: len(body) // 2]))
+            return _reset(request, response)
+        await response.write(bytes(body))
+        await response.write_eof()
+        return response
+
+
+def _reset(
+    request: web.BaseRequest, response: web.StreamResponse | None = None
+) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return response or web.Response()
+
+
+@contextmanager
+def fault_proxy(target: str) -> Iterator[FaultProxy]:
+    """A proxy in front of `target`, http://HOST:PORT, while the context lasts."""
+    proxy = FaultProxy(target)
+    is_up = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        server = web.ServerRunner(web.Server(proxy.handle, handler_cancellation=True))
+        await server.setup()
+        site = web.TCPSite(server, "127.0.0.1", 0)
+        await site.start()
+        proxy.port = server.addresses[0][1]
+        is_up.set()
+        await stop.wait()
+        await server.cleanup()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    if not is_up.wait(START_SECONDS):
+        raise RuntimeError("the proxy did not start")
+    try:
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(START_SECONDS)
+        loop.close()

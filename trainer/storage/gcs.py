@@ -1,0 +1,323 @@
+"""Objects under a prefix of a Google Cloud Storage bucket.
+
+Only object-level calls are made (`roles/storage.objectUser` is enough). Every one has a time-out
+and is repeated, with jitter, until a deadline; the client's own retries are off, so that there is
+one place that counts and bounds them. Messages never hold what a request was sent with: URLs of
+this service carry upload sessions and signatures.
+"""
+
+import base64
+import http.client
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property, partial
+from io import BytesIO
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RequestRangeNotSatisfiable,
+    RetryError,
+    Unauthorized,
+)
+from google.api_core.retry import Retry
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud.storage.exceptions import (  # type: ignore[import-untyped]
+    DataCorruption,
+    InvalidResponse,
+)
+
+from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.storage.base import Entry, OnRequest, Operation, check_path
+
+_Result = TypeVar("_Result")
+
+_TEMPORARY_CODES = frozenset({401, 408, 429, 500, 502, 503, 504})
+_BROKEN_CONNECTION = (
+    ConnectionError, http.client.HTTPException, requests.RequestException,
+    urllib3.exceptions.HTTPError, TransportError,
+)  # fmt: skip
+# What each operation needs; replacing an object also needs the permission to delete it.
+_PERMISSIONS: dict[Operation, str] = {
+    "list": "storage.objects.list",
+    "stat": "storage.objects.get",
+    "read": "storage.objects.get",
+    "write": "storage.objects.create and storage.objects.delete",
+    "create": "storage.objects.create",
+    "delete": "storage.objects.delete",
+}
+_FIRST_WAIT_SECONDS = 0.5
+_PAGE = 1000
+_FIELDS = "items(name,size,updated,generation,crc32c),nextPageToken"
+
+
+@cache
+def _client() -> storage.Client:
+    # One for the process: its connections and its token are shared by all threads. Objects need
+    # no project, and asking for one would cost a lookup. The client would also read the bucket,
+    # for traces that nobody takes here and with a right that nobody else needs.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    return storage.Client(project="none")
+
+
+class GCSStorage:
+    """`Storage` on a bucket, under a prefix.
+
+    Args:
+        timeout_seconds: so long one request may take to connect, and then stay without a byte.
+        deadline_seconds: a refused or broken request is repeated for so long in all.
+        on_request: told of every request; see `OnRequest`.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        timeout_seconds: float = 60,
+        deadline_seconds: float = 300,
+        on_request: OnRequest = lambda *_: None,
+    ) -> None:
+        self.url = f"gs://{bucket}/{prefix}".rstrip("/")
+        self._bucket_name = bucket
+        self._root = f"{prefix}/" if prefix else ""
+        self._timeout = timeout_seconds
+        self._deadline = deadline_seconds
+        self._on_request = on_request
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects under the folder `prefix`, ordered by path; 1,000 a request."""
+        folder = f"{self._name(prefix.removesuffix('/'))}/" if prefix else self._root
+        token = None
+        while True:
+            page, token = self._call("list", prefix, partial(self._page, folder, token))
+            # A console makes "folders", empty objects whose name ends with a slash.
+            yield from (self._entry(blob) for blob in page if not blob.name.endswith("/"))
+            if token is None:
+                return
+
+    def _page(self, folder: str, token: str | None) -> tuple[Iterator[storage.Blob], str | None]:
+        # An iterator a page: one that failed takes itself for exhausted when it is asked again.
+        found = _client().list_blobs(
+            self._bucket_name,
+            prefix=folder,
+            page_token=token,
+            fields=_FIELDS,
+            page_size=_PAGE,
+            **self._once,
+        )
+        page = iter(next(found.pages, ()))
+        return page, found.next_page_token
+
+    def stat(self, path: str) -> Entry:
+        """The entry of one object."""
+        blob = self._blob(path)
+        self._call("stat", path, lambda: blob.reload(**self._once))
+        return self._entry(blob)
+
+    def read(self, path: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes [start, start + length), fewer where the object ends before.
+
+        A whole object is compared with its checksum; a range cannot be.
+        """
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError(f"start and length must not be negative, got {start} and {length}")
+        if length == 0:
+            return b""
+        blob = self._blob(path)
+        end = None if length is None else start + length - 1
+        whole = start == 0 and length is None
+
+        def download() -> bytes:
+            # As stored: a range of a decompressed object would be a range of something else.
+            data: bytes = blob.download_as_bytes(
+                start=start or None, end=end, raw_download=True,
+                checksum="crc32c" if whole else None, **self._once,
+            )  # fmt: skip
+            return data
+
+        try:
+            return self._call("read", path, download, size=len)
+        except _EmptyRange:
+            return b""
+
+    def write(self, path: str, data: bytes | memoryview) -> Entry:
+        """Create or replace an object; the server compares it with its checksum."""
+        return self._upload("write", path, data)
+
+    def create(self, path: str, data: bytes | memoryview) -> Entry | None:
+        """Create an object only if the path is free; None when it was taken."""
+        return self._upload_if("create", path, data, generation=0)
+
+    def replace(self, path: str, data: bytes | memoryview, *, version: str) -> Entry | None:
+        """Replace an object only while it is of `version`; None when it is not any more."""
+        return self._upload_if("write", path, data, generation=int(version))
+
+    def check_writable(self, path: str) -> None:
+        """Whether the bucket answers. Nothing is written, so the right to write stays unknown."""
+        self._call("list", path, partial(self._page, self._name(path), None))
+
+    def delete(self, path: str) -> None:
+        """Remove an object; an absent one is fine."""
+        blob = self._blob(path)
+        try:
+            self._call("delete", path, lambda: blob.delete(**self._once))
+        except ObjectNotFoundError:
+            return
+
+    def remove_temporaries(self, *, older_than_seconds: float) -> int:  # noqa: ARG002
+        """Nothing to do: an interrupted upload leaves no object."""
+        return 0
+
+    @cached_property
+    def _bucket(self) -> storage.Bucket:
+        return _client().bucket(self._bucket_name)
+
+    @property
+    def _once(self) -> dict[str, Any]:
+        return {"timeout": self._timeout, "retry": None}
+
+    def _name(self, path: str) -> str:
+        check_path(path)
+        return self._root + path
+
+    def _blob(self, path: str) -> storage.Blob:
+        return self._bucket.blob(self._name(path))
+
+    def _entry(self, blob: storage.Blob) -> Entry:
+        return Entry(
+            path=blob.name.removeprefix(self._root),
+            size=blob.size,
+            updated=blob.updated.timestamp(),
+            version=str(blob.generation),
+            crc32c=base64.b64decode(blob.crc32c).hex(),
+        )
+
+    def _upload_if(
+        self, operation: Operation, path: str, data: bytes | memoryview, *, generation: int
+    ) -> Entry | None:
+        writer = uuid.uuid4().hex
+        try:
+            return self._upload(operation, path, data, writer, if_generation_match=generation)
+        except _PreconditionError:
+            # Somebody else was first; or it was this upload, and the reply to it was lost.
+            blob = self._blob(path)
+            try:
+                self._call("stat", path, lambda: blob.reload(**self._once))
+            except ObjectNotFoundError:
+                return None
+            return self._entry(blob) if (blob.metadata or {}).get("writer") == writer else None
+
+    def _upload(
+        self,
+        operation: Operation,
+        path: str,
+        data: bytes | memoryview,
+        writer: str | None = None,
+        **conditions: int,
+    ) -> Entry:
+        blob = self._blob(path)
+        if writer is not None:
+            blob.metadata = {"writer": writer}
+        content = bytes(data)
+
+        def upload() -> None:
+            blob.upload_from_file(
+                BytesIO(content), size=len(content), content_type="application/octet-stream",
+                checksum="crc32c", **conditions, **self._once,
+            )  # fmt: skip
+
+        self._call(operation, path, upload, size=lambda _: len(content))
+        return self._entry(blob)
+
+    def _call(
+        self,
+        operation: Operation,
+        path: str,
+        request: Callable[[], _Result],
+        *,
+        size: Callable[[_Result], int] = lambda _: 0,
+    ) -> _Result:
+        """Send a request until it is answered or the deadline has passed."""
+        retry = Retry(
+            predicate=_is_temporary, initial=_FIRST_WAIT_SECONDS, multiplier=2, maximum=20,
+            timeout=self._deadline,
+            on_error=lambda error: self._on_request(operation, _code(error), 0),
+        )  # fmt: skip
+        try:
+            result = retry(request)()
+        except (GoogleAPICallError, GoogleAuthError, DataCorruption, InvalidResponse,
+                *_BROKEN_CONNECTION) as error:  # fmt: skip
+            # Those that are repeated were counted as they came.
+            if not isinstance(error, RetryError):
+                self._on_request(operation, _code(error), 0)
+            raise self._explained(operation, path, error) from error
+        self._on_request(operation, "ok", size(result))
+        return result
+
+    def _explained(self, operation: Operation, path: str, error: Exception) -> StorageError:
+        cause = error.cause if isinstance(error, RetryError) and error.cause else error
+        where = f"{self.url}/{path}".rstrip("/")
+        if isinstance(cause, PreconditionFailed):
+            return _PreconditionError(f"{where} has changed")
+        if isinstance(cause, RequestRangeNotSatisfiable):
+            return _EmptyRange(f"{where} ends before")
+        if isinstance(cause, NotFound):
+            return ObjectNotFoundError(f"no object {where}: check the URL")
+        if isinstance(cause, Forbidden | Unauthorized):
+            return StorageError(
+                f"cannot {operation} {where}: refused ({_code(cause)}); this identity needs "
+                f"{_PERMISSIONS[operation]}, as in roles/storage.objectUser on the bucket"
+            )
+        waited = f" for {self._deadline:g} s" if isinstance(error, RetryError) else ""
+        return StorageError(
+            f"cannot {operation} {where}: {_described(cause)}{waited}; check the network, the "
+            "credentials and the service's status"
+        )
+
+
+class _PreconditionError(StorageError):
+    """The object is not of the version that was asked for."""
+
+
+class _EmptyRange(StorageError):  # noqa: N818 - not an error of anybody
+    """A range that starts at the object's end or after it."""
+
+
+def _is_temporary(error: Exception) -> bool:
+    if isinstance(error, GoogleAPICallError):
+        return error.code in _TEMPORARY_CODES
+    if isinstance(error, InvalidResponse):
+        return error.response.status_code in _TEMPORARY_CODES
+    return isinstance(error, (*_BROKEN_CONNECTION, DataCorruption, GoogleAuthError))
+
+
+def _code(error: Exception) -> str:
+    """A short name of what went wrong, for a metric's label: one of a few."""
+    if isinstance(error, GoogleAPICallError) and error.code is not None:
+        return str(int(error.code))
+    if isinstance(error, InvalidResponse):
+        return str(int(error.response.status_code))
+    if isinstance(error, DataCorruption):
+        return "checksum"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
+        return "timeout"
+    return "credentials" if isinstance(error, GoogleAuthError) else "connection"
+
+
+def _described(error: Exception) -> str:
+    words = {
+        "checksum": "bytes that differ from their checksum",
+        "timeout": "no answer in time",
+        "credentials": "no valid credentials",
+        "connection": "no connection",
+    }
+    code = _code(error)
+    return words.get(code, f"HTTP status {code}")
