@@ -59,11 +59,11 @@ def test_temporary_refusals_are_repeated_and_counted(store, proxy, counts, code)
     assert store.read("a") == b"data"
 
 
-def test_a_token_that_is_refused_is_renewed_and_then_tried_again(store, proxy, counts):
-    # The client renews its token twice by itself.
-    proxy.faults.append(Fault("status", "POST /upload", 401, times=4))
+def test_a_refused_token_is_renewed_and_then_tried_again(store, proxy, counts):
+    proxy.faults.append(Fault("status", "POST /upload", 401, times=2))
     store.write("a", b"data")
-    assert (counts["write", "401"], counts["write", "ok"]) == (1, 1)
+    # There is none to renew here, and the client says so.
+    assert (counts["write", "credentials"], counts["write", "ok"]) == (2, 1)
 
 
 @pytest.mark.parametrize(

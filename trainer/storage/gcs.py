@@ -20,6 +20,7 @@ import urllib3
 from google.api_core.exceptions import (
     Forbidden,
     GoogleAPICallError,
+    GoogleAPIError,
     NotFound,
     PreconditionFailed,
     RequestRangeNotSatisfiable,
@@ -253,7 +254,7 @@ class GCSStorage:
         )  # fmt: skip
         try:
             result = retry(request)()
-        except (GoogleAPICallError, GoogleAuthError, DataCorruption, InvalidResponse,
+        except (GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse,
                 *_BROKEN_CONNECTION) as error:  # fmt: skip
             # Those that are repeated were counted as they came.
             if not isinstance(error, RetryError):
