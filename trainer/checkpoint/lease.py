@@ -1,0 +1,252 @@
+"""Who may write to a run: a lease on its folder, and the fence that outlives the lease.
+
+A second job of the same run is refused while the first one refreshes its lease. That alone
+cannot hold back a holder that was frozen and wakes up late: a store can make no commit depend
+on a lease. So every take-over raises the *fence*, a number that checkpoints carry. A restore
+goes by (fence, step), and what a lower fence commits after it was taken over is beyond its
+limit: never restored. Times are judged by the store's own clock.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from trainer.config import Section
+from trainer.errors import CheckpointError, ObjectNotFoundError, RunHeldError
+from trainer.storage.base import Entry, Storage
+
+LEASE_FILE = "lease.json"
+# Written for its time stamp alone.
+_CLOCK_FILE = "lease.clock"
+_MAX_BYTES = 1 << 20
+_POLL_SECONDS = 2.0
+
+
+class Process(Section):
+    """A process that can be looked for on the machine it runs on."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+
+class Holder(Section):
+    """Who holds a lease: a job of a cluster by its unique id, or else a process by itself."""
+
+    job: str | None = None
+    process: Process
+
+    def is_same_job(self, other: "Holder") -> bool:
+        """Whether both belong to one job, whose newer pod replaces the older."""
+        return self.job is not None and self.job == other.job
+
+    def __str__(self) -> str:
+        who = f"process {self.process.pid} on {self.process.host}"
+        return who if self.job is None else f"job {self.job} ({who})"
+
+
+class _Document(Section):
+    format: Literal[1] = 1
+    holder: Holder
+    fence: int = Field(ge=1)
+    ttl_seconds: float = Field(gt=0)
+    is_released: bool = False
+    refreshed: int = 0
+    # The last step of each lower fence that counts; none of its steps counts below 0.
+    limits: dict[int, int] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds. ttl: without a refresh a lease ends; grace: added while waiting for that end."""
+
+    ttl: float = 60.0
+    grace: float = 60.0
+
+    @property
+    def refresh(self) -> float:
+        """Between two refreshes: two may fail."""
+        return self.ttl / 3
+
+
+def this_holder(environ: Mapping[str, str] = os.environ) -> Holder:
+    """The holder that this process is."""
+    pid = os.getpid()
+    return Holder(
+        job=environ.get("TRAINER_JOB_ID") or None,
+        process=Process(host=_host(), boot=_boot(), pid=pid, started=_started(pid) or ""),
+    )
+
+
+class Lease:
+    """A lease that is held; made by `acquire`."""
+
+    def __init__(self, storage: Storage, document: _Document, entry: Entry) -> None:
+        self._storage = storage
+        self._document = document
+        self._entry = entry
+
+    @property
+    def fence(self) -> int:
+        """The number that this holder's checkpoints carry."""
+        return self._document.fence
+
+    def refresh(self) -> None:
+        """Hold on for another time to live.
+
+        Raises RunHeldError when somebody took the run over, StorageError when the store does
+        not answer: try again.
+        """
+        self._put(self._document.model_copy(update={"refreshed": self._document.refreshed + 1}))
+
+    def restored(self, fence: int, step: int) -> None:
+        """Record what this fence goes on from (step -1: from nothing): what lower fences commit
+        beyond it is not a candidate any more. Raises like `refresh`.
+        """
+        limits = dict.fromkeys(range(fence + 1, self.fence), -1) | {fence: step}
+        limits = {
+            lower: min(limit, self._document.limits.get(lower, limit))
+            for lower, limit in (self._document.limits | limits).items()
+            if lower < self.fence
+        }
+        self._put(self._document.model_copy(update={"limits": limits}))
+
+    def release(self) -> None:
+        """Give the run back; one that was lost is left to its holder."""
+        try:
+            self._put(self._document.model_copy(update={"is_released": True}))
+        except RunHeldError:
+            return
+
+    def _put(self, document: _Document) -> None:
+        entry = self._storage.replace(LEASE_FILE, _encode(document), version=self._entry.version)
+        if entry is None:
+            found = _read(self._storage)
+            theirs = f" by {found[0].holder} (fence {found[0].fence})" if found else ""
+            raise RunHeldError(
+                f"run {self._storage.url} was taken over{theirs}: this process stops; nothing of "
+                "what it saved before is lost"
+            )
+        self._document, self._entry = document, entry
+
+
+def acquire(
+    storage: Storage,
+    holder: Holder,
+    timing: Timing = Timing(),
+    *,
+    on_wait: Callable[[str], None] = lambda _reason: None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lease:
+    """Hold the run whose folder `storage` is.
+
+    A lease that was released, that ran out, or whose process is known to be dead is taken over
+    at once, as is that of another pod of the same job. A live one of another job is waited for,
+    `timing.ttl + timing.grace` seconds: a pod that is about to end may still hold it.
+
+    Raises RunHeldError when it is still held then, or its process is alive on this machine.
+    """
+    deadline = clock() + timing.ttl + timing.grace
+    is_told = False
+    while True:
+        found = _read(storage)
+        if found is None:
+            document = _Document(holder=holder, fence=1, ttl_seconds=timing.ttl)
+            entry = storage.create(LEASE_FILE, _encode(document))
+        else:
+            theirs, version = found
+            age = _held_for(storage, theirs, version, holder)
+            if age is not None:
+                held = f"run {storage.url} is held by {theirs.holder}, seen {age:.0f} s ago"
+                if _is_alive(theirs.holder.process, holder.process) or clock() >= deadline:
+                    raise RunHeldError(f"{held}: wait for its end, stop it, or use another run.dir")
+                if not is_told:
+                    on_wait(held)
+                    is_told = True
+                sleep(_POLL_SECONDS)
+                continue
+            document = _Document(
+                holder=holder, fence=theirs.fence + 1, ttl_seconds=timing.ttl, limits=theirs.limits
+            )
+            entry = storage.replace(LEASE_FILE, _encode(document), version=version.version)
+        if entry is not None:
+            return Lease(storage, document, entry)
+
+
+def limits(storage: Storage) -> dict[int, int]:
+    """The last step of each fence that may be restored; a fence that is not named has no limit."""
+    found = _read(storage)
+    return {} if found is None else found[0].limits
+
+
+def _held_for(storage: Storage, theirs: _Document, entry: Entry, mine: Holder) -> float | None:
+    """Seconds since the holder's last sign of life; None when the lease may be taken over."""
+    if theirs.is_released or mine.is_same_job(theirs.holder):
+        return None
+    if _is_alive(theirs.holder.process, mine.process) is False:
+        return None
+    age = storage.write(_CLOCK_FILE, b"").updated - entry.updated
+    return None if age > theirs.ttl_seconds else age
+
+
+def _read(storage: Storage) -> tuple[_Document, Entry] | None:
+    """The lease and the entry of just this version of it; None when there is none."""
+    while True:
+        try:
+            entry = storage.stat(LEASE_FILE)
+            if entry.size > _MAX_BYTES:
+                raise ValueError(f"larger than {_MAX_BYTES} bytes")
+            data = storage.read(LEASE_FILE)
+            if storage.stat(LEASE_FILE).version != entry.version:
+                continue
+            return _Document.model_validate_json(data), entry
+        except ObjectNotFoundError:
+            return None
+        except (ValidationError, ValueError) as error:
+            raise CheckpointError(
+                f"{LEASE_FILE} in {storage.url} is damaged ({str(error).splitlines()[0]}): when "
+                "no other job trains this run, delete it"
+            ) from None
+
+
+def _encode(document: _Document) -> bytes:
+    return (json.dumps(document.model_dump(mode="json"), indent=2) + "\n").encode()
+
+
+def _is_alive(process: Process, here: Process) -> bool | None:
+    """Whether a process of this machine lives; None when it is not of this machine."""
+    if (process.host, process.boot) != (here.host, here.boot) or not process.boot:
+        return None
+    return bool(process.started) and _started(process.pid) == process.started
+
+
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _boot() -> str:
+    """This boot of this machine, and in it the space that process numbers belong to."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks; None when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name of the program, in parentheses, may hold spaces and parentheses.
+    return text.rpartition(")")[2].split()[19]
