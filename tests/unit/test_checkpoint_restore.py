@@ -5,6 +5,7 @@ import pytest
 from tests.small_storage import MemoryStorage
 from tests.unit.test_checkpoint_store import save, store_of
 from trainer.checkpoint.restore import choose, newest
+from trainer.checkpoint.store import CheckpointStore
 from trainer.config import CheckpointConfig
 from trainer.errors import CheckpointError, ConfigError
 
@@ -102,3 +103,17 @@ def test_the_last_is_the_last_that_holds() -> None:
 def test_an_empty_run_has_nothing_to_choose() -> None:
     with pytest.raises(ConfigError, match="no committed checkpoint"):
         choose(store_of(MemoryStorage()), "last", BEST, "r")
+
+
+def test_what_a_lower_fence_commits_too_late_is_never_restored() -> None:
+    # Fence 1 took the run over after step 10 of fence 0, which then woke up and went on.
+    storage = three()
+    store = CheckpointStore(storage, fence=1, limits={0: 10})
+    restored = newest(store)
+    assert restored.checkpoint.manifest.step == 10
+    assert restored.reasons == tuple(
+        f"checkpoint step-000000{step}-f0 was committed after another job took the run over"
+        for step in (30, 20)
+    )
+    assert choose(store, "last", BEST, "run").manifest.step == 10
+    assert choose(store, "best", BEST, "run").manifest.step == 10

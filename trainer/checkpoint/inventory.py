@@ -40,9 +40,8 @@ def take_inventory(storage: Storage, *, verify: bool) -> list[Listed]:
 
 def _look(store: CheckpointStore, storage: Storage, found: Found, *, verify: bool) -> Listed:
     size = sum(entry.size for entry in storage.list(found.name))
-    if not found.committed:
-        problem = f"checkpoint {found.name} has no COMMIT marker: a save that did not end"
-        return Listed(found.step, found.fence, False, False, size, problem=problem)
+    if found.problem is not None:
+        return Listed(found.step, found.fence, False, False, size, problem=found.problem)
     try:
         manifest = store.read(found.name).manifest if verify else store.manifest(found.name)
     except CheckpointError as error:

@@ -31,8 +31,8 @@ def newest(store: CheckpointStore, *, start_over: bool = False) -> Restored:
     reasons: list[str] = []
     damaged: list[Found] = []
     for found in reversed(store.all()):
-        if not found.committed:
-            reasons.append(f"checkpoint {found.name} has no COMMIT marker")
+        if found.problem is not None:
+            reasons.append(found.problem)
             continue
         try:
             return Restored(store.read(found.name), tuple(damaged), tuple(reasons))

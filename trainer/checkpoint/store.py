@@ -8,9 +8,10 @@ No TensorFlow here.
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.numpy
@@ -47,17 +48,30 @@ ORPHAN_SECONDS = 86_400.0
 
 @dataclass(frozen=True, order=True)
 class Found:
-    """A checkpoint's folder; ordered by (fence, step), the order of restoring."""
+    """A checkpoint's folder; ordered by (fence, step), the order of restoring.
+
+    committed: it may be restored. too_late: it has a marker, but another job had taken the run
+    over before it came.
+    """
 
     fence: int
     step: int
     committed: bool
     updated: float
+    too_late: bool = False
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return folder_name(self.step, self.fence)
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is no checkpoint, in words."""
+        if self.committed:
+            return None
+        why = "was committed after another job took the run over"
+        return f"checkpoint {self.name} {why if self.too_late else 'has no COMMIT marker'}"
 
 
 @dataclass(frozen=True)
@@ -73,19 +87,28 @@ class DamagedError(CheckpointError):
 
 
 class CheckpointStore:
-    """Checkpoints under one storage root, which holds nothing else."""
+    """Checkpoints under one storage root, which holds nothing else.
+
+    Args:
+        fence: what new checkpoints carry; those of higher fences are never touched.
+        limits: the last step that counts, by fence; see `trainer.checkpoint.lease`.
+        clock: Unix time in seconds.
+        new_writer: a name for one attempt to save, never given twice.
+    """
 
     def __init__(
         self,
         storage: Storage,
         *,
         fence: int = 0,
+        limits: Mapping[int, int] = MappingProxyType({}),
         clock: Callable[[], float] = time.time,
         new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._fence = fence
+        self._limits = limits
         self._clock = clock
         self._new_writer = new_writer
         self._on_commit = on_commit
@@ -98,9 +121,11 @@ class CheckpointStore:
             if key := parse_folder(folder):
                 step, fence = key
                 known = found.get(key, Found(fence, step, committed=False, updated=0.0))
+                has_marker = known.committed or known.too_late or rest == "COMMIT"
+                in_time = step <= self._limits.get(fence, step)
                 found[key] = Found(
-                    fence, step, known.committed or rest == "COMMIT",
-                    max(known.updated, entry.updated),
+                    fence, step, has_marker and in_time, max(known.updated, entry.updated),
+                    too_late=has_marker and not in_time,
                 )  # fmt: skip
         return sorted(found.values())
 
