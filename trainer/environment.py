@@ -15,6 +15,7 @@ from trainer.errors import ConfigError
 
 KNOWN_VARIABLES = {
     "TRAINER_DEBUG": "print a traceback when a command fails",
+    "TRAINER_JOB_ID": "unique id of the job that this process belongs to, for its lease",
 }
 
 

@@ -5,11 +5,12 @@ This module stands where the agent will: it imports no TensorFlow until a run ha
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from trainer.checkpoint.lease import Timing, acquire, this_holder
 from trainer.config import RunConfig
 from trainer.config.models import MetricsConfig
 from trainer.data.builtin import resolve_data_url
@@ -80,8 +81,7 @@ def launch(
     Raises TrainerError; a stop by signal is an Outcome with the signal's exit code.
     """
     config = start.config
-    as_json = is_for_machines(config.log)
-    configure_logging(as_json=as_json)
+    configure_logging(as_json=is_for_machines(config.log))
     log = get_log()
     data_hash = check_data(config)
     run = RunDir(config.run.dir, open_storage)
@@ -91,6 +91,23 @@ def launch(
         log.info("complete", run=config.run_name, steps=summary["steps"])
         return Outcome(0, summary, was_complete=True)
     run.check_goes_on(start_over=config.checkpoint.start_over)
+    timing = Timing(config.run.lease_seconds, config.run.lease_seconds)
+    lease = acquire(
+        run.storage, this_holder(), timing,
+        on_wait=lambda reason: log.warning("waiting for the run", reason=reason),
+    )  # fmt: skip
+    with lease.kept(timing):
+        return _train(start, replace(run, lease=lease), data_hash, stop, log)
+
+
+def _train(start: Launch, run: RunDir, data_hash: str, stop: StopRequest, log: Any) -> Outcome:
+    """Train a run that this process holds."""
+    config = start.config
+    # Whoever held it until now may have ended it.
+    summary = run.summary()
+    if summary is not None and _is_enough(summary, config):
+        log.info("complete", run=config.run_name, steps=summary["steps"])
+        return Outcome(0, summary, was_complete=True)
     run.admit(config, type(start.params), data_hash, start.allow_change)
     run.reopen()
     registry = CollectorRegistry()
@@ -103,7 +120,7 @@ def launch(
 
         job = Job(
             config, start.recipe, start.params, run, metrics, log, stop,
-            console=None if as_json else _console(),
+            console=None if is_for_machines(config.log) else _console(),
         )  # fmt: skip
         try:
             return Outcome(0, train(job))

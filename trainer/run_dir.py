@@ -3,6 +3,7 @@
 config.yaml      the resolved configuration of the last start
 run.json         identity of the data, changes that were allowed, whether there was a checkpoint
 checkpoints/     see trainer.checkpoint.format
+lease.json       who trains it; see trainer.checkpoint.lease
 model/           exported files
 summary.json     written last: the run is complete
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 from trainer import strict_json
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
+from trainer.checkpoint.lease import Lease, limits
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
@@ -35,11 +37,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run's folder, by URL."""
+    """One run's folder, by URL; `lease` is there while this process may write to it."""
 
     url: str
     open: Callable[[str], Storage] = open_storage
     clock: Callable[[], float] = time.time
+    lease: Lease | None = None
 
     @cached_property
     def storage(self) -> Storage:
@@ -50,7 +53,22 @@ class RunDir:
     def checkpoints(self) -> CheckpointStore:
         """The run's checkpoints."""
         storage = self.open(f"{self.url}/{CHECKPOINTS}")
-        return CheckpointStore(storage, clock=self.clock, on_commit=self._remember_checkpoint)
+        if self.lease is None:
+            return CheckpointStore(storage, limits=limits(self.storage), clock=self.clock)
+        return CheckpointStore(
+            storage, fence=self.lease.fence, limits=self.lease.limits, clock=self.clock,
+            on_commit=self._remember_checkpoint,
+        )  # fmt: skip
+
+    def check_held(self) -> None:
+        """RunHeldError when another job is known to have taken the run over."""
+        if self.lease is not None:
+            self.lease.check()
+
+    def refresh_lease(self) -> None:
+        """RunHeldError when another job has taken the run over; asks the store."""
+        if self.lease is not None:
+            self.lease.refresh()
 
     @property
     def model(self) -> Storage:
@@ -218,7 +236,8 @@ class RunDir:
         return self.storage.read(file)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Mark the run as complete."""
+        """Mark the run as complete. Raises RunHeldError when another job has taken it over."""
+        self.refresh_lease()
         self.storage.write(SUMMARY_FILE, _json(summary))
 
     def reopen(self) -> None:
@@ -227,7 +246,11 @@ class RunDir:
 
     def restore(self, *, start_over: bool = False) -> Restored:
         """The checkpoint to go on from; see `trainer.checkpoint.restore.newest`."""
-        return newest(self.checkpoints, start_over=start_over)
+        restored = newest(self.checkpoints, start_over=start_over)
+        if self.lease is not None:
+            found = restored.checkpoint and restored.checkpoint.manifest
+            self.lease.restored(*((found.fence, found.step) if found else (0, -1)))
+        return restored
 
     def checkpoint(self, which: str) -> Checkpoint:
         """The checkpoint of a step's number, `last` or `best`.

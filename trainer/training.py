@@ -53,10 +53,11 @@ class Training:
         saver = Saver(
             job.run.checkpoints, job.config.checkpoint, job.metrics,
             damaged=restored.damaged, on_saved=self._reporting.on_saved,
+            before_deleting=job.run.refresh_lease,
         )  # fmt: skip
         self._checkpoints = Checkpoints(
             job.config, capture=self._capture, saver=saver, schedule=schedule, stop=job.stop,
-            metrics=job.metrics, clock=job.clock,
+            metrics=job.metrics, check_held=job.run.check_held, clock=job.clock,
         )  # fmt: skip
         names = [type(callback).__name__ for callback in self._chosen.all]
         job.log.info("callbacks", names=names)

@@ -17,7 +17,7 @@ from trainer.checkpoint.format import crc32c
 from trainer.checkpoint.restore import newest
 from trainer.checkpoint.store import ORPHAN_SECONDS, CheckpointStore, DamagedError
 from trainer.errors import CheckpointError, StorageError
-from trainer.storage import open_storage
+from trainer.storage import Entry, open_storage
 
 
 def arrays_of(value: float) -> dict[str, Any]:
@@ -163,8 +163,8 @@ def test_a_lost_reply_to_the_marker_is_a_commit() -> None:
 
 def test_a_part_that_reads_back_differently_is_not_committed() -> None:
     class Rotten(MemoryStorage):
-        def write(self, path: str, data: bytes) -> None:
-            super().write(path, data[:-1] + b"?" if "part" in path else data)
+        def write(self, path: str, data: bytes) -> Entry:
+            return super().write(path, data[:-1] + b"?" if "part" in path else data)
 
     storage = Rotten()
     with pytest.raises(StorageError, match="reads back differently"):

@@ -43,6 +43,7 @@ class Checkpoints:
         schedule: Schedule,
         stop: StopRequest,
         metrics: Metrics,
+        check_held: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capture = capture
@@ -52,6 +53,7 @@ class Checkpoints:
         self._best = config.checkpoint.best
         self._grace_seconds = config.train.grace_seconds
         self._metrics = metrics
+        self._check_held = check_held
         self._clock = clock
         self._cadence = SaveCadence(config.checkpoint, last_save=clock())
         self._last: Position | None = None
@@ -63,6 +65,7 @@ class Checkpoints:
 
     def between_calls(self, position: Position) -> None:
         """Save if due. Raises StoppedError, after a save, when told to stop."""
+        self._check_held()
         if self._stop.is_set:
             self._save_and_stop(position)
         # A position of validation is no place for a cadence: the pass would start again.
@@ -78,6 +81,7 @@ class Checkpoints:
 
         Raises StoppedError.
         """
+        self._check_held()
         if self._stop.is_set:
             self.close()
             saved = "nothing" if self._last is None else f"step {self._last.step}"
@@ -87,6 +91,7 @@ class Checkpoints:
 
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
+        self._check_held()
         self._check_best(position.epoch_logs)
         if self._stop.is_set:
             self._save_and_stop(position)

@@ -8,18 +8,21 @@ limit: never restored. Times are judged by the store's own clock.
 """
 
 import json
+import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from trainer.config import Section
-from trainer.errors import CheckpointError, ObjectNotFoundError, RunHeldError
+from trainer.errors import CheckpointError, ObjectNotFoundError, RunHeldError, StorageError
 from trainer.storage.base import Entry, Storage
 
 LEASE_FILE = "lease.json"
@@ -27,6 +30,8 @@ LEASE_FILE = "lease.json"
 _CLOCK_FILE = "lease.clock"
 _MAX_BYTES = 1 << 20
 _POLL_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class Process(Section):
@@ -87,17 +92,25 @@ def this_holder(environ: Mapping[str, str] = os.environ) -> Holder:
 
 
 class Lease:
-    """A lease that is held; made by `acquire`."""
+    """A lease that is held; made by `acquire`. Safe to share between threads.
+
+    `fence` is the number that this holder's checkpoints carry, `limits` the last step of each
+    lower fence that counts.
+    """
 
     def __init__(self, storage: Storage, document: _Document, entry: Entry) -> None:
+        self.fence = document.fence
+        self.limits = dict(document.limits)
         self._storage = storage
         self._document = document
         self._entry = entry
+        self._lock = threading.Lock()
+        self._lost: RunHeldError | None = None
 
-    @property
-    def fence(self) -> int:
-        """The number that this holder's checkpoints carry."""
-        return self._document.fence
+    def check(self) -> None:
+        """RunHeldError when somebody is known to have taken the run over; asks nobody."""
+        if self._lost is not None:
+            raise self._lost
 
     def refresh(self) -> None:
         """Hold on for another time to live.
@@ -105,37 +118,66 @@ class Lease:
         Raises RunHeldError when somebody took the run over, StorageError when the store does
         not answer: try again.
         """
-        self._put(self._document.model_copy(update={"refreshed": self._document.refreshed + 1}))
+        self._put(refreshed=self._document.refreshed + 1)
 
     def restored(self, fence: int, step: int) -> None:
         """Record what this fence goes on from (step -1: from nothing): what lower fences commit
         beyond it is not a candidate any more. Raises like `refresh`.
         """
-        limits = dict.fromkeys(range(fence + 1, self.fence), -1) | {fence: step}
-        limits = {
-            lower: min(limit, self._document.limits.get(lower, limit))
-            for lower, limit in (self._document.limits | limits).items()
-            if lower < self.fence
-        }
-        self._put(self._document.model_copy(update={"limits": limits}))
+        news = dict.fromkeys(range(fence + 1, self.fence), -1) | {fence: step}
+        for lower, limit in news.items():
+            self.limits[lower] = min(limit, self.limits.get(lower, limit))
+        self._put(limits=dict(self.limits))
 
     def release(self) -> None:
         """Give the run back; one that was lost is left to its holder."""
-        try:
-            self._put(self._document.model_copy(update={"is_released": True}))
-        except RunHeldError:
-            return
+        with suppress(RunHeldError):
+            self._put(is_released=True)
 
-    def _put(self, document: _Document) -> None:
-        entry = self._storage.replace(LEASE_FILE, _encode(document), version=self._entry.version)
-        if entry is None:
-            found = _read(self._storage)
-            theirs = f" by {found[0].holder} (fence {found[0].fence})" if found else ""
-            raise RunHeldError(
-                f"run {self._storage.url} was taken over{theirs}: this process stops; nothing of "
-                "what it saved before is lost"
+    @contextmanager
+    def kept(self, timing: Timing) -> Iterator[None]:
+        """Refreshed by a thread while the context lasts, and then released."""
+        is_over = threading.Event()
+        keeper = threading.Thread(
+            target=self._keep, args=(is_over, timing.refresh), name="lease", daemon=True
+        )
+        keeper.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            keeper.join()
+            try:
+                self.release()
+            except StorageError as error:
+                _log.warning("the run was not released, its lease will run out: %s", error)
+
+    def _keep(self, is_over: threading.Event, seconds: float) -> None:
+        while not is_over.wait(seconds):
+            try:
+                self.refresh()
+            except RunHeldError:
+                return
+            except StorageError as error:
+                # Without it somebody else may take over, and this holder's fence is then too low.
+                _log.warning("the run's lease was not refreshed: %s", error)
+
+    def _put(self, **changes: Any) -> None:
+        with self._lock:
+            self.check()
+            document = self._document.model_copy(update=changes)
+            entry = self._storage.replace(
+                LEASE_FILE, _encode(document), version=self._entry.version
             )
-        self._document, self._entry = document, entry
+            if entry is None:
+                found = _read(self._storage)
+                theirs = f" by {found[0].holder} (fence {found[0].fence})" if found else ""
+                self._lost = RunHeldError(
+                    f"run {self._storage.url} was taken over{theirs}: this process stops; nothing "
+                    "that it saved before is lost"
+                )
+                raise self._lost
+            self._document, self._entry = document, entry
 
 
 def acquire(

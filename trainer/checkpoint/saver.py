@@ -46,6 +46,7 @@ class Saver:
         *,
         damaged: Sequence[Found] = (),
         on_saved: Callable[[Manifest, float], None] = lambda _manifest, _seconds: None,
+        before_deleting: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._config = config
@@ -53,6 +54,7 @@ class Saver:
         # Found so at the restore: they keep nothing else from being kept, and go after a save.
         self._damaged = {(found.fence, found.step) for found in damaged}
         self._on_saved = on_saved
+        self._before_deleting = before_deleting
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._scores: dict[tuple[int, int], dict[str, float]] = {}
@@ -110,6 +112,7 @@ class Saver:
     def _clean_up(self) -> None:
         """Apply retention; a failure here leaves more checkpoints than asked for, no fewer."""
         try:
+            self._before_deleting()
             committed = [found for found in self._store.all() if found.committed]
             sound = [f for f in committed if (f.fence, f.step) not in self._damaged]
             kept = [Kept(found.step, found.fence, self._score(found)) for found in sound]

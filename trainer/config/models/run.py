@@ -22,6 +22,11 @@ class LocationConfig(Section):
         pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$",
     )
 
+    lease_seconds: float = free(
+        60.0, help="Without a sign of life for so long, a process loses the run to another job.",
+        ge=3,
+    )  # fmt: skip
+
     _dir = field_validator("dir")(check_run_location)
 
 
