@@ -162,9 +162,9 @@ class FaultyStorage:
         self._step("read", path)
         return self._inner.read(path, start=start, length=length)
 
-    def write(self, path: str, data: Any) -> None:
+    def write(self, path: str, data: Any) -> Any:
         self._step("write", path)
-        self._inner.write(path, data)
+        return self._inner.write(path, data)
 
     def create(self, path: str, data: Any) -> bool:
         self._step("create", path)

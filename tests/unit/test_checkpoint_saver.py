@@ -15,6 +15,7 @@ from trainer.checkpoint.store import CheckpointStore
 from trainer.config import CheckpointConfig
 from trainer.errors import NonFiniteError, StorageError
 from trainer.metrics import Metrics
+from trainer.storage import Entry
 
 DEADLINE = 30.0
 
@@ -41,10 +42,10 @@ class SlowStorage(MemoryStorage):
         super().__init__()
         self.entered, self.go = threading.Event(), threading.Event()
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes) -> Entry:
         self.entered.set()
         assert self.go.wait(DEADLINE)
-        super().write(path, data)
+        return super().write(path, data)
 
 
 def test_a_save_runs_while_the_caller_goes_on() -> None:
