@@ -201,13 +201,13 @@ def storage_fault(action: str, at: int, operations: str, **more: Any) -> dict[st
     return fault | more
 
 
-def finish(run: Run, undisturbed: Run) -> None:
+def finish(run: Run, undisturbed: Run, **settings: Any) -> None:
     """Go on from the newest checkpoint to the end, and compare with the undisturbed run.
 
     Without the first, a run that lost its checkpoints and began anew would be as equal.
     """
     newest = max(run.committed(), default=0)
-    life = run.train()
+    life = run.train(**settings)
     assert life.code == 0, life.text()
     assert life.events("restore")[0]["step"] == newest
     assert run.sha256() == undisturbed.sha256()

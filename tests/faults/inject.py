@@ -170,6 +170,10 @@ class FaultyStorage:
         self._step("create", path)
         return self._inner.create(path, data)
 
+    def replace(self, path: str, data: Any, *, version: str) -> Any:
+        self._step("replace", path)
+        return self._inner.replace(path, data, version=version)
+
     def check_writable(self, path: str) -> None:
         self._inner.check_writable(path)
 

@@ -209,7 +209,7 @@ def acquire(
             age = _held_for(storage, theirs, version, holder)
             if age is not None:
                 held = f"run {storage.url} is held by {theirs.holder}, seen {age:.0f} s ago"
-                if _is_alive(theirs.holder.process, holder.process) or clock() >= deadline:
+                if _is_alive(theirs.holder, holder) or clock() >= deadline:
                     raise RunHeldError(f"{held}: wait for its end, stop it, or use another run.dir")
                 if not is_told:
                     on_wait(held)
@@ -234,7 +234,7 @@ def _held_for(storage: Storage, theirs: _Document, entry: Entry, mine: Holder) -
     """Seconds since the holder's last sign of life; None when the lease may be taken over."""
     if theirs.is_released or mine.is_same_job(theirs.holder):
         return None
-    if _is_alive(theirs.holder.process, mine.process) is False:
+    if _is_alive(theirs.holder, mine) is False:
         return None
     age = storage.write(_CLOCK_FILE, b"").updated - entry.updated
     return None if age > theirs.ttl_seconds else age
@@ -264,9 +264,11 @@ def _encode(document: _Document) -> bytes:
     return (json.dumps(document.model_dump(mode="json"), indent=2) + "\n").encode()
 
 
-def _is_alive(process: Process, here: Process) -> bool | None:
-    """Whether a process of this machine lives; None when it is not of this machine."""
-    if (process.host, process.boot) != (here.host, here.boot) or not process.boot:
+def _is_alive(theirs: Holder, mine: Holder) -> bool | None:
+    """Whether a process of this machine lives; None for a job and for another machine's."""
+    process, here = theirs.process, mine.process
+    is_here = process.boot and (process.host, process.boot) == (here.host, here.boot)
+    if theirs.job is not None or not is_here:
         return None
     return bool(process.started) and _started(process.pid) == process.started
 
