@@ -53,7 +53,7 @@ docs-check: $(READY)
 lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer versions)
 	@BIN=$(BIN) scripts/lock.sh $(ARGS)
 
-tools: ## Install prometheus, promtool and original images, which some tests need
+tools: ## Install a GCS emulator, prometheus and original images, which some tests need
 	@scripts/tools.sh
 
 clean: ## Remove .venv, caches and builds; never the runs

@@ -1,7 +1,20 @@
 #!/usr/bin/env bash
-# Installs what some tests need, from Debian: `prometheus`, which brings promtool, and
-# `dataset-fashion-mnist`, the original images. Starts nothing.
+# Installs what some tests need. From Debian: `prometheus`, which brings promtool, and
+# `dataset-fashion-mnist`, the original images; nothing is started. Built by Go into .tools/:
+# `fake-gcs-server`, an emulator of Google Cloud Storage.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+emulator=github.com/fsouza/fake-gcs-server@v1.56.1
+if [ ! -x .tools/fake-gcs-server ]; then
+  go=$(command -v go || echo /usr/local/go/bin/go)
+  if [ ! -x "$go" ]; then
+    echo "make tools: install Go (Debian: golang-go; macOS: brew install go) to build ${emulator%@*}" >&2
+    exit 1
+  fi
+  echo "Building ${emulator##*/} …"
+  GOBIN=$PWD/.tools "$go" install "$emulator"
+fi
 
 originals=/usr/share/datasets/fashion-mnist
 command -v prometheus >/dev/null && command -v promtool >/dev/null && [ -d "$originals" ] && exit 0

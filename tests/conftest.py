@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
+os.environ["PATH"] += f":{ROOT / '.tools'}"  # where `make tools` builds
 # Programs, and folders of data.
 TOOLS = {
     "needs_gcs": ("fake-gcs-server",),
