@@ -18,7 +18,7 @@ MS_RDONLY, MS_REMOUNT = 1, 32
 
 
 def folder(run: Run, step: int) -> Path:
-    return run.dir / "checkpoints" / f"step-{step:08d}-f0"
+    return run.dir / "checkpoints" / f"step-{step:08d}-f1"
 
 
 def part(run: Run, step: int) -> Path:
@@ -55,7 +55,7 @@ def test_f15_one_flipped_bit(halfway, undisturbed):
 def test_f16_no_marker(halfway, undisturbed):
     (folder(halfway, 9) / "COMMIT").unlink()
     (reason,) = goes_on_from(halfway, 8, undisturbed)
-    assert "step-00000009-f0 has no COMMIT marker" in reason
+    assert "step-00000009-f1 has no COMMIT marker" in reason
 
 
 def test_f17_marker_but_a_part_is_missing_in_two(halfway, undisturbed):
@@ -152,7 +152,7 @@ def test_f21_another_format(halfway, number):
     life = halfway.train()
     assert life.code == 5
     assert (
-        f"step-00000009-f0 in {halfway.dir}/checkpoints has checkpoint format {number}"
+        f"step-00000009-f1 in {halfway.dir}/checkpoints has checkpoint format {number}"
         in life.text()
     )
 

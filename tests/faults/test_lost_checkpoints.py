@@ -72,12 +72,12 @@ def test_a_damaged_summary_is_made_again(halfway):
 
 
 def test_one_changed_digit_of_a_marker_is_passed_over(halfway, undisturbed):
-    marker = halfway.dir / "checkpoints/step-00000009-f0/COMMIT"
+    marker = halfway.dir / "checkpoints/step-00000009-f1/COMMIT"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"format": 3}))
     life = halfway.train()
     assert life.code == 0, life.text()
     (skipped,) = life.events("checkpoint skipped")
-    assert "step-00000009-f0" in skipped["reason"]
+    assert "step-00000009-f1" in skipped["reason"]
     assert life.events("restore")[0]["step"] == 8
     assert halfway.sha256() == undisturbed.sha256()
 
