@@ -5,12 +5,11 @@ This module stands where the agent will: it imports no TensorFlow until a run ha
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from trainer.checkpoint.lease import Timing, acquire, this_holder
 from trainer.config import RunConfig
 from trainer.config.models import MetricsConfig
 from trainer.data.builtin import resolve_data_url
@@ -85,29 +84,34 @@ def launch(
     log = get_log()
     data_hash = check_data(config)
     run = RunDir(config.run.dir, open_storage)
+    reasons: list[str] = []
+
+    def on_wait(reason: str) -> None:
+        reasons.append(reason)
+        log.warning("waiting for the run", reason=reason)
+
+    if (complete := _admissible(start, run, data_hash, log)) is not None:
+        return complete
+    with run.held(config.run.lease_seconds, on_wait) as held:
+        # Whoever held it until now may have ended it, or begun it with another configuration.
+        complete = _admissible(start, held, data_hash, log) if reasons else None
+        return complete or _train(start, held, data_hash, stop, log)
+
+
+def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome | None:
+    """Whether the run is complete. Raises unless it is, or may be gone on with."""
+    config = start.config
     run.check(config, type(start.params), data_hash, start.allow_change)
     summary = run.summary()
     if summary is not None and _is_enough(summary, config):
         log.info("complete", run=config.run_name, steps=summary["steps"])
         return Outcome(0, summary, was_complete=True)
     run.check_goes_on(start_over=config.checkpoint.start_over)
-    timing = Timing(config.run.lease_seconds, config.run.lease_seconds)
-    lease = acquire(
-        run.storage, this_holder(), timing,
-        on_wait=lambda reason: log.warning("waiting for the run", reason=reason),
-    )  # fmt: skip
-    with lease.kept(timing):
-        return _train(start, replace(run, lease=lease), data_hash, stop, log)
+    return None
 
 
 def _train(start: Launch, run: RunDir, data_hash: str, stop: StopRequest, log: Any) -> Outcome:
-    """Train a run that this process holds."""
     config = start.config
-    # Whoever held it until now may have ended it.
-    summary = run.summary()
-    if summary is not None and _is_enough(summary, config):
-        log.info("complete", run=config.run_name, steps=summary["steps"])
-        return Outcome(0, summary, was_complete=True)
     run.admit(config, type(start.params), data_hash, start.allow_change)
     run.reopen()
     registry = CollectorRegistry()

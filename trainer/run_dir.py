@@ -13,13 +13,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from trainer import strict_json
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
-from trainer.checkpoint.lease import Lease, limits
+from trainer.checkpoint.lease import Lease, Timing, acquire, limits, this_holder
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
@@ -59,6 +59,21 @@ class RunDir:
             storage, fence=self.lease.fence, limits=self.lease.limits, clock=self.clock,
             on_commit=self._remember_checkpoint,
         )  # fmt: skip
+
+    @contextmanager
+    def held(self, lease_seconds: float, on_wait: Callable[[str], None]) -> Iterator["RunDir"]:
+        """The run, held by this process while the context lasts; see `trainer.checkpoint.lease`.
+
+        Raises RunHeldError when another job keeps it, ConfigError when the folder cannot be
+        written.
+        """
+        timing = Timing(lease_seconds, grace=lease_seconds)
+        try:
+            lease = acquire(self.storage, this_holder(), timing, on_wait=on_wait)
+        except StorageError as error:
+            raise ConfigError(f"run.dir {self.url} cannot be written: {error}") from error
+        with lease.kept(timing):
+            yield replace(self, lease=lease)
 
     def check_held(self) -> None:
         """RunHeldError when another job is known to have taken the run over."""

@@ -41,7 +41,9 @@ def wanted(name: str, environment: dict[str, str]) -> set[str]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_address_or_path_of_a_machine(name):
-    assert not re.search(r"http|--index|--find-links|^#.*/(work|home|root|tmp)/", text(name), re.M)
+    assert not re.search(
+        r"https?:|--index|--find-links|^#.*/(work|home|root|tmp)/", text(name), re.M
+    )
 
 
 @pytest.mark.parametrize("name", FILES)

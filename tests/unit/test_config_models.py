@@ -11,7 +11,7 @@ from trainer.recipes.fashion_mnist import FashionMnistParams
 
 @pytest.mark.parametrize(
     "location",
-    ["runs/x", "/data/a b", "file:///data/x", "builtin:x", "a@b", "a.b/..c"],
+    ["runs/x", "/data/a b", "file:///data/x", "gs://bucket/x", "builtin:x", "a@b", "a.b/..c"],
 )
 def test_location(location):
     assert check_location(location) == location
@@ -20,7 +20,7 @@ def test_location(location):
 @pytest.mark.parametrize(
     "location",
     ["", " ", "a\nb", "a\0b", "..", "../x", "a/../b", "gs://b/../c", "file:///a/%2e%2e/b", "~/x",
-     "http://h/x", "s3://b", "gs://b/x", "ftp:x", "//h/x", "gs://u@b/x", "gs://b/x?y", "gs://b/x#y",
+     "http://h/x", "s3://b", "ftp:x", "//h/x", "gs://u@b/x", "gs://b/x?y", "gs://b/x#y",
      "C:\\x", "a\\b"],
 )  # fmt: skip
 def test_location_that_is_refused(location):

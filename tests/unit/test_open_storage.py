@@ -31,7 +31,12 @@ def test_the_root_keeps_its_meaning_when_the_working_directory_changes(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("gs://bucket/run", "gs:// storage is not supported by this version: use a local folder"),
+        ("gs:///run", "must name a bucket"),
+        ("gs:bucket/run", "must name a bucket"),
+        ("gs://Bucket/run", "must name a bucket"),
+        ("gs://bucket/a//b", "object path 'a//b' is refused"),
+        ("gs://bucket/../x", "is refused"),
+        ("gs://bucket/run#12", "no query, fragment or generation"),
         ("s3://bucket/run", "s3:// storage is not supported"),
         ("file://host/run", "must name this host"),
         ("gs://user:pw@bucket/run", "holds a user name or a password"),
@@ -67,3 +72,11 @@ def test_f70_secrets_of_a_url_are_never_shown(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_storage(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [("gs://bucket", "gs://bucket"), ("gs://bucket/a/b/", "gs://bucket/a/b"), ("GS://b.c", None)],
+)
+def test_a_bucket_and_its_prefix(url: str, shown: str | None) -> None:
+    assert open_storage(url).url == (shown or "gs://b.c")
