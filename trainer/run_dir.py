@@ -53,12 +53,14 @@ class RunDir:
     def checkpoints(self) -> CheckpointStore:
         """The run's checkpoints."""
         storage = self.open(f"{self.url}/{CHECKPOINTS}")
-        if self.lease is None:
-            return CheckpointStore(storage, limits=limits(self.storage), clock=self.clock)
+        lease = self.lease
         return CheckpointStore(
-            storage, fence=self.lease.fence, limits=self.lease.limits, clock=self.clock,
+            storage,
+            fence=lease.fence if lease else 0,
+            limits=lease.limits if lease else limits(self.storage),
+            clock=self.clock,
             on_commit=self._remember_checkpoint,
-        )  # fmt: skip
+        )
 
     @contextmanager
     def held(self, lease_seconds: float, on_wait: Callable[[str], None]) -> Iterator["RunDir"]:
