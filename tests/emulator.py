@@ -1,4 +1,4 @@
-"""A real GCS emulator (fake-gcs-server) on loopback, for tests and for `make emulator`."""
+"""A real GCS emulator (fake-gcs-server) on loopback, for tests."""
 
 import socket
 import subprocess

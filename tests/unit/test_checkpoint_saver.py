@@ -118,6 +118,17 @@ def test_retention_is_applied_after_each_save() -> None:
     assert steps_in(storage) == [20, 40, 50]
 
 
+def test_retention_leaves_what_a_later_holder_saved() -> None:
+    storage = MemoryStorage()
+    for step in (5, 6):
+        CheckpointStore(storage, fence=1).save(step, {}, state={}, metrics={})
+    saver = saver_of(storage, background=False, keep_last=1)
+    for step in (10, 20):
+        saver.save(save_of(step))
+    found = [(found.fence, found.step) for found in CheckpointStore(storage).all()]
+    assert found == [(0, 20), (1, 5), (1, 6)]
+
+
 def test_retention_reads_the_metrics_of_an_earlier_life() -> None:
     storage = MemoryStorage()
     best = {"metric": "val_loss", "mode": "min"}

@@ -1,12 +1,14 @@
 """`trainer checkpoints` on whole, damaged and unfinished checkpoints."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from tests.small_data import flip_bit
+from trainer.checkpoint.lease import acquire, this_holder
 from trainer.checkpoint.store import CheckpointStore
 from trainer.cli.root import trainer_command
 from trainer.storage import open_storage
@@ -49,6 +51,16 @@ def test_list_tells_what_holds(run_dir):
     ]  # fmt: skip
     assert [bool(e["sha256"]) for e in entries] == [True, False, False]
     assert all(set(e) == KEYS for e in entries)
+
+
+def test_list_tells_what_came_too_late(run_dir):
+    """Another job took the run over after step 10; then the first one committed step 20."""
+    lease = partial(acquire, open_storage(str(run_dir)), this_holder({"TRAINER_JOB_ID": "a"}))
+    lease()
+    lease().restored(0, 10)
+    late = listed(run_dir)[1]
+    assert (late["step"], late["committed"], late["verified"]) == (20, False, False)
+    assert "committed after another job took the run over" in late["problem"]
 
 
 @pytest.mark.parametrize("path", ["..", "link/../..", "./.././."])

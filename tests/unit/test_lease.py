@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.small_storage import MemoryStorage
 from trainer.checkpoint.lease import Holder, Process, Timing, acquire, limits, this_holder
 from trainer.errors import CheckpointError, RunHeldError
-from trainer.storage import LocalStorage
+from trainer.storage import Entry, LocalStorage
 
 TIMING = Timing(ttl=60, grace=30)
 
@@ -154,3 +156,27 @@ def test_a_damaged_lease_is_named(waiting: Waiting, data: bytes) -> None:
     waiting.storage.write("lease.json", data)
     with pytest.raises(CheckpointError, match=r"lease.json in memory: is damaged"):
         waiting.acquire(other())
+
+
+def test_a_kept_lease_is_released_at_the_end(waiting: Waiting) -> None:
+    with waiting.acquire(other("a")).kept(TIMING):
+        pass
+    assert waiting.acquire(other("b", "here")).fence == 2
+    assert waiting.slept == 0
+
+
+def test_a_store_that_does_not_answer_holds_no_process_back(monkeypatch: Any) -> None:
+    monkeypatch.setattr("trainer.checkpoint.lease._RELEASE_SECONDS", 0.1)
+    answer = threading.Event()
+
+    class Stalled(MemoryStorage):
+        def replace(self, path: str, data: bytes, *, version: str) -> Entry | None:
+            assert answer.wait(60)
+            return super().replace(path, data, version=version)
+
+    with acquire(Stalled(), other("a"), TIMING).kept(TIMING):
+        (keeper,) = (thread for thread in threading.enumerate() if thread.name == "lease")
+    is_waiting = keeper.is_alive()
+    answer.set()
+    keeper.join(60)
+    assert is_waiting

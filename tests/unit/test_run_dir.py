@@ -59,7 +59,9 @@ def test_a_checkpoint_is_remembered_by_the_next_start_after_a_kill(tmp_path: Pat
 def test_a_first_save_that_did_not_end_is_no_checkpoint(tmp_path: Path) -> None:
     run = admit(tmp_path)
     run.storage.write("checkpoints/step-00000001-f0/w0/part-00000.safetensors", b"half")
-    admit(tmp_path)
+    restored = admit(tmp_path).restore()
+    assert restored.checkpoint is None
+    assert restored.reasons == ("checkpoint step-00000001-f0 has no COMMIT marker",)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.store import CheckpointStore, Found
 from trainer.errors import CheckpointError
-from trainer.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,16 @@ class Listed:
     problem: str | None = None
 
 
-def take_inventory(storage: Storage, *, verify: bool) -> list[Listed]:
-    """All checkpoints under `storage`, committed or not, in the order of restoring.
+def take_inventory(store: CheckpointStore, *, verify: bool) -> list[Listed]:
+    """All checkpoints of a run, committed or not, in the order of restoring.
 
     Raises StorageError when the store refuses a read; damage is reported, not raised.
     """
-    store = CheckpointStore(storage)
-    return [_look(store, storage, found, verify=verify) for found in store.all()]
+    return [_look(store, found, verify=verify) for found in store.all()]
 
 
-def _look(store: CheckpointStore, storage: Storage, found: Found, *, verify: bool) -> Listed:
-    size = sum(entry.size for entry in storage.list(found.name))
+def _look(store: CheckpointStore, found: Found, *, verify: bool) -> Listed:
+    size = store.stored_bytes(found.name)
     if found.problem is not None:
         return Listed(found.step, found.fence, False, False, size, problem=found.problem)
     try:

@@ -30,6 +30,7 @@ LEASE_FILE = "lease.json"
 _CLOCK_FILE = "lease.clock"
 _MAX_BYTES = 1 << 20
 _POLL_SECONDS = 2.0
+_RELEASE_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +137,11 @@ class Lease:
 
     @contextmanager
     def kept(self, timing: Timing) -> Iterator[None]:
-        """Refreshed by a thread while the context lasts, and then released."""
+        """Refreshed by a thread while the context lasts, and then released.
+
+        That thread alone waits for a store that does not answer: the process may end before it,
+        and the lease then runs out.
+        """
         is_over = threading.Event()
         keeper = threading.Thread(
             target=self._keep, args=(is_over, timing.refresh), name="lease", daemon=True
@@ -146,11 +151,9 @@ class Lease:
             yield
         finally:
             is_over.set()
-            keeper.join()
-            try:
-                self.release()
-            except StorageError as error:
-                _log.warning("the run was not released, its lease will run out: %s", error)
+            keeper.join(_RELEASE_SECONDS)
+            if keeper.is_alive():
+                _log.warning("the run was not released in time, its lease will run out")
 
     def _keep(self, is_over: threading.Event, seconds: float) -> None:
         while not is_over.wait(seconds):
@@ -161,6 +164,10 @@ class Lease:
             except StorageError as error:
                 # Without it somebody else may take over, and this holder's fence is then too low.
                 _log.warning("the run's lease was not refreshed: %s", error)
+        try:
+            self.release()
+        except StorageError as error:
+            _log.warning("the run was not released, its lease will run out: %s", error)
 
     def _put(self, **changes: Any) -> None:
         with self._lock:

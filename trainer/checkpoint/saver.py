@@ -113,7 +113,9 @@ class Saver:
         """Apply retention; a failure here leaves more checkpoints than asked for, no fewer."""
         try:
             self._before_deleting()
-            committed = [found for found in self._store.all() if found.committed]
+            # What a later holder saved is that one's matter.
+            own = [found for found in self._store.all() if found.fence <= self._store.fence]
+            committed = [found for found in own if found.committed]
             sound = [f for f in committed if (f.fence, f.step) not in self._damaged]
             kept = [Kept(found.step, found.fence, self._score(found)) for found in sound]
             for old in superseded(kept, self._config):

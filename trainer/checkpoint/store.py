@@ -90,7 +90,7 @@ class CheckpointStore:
     """Checkpoints under one storage root, which holds nothing else.
 
     Args:
-        fence: what new checkpoints carry; those of higher fences are never touched.
+        fence: what new checkpoints carry.
         limits: the last step that counts, by fence; see `trainer.checkpoint.lease`.
         clock: Unix time in seconds.
         new_writer: a name for one attempt to save, never given twice.
@@ -106,8 +106,8 @@ class CheckpointStore:
         new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
+        self.fence = fence
         self._storage = storage
-        self._fence = fence
         self._limits = limits
         self._clock = clock
         self._new_writer = new_writer
@@ -129,9 +129,13 @@ class CheckpointStore:
                 )  # fmt: skip
         return sorted(found.values())
 
+    def stored_bytes(self, folder: str) -> int:
+        """Bytes of all files of a checkpoint, of unfinished attempts too."""
+        return sum(entry.size for entry in self._storage.list(folder))
+
     def check_writable(self) -> None:
         """StorageError when `save` would find that it cannot write; nothing is written."""
-        folder = folder_name(10**12, self._fence)
+        folder = folder_name(10**12, self.fence)
         self._storage.check_writable(f"{folder}/{self._new_writer()}/manifest.json")
 
     def save(
@@ -150,14 +154,14 @@ class CheckpointStore:
         except Exception:
             # At once: on a full disk the parts of one failure would make all others fail.
             with suppress(StorageError, CheckpointError):
-                self._withdraw(folder_name(step, self._fence), writer)
+                self._withdraw(folder_name(step, self.fence), writer)
             raise
 
     def _save(
         self, writer: str, step: int, arrays: Arrays, state: dict[str, Any],
         metrics: dict[str, float],
     ) -> Manifest:  # fmt: skip
-        folder = folder_name(step, self._fence)
+        folder = folder_name(step, self.fence)
         groups = grouped(arrays, PART_BYTES)
         parts = [
             self._write_part(f"{folder}/{writer}", number, names, arrays)
@@ -166,7 +170,7 @@ class CheckpointStore:
         manifest = Manifest(
             format=FORMAT,
             step=step,
-            fence=self._fence,
+            fence=self.fence,
             writer=writer,
             created=self._clock(),
             sha256=state_sha256(arrays),
@@ -309,7 +313,7 @@ class CheckpointStore:
         orphans = [
             found
             for found in self.all()
-            if not found.committed and found.updated < horizon and found.fence <= self._fence
+            if not found.committed and found.updated < horizon and found.fence <= self.fence
         ]
         for found in orphans:
             self._delete_prefix(found.name)

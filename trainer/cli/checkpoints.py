@@ -60,7 +60,7 @@ def _take_inventory(run_dir: str, *, verify: bool) -> "list[Listed]":
 
     run = RunDir(run_dir)
     run.check_exists()
-    return take_inventory(run.open(f"{run.url}/checkpoints"), verify=verify)
+    return take_inventory(run.checkpoints, verify=verify)
 
 
 def _as_json(entry: "Listed") -> dict[str, Any]:
