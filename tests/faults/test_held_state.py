@@ -10,7 +10,12 @@ AT_ONCE = {"checkpoint.background": False}
 
 
 @pytest.mark.parametrize(
-    ("name", "replicas"), [("second_optimizer", 1), ("counting", 1), ("second_optimizer", 2)]
+    ("name", "replicas"),
+    [
+        ("counting", 1),
+        ("second_optimizer", 2),
+        pytest.param("second_optimizer", 1, marks=pytest.mark.long),
+    ],
 )
 def test_other_variables_of_a_model_are_resumed(zygote, tmp_path, name, replicas):
     settings = AT_ONCE | {"recipe": f"{HELD}:{name}", "cluster.replicas": replicas}

@@ -101,7 +101,7 @@ def test_f03_killed_twice_before_the_first_checkpoint(run, undisturbed):
     assert "no checkpoint" in restore["reason"]
 
 
-@pytest.mark.parametrize("engine", ["loop", "fit"])
+@pytest.mark.parametrize("engine", ["loop", pytest.param("fit", marks=pytest.mark.long)])
 def test_a_warm_start_that_was_killed_begins_with_the_same_weights(zygote, tmp_path, engine):
     origin, calm, run = (Run(zygote, tmp_path / name) for name in ("origin", "calm", "killed"))
     for each in (origin, calm, run):
@@ -270,7 +270,7 @@ def test_a_stalled_save_does_not_outlast_the_grace(run):
     assert "not committed within 2 s" in life.text()
 
 
-@pytest.mark.parametrize("engine", ["loop", "fit"])
+@pytest.mark.parametrize("engine", ["loop", pytest.param("fit", marks=pytest.mark.long)])
 def test_f09_the_end_of_training_is_made_up_for(zygote, tmp_path, engine):
     # Early stopping puts the best weights back after the last save: the export needs them.
     stopping = {"monitor": "val_loss", "patience": 99, "restore_best_weights": True}
@@ -351,7 +351,12 @@ def test_a_smaller_number_of_epochs_tells_what_was_trained(run, undisturbed, at,
 
 @pytest.mark.parametrize(
     ("engine", "every", "epoch"),
-    [("loop", "epochs", 2), ("loop", "steps", 1), ("loop", None, 2), ("fit", "epochs", 2)],
+    [
+        ("loop", "steps", 1),
+        ("loop", None, 2),
+        pytest.param("loop", "epochs", 2, marks=pytest.mark.long),
+        pytest.param("fit", "epochs", 2, marks=pytest.mark.long),
+    ],
 )
 def test_a_csv_file_has_each_epoch_once(zygote, tmp_path, engine, every, epoch):
     """Killed when the row of an epoch is written, but its end is not saved."""

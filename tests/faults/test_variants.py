@@ -61,7 +61,7 @@ def test_a_bug_in_a_recipe_is_named_with_its_place(run, name):
 
 
 # The first two calls are of one step and of two, whatever time they take.
-@pytest.mark.parametrize("at", [1, 2, 5])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.long), 2, 5])
 def test_a_stop_inside_a_call_of_several_steps_is_refused(run, at):
     stop = {"name": "tests.faults.inject:HastyStopAt", "args": {"at": at}, "stateless": True}
     life = run.train(callbacks=[stop])
@@ -74,7 +74,7 @@ def test_a_stop_inside_a_call_of_several_steps_is_refused(run, at):
     assert run.summary()["steps"] == at
 
 
-@pytest.mark.parametrize("engine", ["loop", "fit"])
+@pytest.mark.parametrize("engine", ["loop", pytest.param("fit", marks=pytest.mark.long)])
 def test_a_bug_in_a_callback_is_named_with_its_place(run, undisturbed, engine):
     bug = {"name": "tests.faults.inject:RaiseAt", "args": {"at": 10}, "stateless": True}
     steps = {"train__engine": engine, "checkpoint__every_steps": None}
