@@ -2,7 +2,9 @@
 
 TrainerError                1  unexpected, or not worth a code of its own
 ├── StorageError            1  storage or credentials refused
-│   └── ObjectNotFoundError 1  no object under that path
+│   ├── ObjectNotFoundError 1  no object under that path
+│   ├── RefusedError        1  this identity has no right to do it
+│   └── NoBucketError       2  no such bucket
 ├── ConfigError             2  usage or configuration
 ├── DataError               3  records missing, corrupt beyond policy, or of another schema
 ├── NonFiniteError          4  the loss became NaN or infinite
@@ -28,6 +30,16 @@ class StorageError(TrainerError):
 
 class ObjectNotFoundError(StorageError):
     """There is no object under the path that was asked for."""
+
+
+class RefusedError(StorageError):
+    """The store knows this identity, or none, and refuses what it asks for."""
+
+
+class NoBucketError(StorageError):
+    """There is no bucket of the name that was asked for: no retry will find it."""
+
+    exit_code = 2
 
 
 class ConfigError(TrainerError):

@@ -6,24 +6,27 @@ This module stands where the agent will: it imports no TensorFlow until a run ha
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry
 
 from trainer.config import RunConfig
 from trainer.config.models import MetricsConfig
-from trainer.data.builtin import resolve_data_url
-from trainer.data.manifest import parse_slice, read_manifest
 from trainer.errors import StoppedError
 from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics, MetricsServer, PortInUseError
+from trainer.preflight import check_data, wait_for_stores
 from trainer.recipes.base import Params, Recipe
 from trainer.run_dir import RunDir, checkpoint_of_origin
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
+from trainer.storage.base import Operation
 from trainer.tensorflow_start import quiet_import
 
 _PORTS_TO_TRY = 10
+# Training goes on while a save waits for a store that is down: it may wait long.
+_DEADLINE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,14 @@ class Outcome:
     message: str = ""
 
 
-def check_data(config: RunConfig, *others: str) -> str:
-    """The content hash of the run's data, whose every named split and all `others` exist.
-
-    Raises DataError or ConfigError.
-    """
-    manifest = read_manifest(open_storage(resolve_data_url(config.data.url)))
-    for split in (config.data.train, config.data.validation, config.data.test, *others):
-        if split is not None:
-            parse_slice(split, manifest)
-    return manifest.content_hash
-
-
-def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) -> None:
+def check(start: Launch, open_storage: Callable[..., Storage] = open_storage) -> None:
     """Whether `launch` could go on with the run, which stays as it is.
 
     Raises DataError, ConfigError or CheckpointError.
     """
     run = RunDir(start.config.run.dir, open_storage)
-    run.check(start.config, type(start.params), check_data(start.config), start.allow_change)
+    data_hash = check_data(start.config, open=open_storage).content_hash
+    run.check(start.config, type(start.params), data_hash, start.allow_change)
     if not _is_enough(run.summary(), start.config):
         run.check_goes_on(start_over=start.config.checkpoint.start_over)
     is_new = not any(found.committed for found in run.checkpoints.all())
@@ -73,7 +65,7 @@ def check(start: Launch, open_storage: Callable[[str], Storage] = open_storage) 
 
 
 def launch(
-    start: Launch, stop: StopRequest, *, open_storage: Callable[[str], Storage] = open_storage
+    start: Launch, stop: StopRequest, *, open_storage: Callable[..., Storage] = open_storage
 ) -> Outcome:
     """Train, or find that nothing is left to do.
 
@@ -82,8 +74,16 @@ def launch(
     config = start.config
     configure_logging(as_json=is_for_machines(config.log))
     log = get_log()
-    data_hash = check_data(config)
-    run = RunDir(config.run.dir, open_storage)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, labels=config.metrics.labels)
+    wait_for_stores(config, open_storage, log)
+    for operation in get_args(Operation):
+        metrics.count_request(operation, "ok", 0, times=0)
+    opened = partial(
+        open_storage, deadline_seconds=_DEADLINE_SECONDS, on_request=metrics.count_request
+    )
+    data_hash = check_data(config, open=opened).content_hash
+    run = RunDir(config.run.dir, opened)
     reasons: list[str] = []
 
     def on_wait(reason: str) -> None:
@@ -95,7 +95,7 @@ def launch(
     with run.held(config.run.lease_seconds, on_wait) as held:
         # Whoever held it until now may have ended it, or begun it with another configuration.
         complete = _admissible(start, held, data_hash, log) if reasons else None
-        return complete or _train(start, held, data_hash, stop, log)
+        return complete or _train(start, held, data_hash, stop, log, registry, metrics)
 
 
 def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome | None:
@@ -110,12 +110,13 @@ def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome
     return None
 
 
-def _train(start: Launch, run: RunDir, data_hash: str, stop: StopRequest, log: Any) -> Outcome:
+def _train(
+    start: Launch, run: RunDir, data_hash: str, stop: StopRequest, log: Any,
+    registry: CollectorRegistry, metrics: Metrics,
+) -> Outcome:  # fmt: skip
     config = start.config
     run.admit(config, type(start.params), data_hash, start.allow_change)
     run.reopen()
-    registry = CollectorRegistry()
-    metrics = Metrics(registry, labels=config.metrics.labels)
     with _serving(config.metrics, registry, log):
         log.info("starting TensorFlow")  # for seconds, nothing else would be said
         with quiet_import():

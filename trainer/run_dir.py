@@ -19,12 +19,19 @@ from typing import Any
 
 from trainer import strict_json
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
-from trainer.checkpoint.lease import Lease, Timing, acquire, limits, this_holder
+from trainer.checkpoint.holder import this_holder
+from trainer.checkpoint.lease import Lease, Timing, acquire, limits
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
-from trainer.errors import CheckpointError, ConfigError, ObjectNotFoundError, StorageError
-from trainer.storage import Storage, open_storage
+from trainer.errors import (
+    CheckpointError,
+    ConfigError,
+    ObjectNotFoundError,
+    StorageError,
+    TrainerError,
+)
+from trainer.storage import Storage, is_remote, open_storage
 
 CONFIG_FILE = "config.yaml"
 RUN_FILE = "run.json"
@@ -73,7 +80,7 @@ class RunDir:
         try:
             lease = acquire(self.storage, this_holder(), timing, on_wait=on_wait)
         except StorageError as error:
-            raise ConfigError(f"run.dir {self.url} cannot be written: {error}") from error
+            raise self._refused(error) from error
         with lease.kept(timing):
             yield replace(self, lease=lease)
 
@@ -210,7 +217,13 @@ class RunDir:
         try:
             yield
         except StorageError as error:
-            raise ConfigError(f"run.dir {self.url} cannot be written: {error}") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: StorageError) -> TrainerError:
+        """A folder that refuses is the wrong one; a store that took it may take it again."""
+        if is_remote(self.url):
+            return error
+        return ConfigError(f"run.dir {self.url} cannot be written: {error}")
 
     def _record(self) -> dict[str, Any] | None:
         record = self._document(RUN_FILE, data_sha256=str, changes=list)

@@ -64,6 +64,7 @@ def assemble(job: Job) -> Assembled:
     dataset = open_dataset(
         config.data, spec,
         seed=config.train.seed, threads=config.train.threads, on_bad=_on_bad_record(job),
+        open=job.run.open,
     )  # fmt: skip
     sample = dataset.sample()
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])

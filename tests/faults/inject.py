@@ -185,8 +185,8 @@ class FaultyStorage:
         return self._inner.remove_temporaries(older_than_seconds=older_than_seconds)
 
 
-def open_faulty(url: str) -> Storage:
+def open_faulty(url: str, **options: Any) -> Storage:
     """`open_storage`, with the fault of FAULT_STORAGE (JSON) on folders that end as it says."""
-    inner = open_storage(url)
+    inner = open_storage(url, **options)
     fault = json.loads(os.environ.get("FAULT_STORAGE", "null"))
     return FaultyStorage(inner, fault) if fault and url.endswith(fault["folder"]) else inner

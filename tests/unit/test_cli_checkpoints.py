@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.small_data import flip_bit
-from trainer.checkpoint.lease import acquire, this_holder
+from trainer.checkpoint.holder import this_holder
+from trainer.checkpoint.lease import acquire
 from trainer.checkpoint.store import CheckpointStore
 from trainer.cli.root import trainer_command
 from trainer.storage import open_storage

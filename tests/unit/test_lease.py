@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.small_storage import MemoryStorage
-from trainer.checkpoint.lease import Holder, Process, Timing, acquire, limits, this_holder
+from trainer.checkpoint.holder import Holder, Process, this_holder
+from trainer.checkpoint.lease import Timing, acquire, limits
 from trainer.errors import CheckpointError, RunHeldError
 from trainer.storage import Entry, LocalStorage
 

@@ -9,54 +9,28 @@ limit: never restored. Times are judged by the store's own clock.
 
 import json
 import logging
-import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from trainer.checkpoint.holder import Holder, is_alive
 from trainer.config import Section
 from trainer.errors import CheckpointError, ObjectNotFoundError, RunHeldError, StorageError
 from trainer.storage.base import Entry, Storage
 
 LEASE_FILE = "lease.json"
 # Written for its time stamp alone.
-_CLOCK_FILE = "lease.clock"
+CLOCK_FILE = "lease.clock"
 _MAX_BYTES = 1 << 20
 _POLL_SECONDS = 2.0
 _RELEASE_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
-
-
-class Process(Section):
-    """A process that can be looked for on the machine it runs on."""
-
-    host: str
-    boot: str
-    pid: int
-    started: str
-
-
-class Holder(Section):
-    """Who holds a lease: a job of a cluster by its unique id, or else a process by itself."""
-
-    job: str | None = None
-    process: Process
-
-    def is_same_job(self, other: "Holder") -> bool:
-        """Whether both belong to one job, whose newer pod replaces the older."""
-        return self.job is not None and self.job == other.job
-
-    def __str__(self) -> str:
-        who = f"process {self.process.pid} on {self.process.host}"
-        return who if self.job is None else f"job {self.job} ({who})"
 
 
 class _Document(Section):
@@ -81,15 +55,6 @@ class Timing:
     def refresh(self) -> float:
         """Between two refreshes: two may fail."""
         return self.ttl / 3
-
-
-def this_holder(environ: Mapping[str, str] = os.environ) -> Holder:
-    """The holder that this process is."""
-    pid = os.getpid()
-    return Holder(
-        job=environ.get("TRAINER_JOB_ID") or None,
-        process=Process(host=_host(), boot=_boot(), pid=pid, started=_started(pid) or ""),
-    )
 
 
 class Lease:
@@ -216,7 +181,7 @@ def acquire(
             age = _held_for(storage, theirs, version, holder)
             if age is not None:
                 held = f"run {storage.url} is held by {theirs.holder}, seen {age:.0f} s ago"
-                if _is_alive(theirs.holder, holder) or clock() >= deadline:
+                if is_alive(theirs.holder, holder) or clock() >= deadline:
                     raise RunHeldError(f"{held}: wait for its end, stop it, or use another run.dir")
                 if not is_told:
                     on_wait(held)
@@ -237,13 +202,20 @@ def limits(storage: Storage) -> dict[int, int]:
     return {} if found is None else found[0].limits
 
 
+def live_holder(storage: Storage, mine: Holder) -> str | None:
+    """Who holds the run and when it was last seen, in words; None when it may be taken over."""
+    found = _read(storage)
+    age = found and _held_for(storage, *found, mine)
+    return None if found is None or age is None else f"{found[0].holder}, seen {age:.0f} s ago"
+
+
 def _held_for(storage: Storage, theirs: _Document, entry: Entry, mine: Holder) -> float | None:
     """Seconds since the holder's last sign of life; None when the lease may be taken over."""
     if theirs.is_released or mine.is_same_job(theirs.holder):
         return None
-    if _is_alive(theirs.holder, mine) is False:
+    if is_alive(theirs.holder, mine) is False:
         return None
-    age = storage.write(_CLOCK_FILE, b"").updated - entry.updated
+    age = storage.write(CLOCK_FILE, b"").updated - entry.updated
     return None if age > theirs.ttl_seconds else age
 
 
@@ -269,35 +241,3 @@ def _read(storage: Storage) -> tuple[_Document, Entry] | None:
 
 def _encode(document: _Document) -> bytes:
     return (json.dumps(document.model_dump(mode="json"), indent=2) + "\n").encode()
-
-
-def _is_alive(theirs: Holder, mine: Holder) -> bool | None:
-    """Whether a process of this machine lives; None for a job and for another machine's."""
-    process, here = theirs.process, mine.process
-    is_here = process.boot and (process.host, process.boot) == (here.host, here.boot)
-    if theirs.job is not None or not is_here:
-        return None
-    return bool(process.started) and _started(process.pid) == process.started
-
-
-def _host() -> str:
-    return socket.gethostname()
-
-
-def _boot() -> str:
-    """This boot of this machine, and in it the space that process numbers belong to."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's ticks; None when there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The name of the program, in parentheses, may hold spaces and parentheses.
-    return text.rpartition(")")[2].split()[19]

@@ -66,7 +66,7 @@ def check(config_name: str, overrides: tuple[str, ...], with_data: bool, as_json
 
     resolved, _, _ = load_run(config_name, overrides)
     if with_data:
-        from trainer.launch import check_data
+        from trainer.preflight import check_data
 
         check_data(resolved)
     if as_json:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) -> None:
     """Measure a run's model on a split; the run may be finished or not, and is not changed."""
-    from trainer.launch import check_data
+    from trainer.preflight import check_data
 
     run = _find(run_dir, which)
     split = split or run.config().data.test
@@ -81,7 +81,7 @@ def export(
     run_dir: str, which: str | None, to: str | None, formats: tuple[str, ...], as_json: bool
 ) -> None:
     """Write a run's model as files, which are loaded again and compared before they count."""
-    from trainer.launch import check_data
+    from trainer.preflight import check_data
 
     if to is None:
         # The model of another step must not take the place of the run's own.

@@ -22,10 +22,12 @@ COMMANDS = {
     "train": ("trainer.cli.train:train", "Train to the end, or go on from the last checkpoint."),
     "evaluate": ("trainer.cli.model:evaluate", "Measure a run's model on a split."),
     "export": ("trainer.cli.model:export", "Write a run's model as files for others."),
+    "doctor": ("trainer.cli.doctor:doctor", "Find out whether a run could start."),
     "checkpoints": (
         "trainer.cli.checkpoints:checkpoints",
         "List, verify and look into checkpoints.",
     ),
+    "runs": ("trainer.cli.runs:runs", "Delete runs."),
     "data": ("trainer.cli.data:data", "Prepare, list and verify data sets."),
     "recipes": ("trainer.cli.recipes:recipes", "List what can be trained."),
     "config": ("trainer.cli.config:config", "Show, check and describe configurations."),

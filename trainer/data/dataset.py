@@ -1,5 +1,6 @@
 """One prepared data set of a run: opened once, then asked for pipelines."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,8 +81,14 @@ class Dataset:
 
 
 def open_dataset(
-    config: DataConfig, spec: DataSpec, *, seed: int, threads: int, on_bad: OnBad | None = None
+    config: DataConfig,
+    spec: DataSpec,
+    *,
+    seed: int,
+    threads: int,
+    on_bad: OnBad | None = None,
+    open: Callable[[str], Storage] = open_storage,
 ) -> Dataset:
     """The data set that `data.url` names; DataError when there is none or it is damaged."""
-    storage = open_storage(resolve_data_url(config.url))
+    storage = open(resolve_data_url(config.url))
     return Dataset(storage, read_manifest(storage), config, spec, seed, threads, on_bad)

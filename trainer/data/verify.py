@@ -48,6 +48,19 @@ def verify(storage: Storage, *, on_progress: OnProgress | None = None) -> list[P
     return problems
 
 
+def check_complete(storage: Storage, manifest: Manifest) -> None:
+    """DataError when a file of the data set is not there; nothing is read but a list."""
+    found = {entry.path for entry in storage.list()}
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    wanted = [FEATURES_FILE, *(file for s in shards for file in (s.file, s.index_file))]
+    if missing := [file for file in wanted if file not in found]:
+        more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        raise DataError(
+            f"{missing[0]}{more} of data set {manifest.name} is missing in {storage.url}: run "
+            "'trainer data prepare' again"
+        )
+
+
 def _check_features(storage: Storage, manifest: Manifest) -> list[Problem]:
     try:
         found = hashlib.sha256(storage.read(FEATURES_FILE)).hexdigest()

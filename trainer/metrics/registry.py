@@ -1,4 +1,4 @@
-"""Every metric of the trainer, declared once in one table.
+"""The metrics of one process; `trainer.metrics.declarations` is the table of them.
 
 Counters start from 0 in every process and nothing sets them, least of all a checkpoint: `rate()`
 reads a restart as a reset. A gauge is absent from the page until it is first set, because a 0
@@ -8,98 +8,20 @@ that nobody measured (a loss, the time of the last step) would be believed.
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from trainer.errors import ConfigError
+from trainer.metrics.declarations import METRICS
 
 MAX_LABEL_VALUES = 10
 
 _log = logging.getLogger(__name__)
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One row of the table; `buckets` are a histogram's upper bounds, without infinity."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-
-
-_STEP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_SAVE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-
-METRICS = (
-    Declaration("trainer_steps_total", "counter", "Optimizer steps done by this process"),
-    Declaration(
-        "trainer_examples_total", "counter", "Examples trained on by this process, padding excluded"
-    ),
-    Declaration(
-        "trainer_step_duration_seconds", "histogram", "Wall time of one step", buckets=_STEP_BUCKETS
-    ),
-    Declaration("trainer_data_wait_seconds_total", "counter", "Time that steps waited for data"),
-    Declaration("trainer_loss", "gauge", "Latest loss", ("split",)),
-    Declaration(
-        "trainer_metric", "gauge", "Latest value of a compiled metric", ("split", "metric")
-    ),
-    Declaration("trainer_learning_rate", "gauge", "Latest learning rate"),
-    Declaration("trainer_global_step", "gauge", "Steps of the run done, over all restarts"),
-    Declaration("trainer_epoch", "gauge", "Epoch being trained, from 0"),
-    Declaration("trainer_target_step", "gauge", "Global step at which the run is complete"),
-    Declaration("trainer_last_step_timestamp_seconds", "gauge", "Unix time of the last step's end"),
-    Declaration("trainer_nonfinite_steps_total", "counter", "Steps whose loss was NaN or infinite"),
-    Declaration("trainer_checkpoint_saves_total", "counter", "Saves ended, by result", ("result",)),
-    Declaration(
-        "trainer_checkpoint_save_duration_seconds",
-        "histogram",
-        "Time from snapshot to commit",
-        buckets=_SAVE_BUCKETS,
-    ),
-    Declaration(
-        "trainer_checkpoint_blocked_seconds_total",
-        "counter",
-        "Time that training stood still for saves",
-    ),
-    Declaration(
-        "trainer_checkpoint_written_bytes_total",
-        "counter",
-        "Bytes of committed checkpoints written",
-    ),
-    Declaration(
-        "trainer_checkpoint_last_success_timestamp_seconds", "gauge", "Unix time of the last commit"
-    ),
-    Declaration("trainer_checkpoint_last_success_step", "gauge", "Global step of the last commit"),
-    Declaration("trainer_checkpoint_restores_total", "counter", "Checkpoints restored"),
-    Declaration(
-        "trainer_checkpoint_fallbacks_total",
-        "counter",
-        "Checkpoints skipped at restore because they were damaged",
-    ),
-    Declaration("trainer_data_bad_records_total", "counter", "Bad records skipped"),
-    Declaration(
-        "trainer_worker_resident_memory_bytes", "gauge", "Resident memory of the worker process"
-    ),
-    Declaration(
-        "trainer_build_info",
-        "gauge",
-        "1; versions as labels",
-        ("version", "tensorflow", "keras", "python"),
-    ),
-    Declaration("trainer_run_info", "gauge", "1; the run's name as label", ("run",)),
-)
-
-
-def describe() -> list[Declaration]:
-    """The table, for the generator of the docs."""
-    return list(METRICS)
 
 
 class LateGauge:
@@ -210,9 +132,16 @@ class Metrics:
         self.checkpoint_restores = make.counter("trainer_checkpoint_restores_total")
         self.checkpoint_fallbacks = make.counter("trainer_checkpoint_fallbacks_total")
         self.data_bad_records = make.counter("trainer_data_bad_records_total")
+        self._storage_requests = make.family("trainer_storage_requests_total")
+        self._storage_bytes = make.family("trainer_storage_bytes_total")
         self.worker_resident_memory_bytes = make.gauge("trainer_worker_resident_memory_bytes")
         self._build_info = make.gauges("trainer_build_info")
         self._run_info = make.gauges("trainer_run_info")
+
+    def count_request(self, operation: str, code: str, num_bytes: int, *, times: int = 1) -> None:
+        """Count a request to a store, see `trainer.storage.OnRequest`; 0 times shows the series."""
+        self._storage_requests(operation, code).inc(times)
+        self._storage_bytes(operation).inc(num_bytes)
 
     def set_build_info(self, *, version: str, tensorflow: str, keras: str, python: str) -> None:
         """Name the versions that run; an earlier call's are forgotten."""
@@ -237,6 +166,13 @@ class _Maker:
         return self._bound(
             Counter(name, row.help, labelnames=(*self._constants,), registry=self._registry)
         )
+
+    def family(self, name: str) -> Callable[..., Counter]:
+        """A function from the metric's label values to its counter."""
+        row = self._rows[name]
+        names = (*self._constants, *row.labels)
+        family = Counter(name, row.help, labelnames=names, registry=self._registry)
+        return partial(family.labels, *self._constants.values())
 
     def counters(self, name: str, values: tuple[str, ...]) -> Mapping[str, Counter]:
         """One counter for each value of the metric's only label, all of them at 0."""

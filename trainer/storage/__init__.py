@@ -13,17 +13,25 @@ from trainer.errors import ConfigError
 from trainer.storage.base import Entry, OnRequest, Storage, check_path
 from trainer.storage.local import LocalStorage
 
-__all__ = ["Entry", "LocalStorage", "OnRequest", "Storage", "open_storage"]
+__all__ = ["Entry", "LocalStorage", "OnRequest", "Storage", "is_remote", "open_storage"]
 
 _WAY_OUT = "use gs://BUCKET/PREFIX or a local folder, such as /data/runs/demo"
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
-def open_storage(url: str, *, on_request: OnRequest = lambda *_: None) -> Storage:
+def is_remote(url: str) -> bool:
+    """Whether the storage at `url` is a service, which may be out of reach for a while."""
+    return url.partition(":")[0].lower() == "gs"
+
+
+def open_storage(
+    url: str, *, deadline_seconds: float = 30, on_request: OnRequest = lambda *_: None
+) -> Storage:
     """The storage rooted at `url`. Nothing is read or created yet.
 
-    `on_request` is told of every request to a remote store.
+    A remote store's refused or broken requests are repeated for `deadline_seconds`, and
+    `on_request` is told of each.
 
     Raises `ConfigError` for a scheme that is not supported, user info, `..` parts, and anything
     else that does not name a folder or a bucket beyond doubt.
@@ -39,7 +47,9 @@ def open_storage(url: str, *, on_request: OnRequest = lambda *_: None) -> Storag
         # A function-level import: it takes 0.3 s that local runs do not need.
         from trainer.storage.gcs import GCSStorage
 
-        return GCSStorage(*_bucket_and_prefix(rest), on_request=on_request)
+        return GCSStorage(
+            *_bucket_and_prefix(rest), deadline_seconds=deadline_seconds, on_request=on_request
+        )
     # Only what looks like a scheme is shown: in 'name:password' the first part may be private.
     is_plain = rest.startswith("//") and re.fullmatch(r"[a-z][a-z0-9+.-]{1,9}", scheme.lower())
     shown = f"{scheme}://" if is_plain else "URLs of this form (not shown)"

@@ -2,58 +2,40 @@
 
 Only object-level calls are made (`roles/storage.objectUser` is enough). Every one has a time-out
 and is repeated, with jitter, until a deadline; the client's own retries are off, so that there is
-one place that counts and bounds them. Messages never hold what a request was sent with: URLs of
-this service carry upload sessions and signatures.
+one place that counts and bounds them.
 """
 
 import base64
-import http.client
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from io import BytesIO
 from typing import Any, TypeVar
 
-import requests
-import urllib3
+import google.auth
+import google.auth.transport.requests
 from google.api_core.exceptions import (
-    Forbidden,
-    GoogleAPICallError,
-    GoogleAPIError,
-    NotFound,
-    PreconditionFailed,
-    RequestRangeNotSatisfiable,
     RetryError,
-    Unauthorized,
 )
 from google.api_core.retry import Retry
-from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
-from google.cloud.storage.exceptions import (  # type: ignore[import-untyped]
-    DataCorruption,
-    InvalidResponse,
-)
 
-from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.errors import ObjectNotFoundError
 from trainer.storage.base import Entry, OnRequest, Operation, check_path
+from trainer.storage.gcs_errors import (
+    CLIENT_ERRORS,
+    IDENTIFY,
+    EmptyRange,
+    PreconditionError,
+    code_of,
+    explained,
+    is_temporary,
+)
 
 _Result = TypeVar("_Result")
 
-_TEMPORARY_CODES = frozenset({401, 408, 429, 500, 502, 503, 504})
-_BROKEN_CONNECTION = (
-    ConnectionError, http.client.HTTPException, requests.RequestException,
-    urllib3.exceptions.HTTPError, TransportError,
-)  # fmt: skip
-# What each operation needs; replacing an object also needs the permission to delete it.
-_PERMISSIONS: dict[Operation, str] = {
-    "list": "storage.objects.list",
-    "stat": "storage.objects.get",
-    "read": "storage.objects.get",
-    "write": "storage.objects.create and storage.objects.delete",
-    "create": "storage.objects.create",
-    "delete": "storage.objects.delete",
-}
 _FIRST_WAIT_SECONDS = 0.5
 _PAGE = 1000
 _FIELDS = "items(name,size,updated,generation,crc32c),nextPageToken"
@@ -66,6 +48,23 @@ def _client() -> storage.Client:
     # for traces that nobody takes here and with a right that nobody else needs.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     return storage.Client(project="none")
+
+
+def identity() -> str:
+    """Whom the store takes this process for, in words. May ask the cloud's metadata server.
+
+    Raises StorageError when there are no credentials.
+    """
+    if host := os.environ.get("STORAGE_EMULATOR_HOST"):
+        return f"anonymous, at STORAGE_EMULATOR_HOST={host}"
+    try:
+        credentials, _ = google.auth.default()
+        if getattr(credentials, "service_account_email", "") == "default":
+            credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
+    except GoogleAuthError as error:
+        raise StorageError(f"no credentials ({type(error).__name__}): {IDENTIFY}") from error
+    email = getattr(credentials, "service_account_email", None)
+    return email or f"a user's own ({type(credentials).__module__})"
 
 
 class GCSStorage:
@@ -89,7 +88,7 @@ class GCSStorage:
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
         self._bucket_name = bucket
         self._root = f"{prefix}/" if prefix else ""
-        self._timeout = timeout_seconds
+        self._timeout = min(timeout_seconds, deadline_seconds)
         self._deadline = deadline_seconds
         self._on_request = on_request
 
@@ -98,7 +97,7 @@ class GCSStorage:
         folder = f"{self._name(prefix.removesuffix('/'))}/" if prefix else self._root
         token = None
         while True:
-            page, token = self._call("list", prefix, partial(self._page, folder, token))
+            page, token = self._repeat("list", prefix, partial(self._page, folder, token))
             # A console makes "folders", empty objects whose name ends with a slash.
             yield from (self._entry(blob) for blob in page if not blob.name.endswith("/"))
             if token is None:
@@ -119,9 +118,14 @@ class GCSStorage:
 
     def stat(self, path: str) -> Entry:
         """The entry of one object."""
-        blob = self._blob(path)
-        self._call("stat", path, lambda: blob.reload(**self._once))
-        return self._entry(blob)
+        return self._entry(self._reloaded(path))
+
+    def _reloaded(self, path: str) -> storage.Blob:
+        def reload(blob: storage.Blob) -> storage.Blob:
+            blob.reload(**self._once)
+            return blob
+
+        return self._call("stat", path, reload)
 
     def read(self, path: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Bytes [start, start + length), fewer where the object ends before.
@@ -132,11 +136,10 @@ class GCSStorage:
             raise ValueError(f"start and length must not be negative, got {start} and {length}")
         if length == 0:
             return b""
-        blob = self._blob(path)
         end = None if length is None else start + length - 1
         whole = start == 0 and length is None
 
-        def download() -> bytes:
+        def download(blob: storage.Blob) -> bytes:
             # As stored: a range of a decompressed object would be a range of something else.
             data: bytes = blob.download_as_bytes(
                 start=start or None, end=end, raw_download=True,
@@ -146,7 +149,7 @@ class GCSStorage:
 
         try:
             return self._call("read", path, download, size=len)
-        except _EmptyRange:
+        except EmptyRange:
             return b""
 
     def write(self, path: str, data: bytes | memoryview) -> Entry:
@@ -163,23 +166,18 @@ class GCSStorage:
 
     def check_writable(self, path: str) -> None:
         """Whether the bucket answers. Nothing is written, so the right to write stays unknown."""
-        self._call("list", path, partial(self._page, self._name(path), None))
+        self._repeat("list", path, partial(self._page, self._name(path), None))
 
     def delete(self, path: str) -> None:
         """Remove an object; an absent one is fine."""
-        blob = self._blob(path)
         try:
-            self._call("delete", path, lambda: blob.delete(**self._once))
+            self._call("delete", path, lambda blob: blob.delete(**self._once))
         except ObjectNotFoundError:
             return
 
     def remove_temporaries(self, *, older_than_seconds: float) -> int:  # noqa: ARG002
         """Nothing to do: an interrupted upload leaves no object."""
         return 0
-
-    @cached_property
-    def _bucket(self) -> storage.Bucket:
-        return _client().bucket(self._bucket_name)
 
     @property
     def _once(self) -> dict[str, Any]:
@@ -188,9 +186,6 @@ class GCSStorage:
     def _name(self, path: str) -> str:
         check_path(path)
         return self._root + path
-
-    def _blob(self, path: str) -> storage.Blob:
-        return self._bucket.blob(self._name(path))
 
     def _entry(self, blob: storage.Blob) -> Entry:
         return Entry(
@@ -207,11 +202,10 @@ class GCSStorage:
         writer = uuid.uuid4().hex
         try:
             return self._upload(operation, path, data, writer, if_generation_match=generation)
-        except _PreconditionError:
+        except PreconditionError:
             # Somebody else was first; or it was this upload, and the reply to it was lost.
-            blob = self._blob(path)
             try:
-                self._call("stat", path, lambda: blob.reload(**self._once))
+                blob = self._reloaded(path)
             except ObjectNotFoundError:
                 return None
             return self._entry(blob) if (blob.metadata or {}).get("writer") == writer else None
@@ -224,21 +218,37 @@ class GCSStorage:
         writer: str | None = None,
         **conditions: int,
     ) -> Entry:
-        blob = self._blob(path)
-        if writer is not None:
-            blob.metadata = {"writer": writer}
         content = bytes(data)
 
-        def upload() -> None:
+        def upload(blob: storage.Blob) -> storage.Blob:
+            if writer is not None:
+                blob.metadata = {"writer": writer}
             blob.upload_from_file(
                 BytesIO(content), size=len(content), content_type="application/octet-stream",
                 checksum="crc32c", **conditions, **self._once,
             )  # fmt: skip
+            return blob
 
-        self._call(operation, path, upload, size=lambda _: len(content))
-        return self._entry(blob)
+        return self._entry(self._call(operation, path, upload, size=lambda _: len(content)))
 
     def _call(
+        self,
+        operation: Operation,
+        path: str,
+        request: Callable[[storage.Blob], _Result],
+        *,
+        size: Callable[[_Result], int] = lambda _: 0,
+    ) -> _Result:
+        """Send a request for one object."""
+        name = self._name(path)
+
+        def on_blob() -> _Result:
+            # Here, because the first client looks for credentials, which may fail as well.
+            return request(_client().bucket(self._bucket_name).blob(name))
+
+        return self._repeat(operation, path, on_blob, size=size)
+
+    def _repeat(
         self,
         operation: Operation,
         path: str,
@@ -248,77 +258,16 @@ class GCSStorage:
     ) -> _Result:
         """Send a request until it is answered or the deadline has passed."""
         retry = Retry(
-            predicate=_is_temporary, initial=_FIRST_WAIT_SECONDS, multiplier=2, maximum=20,
+            predicate=is_temporary, initial=_FIRST_WAIT_SECONDS, multiplier=2, maximum=20,
             timeout=self._deadline,
-            on_error=lambda error: self._on_request(operation, _code(error), 0),
+            on_error=lambda error: self._on_request(operation, code_of(error), 0),
         )  # fmt: skip
         try:
             result = retry(request)()
-        except (GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse,
-                *_BROKEN_CONNECTION) as error:  # fmt: skip
+        except CLIENT_ERRORS as error:
             # Those that are repeated were counted as they came.
             if not isinstance(error, RetryError):
-                self._on_request(operation, _code(error), 0)
-            raise self._explained(operation, path, error) from error
+                self._on_request(operation, code_of(error), 0)
+            raise explained(operation, self.url, path, error, waited=self._deadline) from error
         self._on_request(operation, "ok", size(result))
         return result
-
-    def _explained(self, operation: Operation, path: str, error: Exception) -> StorageError:
-        cause = error.cause if isinstance(error, RetryError) and error.cause else error
-        where = f"{self.url}/{path}".rstrip("/")
-        if isinstance(cause, PreconditionFailed):
-            return _PreconditionError(f"{where} has changed")
-        if isinstance(cause, RequestRangeNotSatisfiable):
-            return _EmptyRange(f"{where} ends before")
-        if isinstance(cause, NotFound):
-            return ObjectNotFoundError(f"no object {where}: check the URL")
-        if isinstance(cause, Forbidden | Unauthorized):
-            return StorageError(
-                f"cannot {operation} {where}: refused ({_code(cause)}); this identity needs "
-                f"{_PERMISSIONS[operation]}, as in roles/storage.objectUser on the bucket"
-            )
-        waited = f" for {self._deadline:g} s" if isinstance(error, RetryError) else ""
-        return StorageError(
-            f"cannot {operation} {where}: {_described(cause)}{waited}; check the network, the "
-            "credentials and the service's status"
-        )
-
-
-class _PreconditionError(StorageError):
-    """The object is not of the version that was asked for."""
-
-
-class _EmptyRange(StorageError):  # noqa: N818 - not an error of anybody
-    """A range that starts at the object's end or after it."""
-
-
-def _is_temporary(error: Exception) -> bool:
-    if isinstance(error, GoogleAPICallError):
-        return error.code in _TEMPORARY_CODES
-    if isinstance(error, InvalidResponse):
-        return error.response.status_code in _TEMPORARY_CODES
-    return isinstance(error, (*_BROKEN_CONNECTION, DataCorruption, GoogleAuthError))
-
-
-def _code(error: Exception) -> str:
-    """A short name of what went wrong, for a metric's label: one of a few."""
-    if isinstance(error, GoogleAPICallError) and error.code is not None:
-        return str(int(error.code))
-    if isinstance(error, InvalidResponse):
-        return str(int(error.response.status_code))
-    if isinstance(error, DataCorruption):
-        return "checksum"
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
-        return "timeout"
-    return "credentials" if isinstance(error, GoogleAuthError) else "connection"
-
-
-def _described(error: Exception) -> str:
-    words = {
-        "checksum": "bytes that differ from their checksum",
-        "timeout": "no answer in time",
-        "credentials": "no valid credentials",
-        "connection": "no connection",
-    }
-    code = _code(error)
-    return words.get(code, f"HTTP status {code}")

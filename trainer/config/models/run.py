@@ -27,6 +27,11 @@ class LocationConfig(Section):
         ge=3,
     )  # fmt: skip
 
+    wait_seconds: float = free(
+        60.0, help="A start retries storage that refuses or cannot be reached for so long: a new "
+        "identity is known only after a minute.", ge=0,
+    )  # fmt: skip
+
     _dir = field_validator("dir")(check_run_location)
 
 

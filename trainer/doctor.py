@@ -1,0 +1,114 @@
+"""Everything that a start finds out, tried one by one and told, with nothing trained."""
+
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from trainer.checkpoint.holder import this_holder
+from trainer.checkpoint.lease import live_holder
+from trainer.config import RunConfig
+from trainer.errors import ConfigError, RunHeldError, StorageError, TrainerError
+from trainer.launch import Launch, check
+from trainer.preflight import check_data, is_skewed, skew, stores
+from trainer.storage import Storage, is_remote, open_storage
+from trainer.storage.access import ATTEMPT_SECONDS, try_access
+
+_PACKAGES = (("tensorflow", "tensorflow-cpu"), ("keras",))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `exit_code` is what a start would end with because of it."""
+
+    check: str
+    detail: str
+    exit_code: int = 0
+
+
+def examine(start: Launch, open: Callable[..., Storage] = open_storage) -> Iterator[Finding]:
+    """Findings in the order of a start; what depends on something that failed is left out."""
+    config = start.config
+    yield Finding("configuration", f"recipe {config.recipe}, run {config.run_name}")
+    yield _packages()
+    if any(is_remote(url) for url in stores(config)):
+        from trainer.storage.gcs import identity  # takes 0.3 s that local runs do not need
+
+        yield _tried("identity", identity)
+    failed = False
+    for url, writes in stores(config).items():
+        for finding in _access(open(url, deadline_seconds=ATTEMPT_SECONDS), writes=writes):
+            failed |= finding.exit_code > 0
+            yield finding
+    if not failed:
+        yield _tried("data set", lambda: _data(config, open))
+        yield _tried("run", lambda: _run(start, open))
+    if config.metrics.enabled:
+        yield _tried("metrics port", lambda: _port(config))
+
+
+def _tried(check: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, attempt())
+    except TrainerError as error:
+        return Finding(check, str(error), error.exit_code)
+
+
+def _packages() -> Finding:
+    found = [f"python {platform.python_version()}"]
+    for names in _PACKAGES:
+        for name in names:
+            try:
+                found.append(f"{name} {version(name)}")
+                break
+            except PackageNotFoundError:
+                continue
+        else:
+            missing = f"{names[0]} is not installed: install trainer-k8s[cpu] or trainer-k8s[gpu]"
+            return Finding("packages", missing, ConfigError.exit_code)
+    return Finding("packages", ", ".join(found))
+
+
+def _access(storage: Storage, *, writes: bool) -> Iterator[Finding]:
+    """What this identity may do in one store."""
+    if not is_remote(storage.url):
+        return
+    access = try_access(storage, writes=writes)
+    for operation, error in access.refusals.items():
+        yield Finding(f"{operation} {storage.url}", str(error), error.exit_code)
+    if not access.refusals:
+        allowed = "list, create, read, replace, delete" if writes else "list"
+        yield Finding("access", f"{storage.url}: {allowed}")
+    if access.clock_ahead is not None:
+        code = StorageError.exit_code if is_skewed(access) else 0
+        yield Finding("clock", skew(access), code)
+
+
+def _data(config: RunConfig, open: Callable[..., Storage]) -> str:
+    manifest = check_data(config, open=open)
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    size = sum(shard.size_bytes for shard in shards) / 1e6
+    return f"{manifest.name} {manifest.version}: {len(shards)} shards, {size:,.1f} MB, all there"
+
+
+def _run(start: Launch, open: Callable[..., Storage]) -> str:
+    check(start, open)
+    url = start.config.run.dir
+    holder = live_holder(open(url), this_holder())
+    if holder is not None:
+        raise RunHeldError(f"run {url} is held by {holder}: wait for its end, or stop it")
+    return f"{url} can be gone on with, or begun"
+
+
+def _port(config: RunConfig) -> str:
+    address, port = config.metrics.address, config.metrics.port
+    with closing(socket.socket()) as trial:
+        # As the server does it: a port that closed connections still hold is free.
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address, port))
+        except OSError as error:
+            return f"{address}:{port} is taken ({error.strerror}): no page, but training goes on"
+    return f"{address}:{port} is free" if port else "any free one"

@@ -1,0 +1,95 @@
+"""Every metric of the trainer, declared once in one table."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One row of the table; `buckets` are a histogram's upper bounds, without infinity."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_STEP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SAVE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+METRICS = (
+    Declaration("trainer_steps_total", "counter", "Optimizer steps done by this process"),
+    Declaration(
+        "trainer_examples_total", "counter", "Examples trained on by this process, padding excluded"
+    ),
+    Declaration(
+        "trainer_step_duration_seconds", "histogram", "Wall time of one step", buckets=_STEP_BUCKETS
+    ),
+    Declaration("trainer_data_wait_seconds_total", "counter", "Time that steps waited for data"),
+    Declaration("trainer_loss", "gauge", "Latest loss", ("split",)),
+    Declaration(
+        "trainer_metric", "gauge", "Latest value of a compiled metric", ("split", "metric")
+    ),
+    Declaration("trainer_learning_rate", "gauge", "Latest learning rate"),
+    Declaration("trainer_global_step", "gauge", "Steps of the run done, over all restarts"),
+    Declaration("trainer_epoch", "gauge", "Epoch being trained, from 0"),
+    Declaration("trainer_target_step", "gauge", "Global step at which the run is complete"),
+    Declaration("trainer_last_step_timestamp_seconds", "gauge", "Unix time of the last step's end"),
+    Declaration("trainer_nonfinite_steps_total", "counter", "Steps whose loss was NaN or infinite"),
+    Declaration("trainer_checkpoint_saves_total", "counter", "Saves ended, by result", ("result",)),
+    Declaration(
+        "trainer_checkpoint_save_duration_seconds",
+        "histogram",
+        "Time from snapshot to commit",
+        buckets=_SAVE_BUCKETS,
+    ),
+    Declaration(
+        "trainer_checkpoint_blocked_seconds_total",
+        "counter",
+        "Time that training stood still for saves",
+    ),
+    Declaration(
+        "trainer_checkpoint_written_bytes_total",
+        "counter",
+        "Bytes of committed checkpoints written",
+    ),
+    Declaration(
+        "trainer_checkpoint_last_success_timestamp_seconds", "gauge", "Unix time of the last commit"
+    ),
+    Declaration("trainer_checkpoint_last_success_step", "gauge", "Global step of the last commit"),
+    Declaration("trainer_checkpoint_restores_total", "counter", "Checkpoints restored"),
+    Declaration(
+        "trainer_checkpoint_fallbacks_total",
+        "counter",
+        "Checkpoints skipped at restore because they were damaged",
+    ),
+    Declaration("trainer_data_bad_records_total", "counter", "Bad records skipped"),
+    Declaration(
+        "trainer_storage_requests_total",
+        "counter",
+        "Requests to object storage, repeated ones included, by what they did and how they ended",
+        ("operation", "code"),
+    ),
+    Declaration(
+        "trainer_storage_bytes_total",
+        "counter",
+        "Bytes moved by requests that were answered",
+        ("operation",),
+    ),
+    Declaration(
+        "trainer_worker_resident_memory_bytes", "gauge", "Resident memory of the worker process"
+    ),
+    Declaration(
+        "trainer_build_info",
+        "gauge",
+        "1; versions as labels",
+        ("version", "tensorflow", "keras", "python"),
+    ),
+    Declaration("trainer_run_info", "gauge", "1; the run's name as label", ("run",)),
+)
+
+
+def describe() -> list[Declaration]:
+    """The table, for the generator of the docs."""
+    return list(METRICS)
