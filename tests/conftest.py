@@ -1,10 +1,16 @@
-"""Tests that need a tool are skipped without it; with REQUIRE_TOOLS set (make check) they fail."""
+"""An object store, and a proxy that breaks what goes to it.
+
+Tests that need a tool are skipped without it; with REQUIRE_TOOLS set (make check) they fail.
+"""
 
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.emulator import emulator
+from tests.fault_proxy import fault_proxy
 
 ROOT = Path(__file__).parents[1]
 os.environ["PATH"] += f":{ROOT / '.tools'}"  # where `make tools` builds
@@ -22,3 +28,20 @@ def pytest_runtest_setup(item):
         if missing and item.get_closest_marker(marker):
             leave_out = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
             leave_out(f"{' and '.join(missing)} missing: make tools")
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory):
+    """A real GCS emulator with a bucket called `bucket`."""
+    with emulator(tmp_path_factory.mktemp("gcs")) as running:
+        running.make_bucket("bucket")
+        yield running
+
+
+@pytest.fixture
+def proxy(gcs, monkeypatch):
+    """A fault proxy before the emulator; this process talks to it."""
+    with fault_proxy(gcs.url) as running:
+        for name, value in gcs.environment(running.port).items():
+            monkeypatch.setenv(name, value)
+        yield running

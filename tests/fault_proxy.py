@@ -22,7 +22,9 @@ Kind = Literal["status", "refuse", "cut_upload", "lose_reply", "cut", "corrupt",
 
 @dataclass
 class Fault:
-    """What happens to requests whose `METHOD /path?query` holds `pattern`.
+    """What happens to requests whose `METHOD /path?query name` holds `pattern`.
+
+    `name` is that of the object that a simple upload sends. Not known to `cut_upload`.
 
     status      is answered with `value`, an HTTP status
     refuse      the connection is reset before the request is forwarded
@@ -68,13 +70,18 @@ class FaultProxy:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Forward a request, or break it."""
         line = f"{request.method} {request.path_qs}"
+        body = b""
+        fault = next((f for f in self.faults if f.kind == "cut_upload" and f.hits(line)), None)
+        if fault is None:
+            body = await request.content.read()
+            line += f" {_uploaded_name(body)}" if "uploadType=multipart" in line else ""
+            others = (fault for fault in self.faults if fault.kind != "cut_upload")
+            fault = next((fault for fault in others if fault.hits(line)), None)
         self.requests.append(line)
-        fault = next((fault for fault in self.faults if fault.hits(line)), None)
         if fault is not None:
             self.fired.append((fault.kind, line))
         match fault and fault.kind:
             case "status":
-                await request.content.read()
                 return web.json_response({"error": {"message": "fault"}}, status=int(fault.value))
             case "refuse":
                 return _reset(request)
@@ -83,9 +90,11 @@ class FaultProxy:
                 return _reset(request)
             case "slow":
                 await asyncio.sleep(fault.value)
-        return await self._forward(request, fault)
+        return await self._forward(request, body, fault)
 
-    async def _forward(self, request: web.BaseRequest, fault: Fault | None) -> web.StreamResponse:
+    async def _forward(
+        self, request: web.BaseRequest, body: bytes, fault: Fault | None
+    ) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
         headers["Host"] = self.target.removeprefix("http://")
         async with (
@@ -94,10 +103,10 @@ class FaultProxy:
             ) as session,
             session.request(
                 request.method, self.target + request.raw_path, headers=headers,
-                data=BytesIO(await request.content.read()), allow_redirects=False,
+                data=BytesIO(body), allow_redirects=False,
             ) as answer,
         ):  # fmt: skip
-            body = bytearray(await answer.read())
+            content = bytearray(await answer.read())
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
         if "Location" in kept:  # of an upload session: keep the client on this side
             kept["Location"] = re.sub(
@@ -109,17 +118,23 @@ class FaultProxy:
             case "stall":
                 # Ends when the client closes the connection: its handler is cancelled.
                 await asyncio.get_running_loop().create_future()
-            case "corrupt" if body:
-                body[len(body) // 2] ^= 1
+            case "corrupt" if content:
+                content[len(content) // 2] ^= 1
         response = web.StreamResponse(status=answer.status, headers=kept)
-        response.content_length = len(body)
+        response.content_length = len(content)
         await response.prepare(request)
         if fault and fault.kind == "cut":
-            await response.write(bytes(body[: len(body) // 2]))
+            await response.write(bytes(content[: len(content) // 2]))
             return _reset(request, response)
-        await response.write(bytes(body))
+        await response.write(bytes(content))
         await response.write_eof()
         return response
+
+
+def _uploaded_name(body: bytes) -> str:
+    """The object's name in the first part of a multipart upload."""
+    found = re.search(rb'"name": *"([^"]+)"', body[:4096])
+    return found[1].decode() if found else ""
 
 
 def _reset(

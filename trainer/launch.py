@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -21,7 +21,6 @@ from trainer.recipes.base import Params, Recipe
 from trainer.run_dir import RunDir, checkpoint_of_origin
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
-from trainer.storage.base import Operation
 from trainer.tensorflow_start import quiet_import
 
 _PORTS_TO_TRY = 10
@@ -77,8 +76,6 @@ def launch(
     registry = CollectorRegistry()
     metrics = Metrics(registry, labels=config.metrics.labels)
     wait_for_stores(config, open_storage, log)
-    for operation in get_args(Operation):
-        metrics.count_request(operation, "ok", 0, times=0)
     opened = partial(
         open_storage, deadline_seconds=_DEADLINE_SECONDS, on_request=metrics.count_request
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.launch import check_data
+from trainer.preflight import check_data
 from trainer.recipes.catalog import load_run
 from trainer.run_dir import RunDir
 
@@ -45,7 +45,7 @@ def complete(tmp_path):
     overrides = [f"run.dir={tmp_path}", "data.test=null"]
     config, _, params = load_run("fashion_mnist", overrides)
     run = RunDir(config.run.dir)
-    run.admit(config, type(params), check_data(config))
+    run.admit(config, type(params), check_data(config).content_hash)
     run.write_summary({"complete": True, "epochs": config.train.epochs, "steps": 1})
     return ["train", "-c", "fashion_mnist", *(w for text in overrides for w in ("--set", text))]
 

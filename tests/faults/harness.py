@@ -2,10 +2,13 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +120,18 @@ class Run:
     zygote: Zygote
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
     lives: list[Life] = field(default_factory=list)
 
     @property
     def dir(self) -> Path:
-        """run.dir."""
+        """run.dir, unless the settings have another."""
         return self.folder / "run"
+
+    @property
+    def url(self) -> str:
+        """run.dir."""
+        return str(self.settings.get("run.dir", self.dir))
 
     @property
     def fault_log(self) -> Path:
@@ -138,7 +147,7 @@ class Run:
         if callbacks:
             keys["callbacks"] = list(callbacks)
             args = (*args, "--allow-change", "callbacks")
-        elif self.lives and self.dir.exists():
+        elif self.lives:
             args = (*args, "--allow-change", "callbacks")
         config = self.folder / "run.yaml"
         config.write_text("train: {}\n")
@@ -150,7 +159,11 @@ class Run:
             "FAULT_STORAGE": json.dumps(storage),
         }
         output = self.folder / f"output-{len(self.lives)}.txt"
-        request = {"argv": argv, "env": faults | (environ or {}), "output": str(output)}
+        request = {
+            "argv": argv,
+            "env": faults | self.environ | (environ or {}),
+            "output": str(output),
+        }
         answer = self.zygote.ask(request | {"cwd": str(self.folder), "uid": uid})
         life = Life(self.zygote, answer["pid"], output)
         self.lives.append(life)
@@ -169,7 +182,7 @@ class Run:
     @property
     def checkpoints(self) -> CheckpointStore:
         """The run's checkpoints."""
-        return CheckpointStore(open_storage(f"{self.dir}/checkpoints"))
+        return CheckpointStore(open_storage(f"{self.url}/checkpoints"))
 
     def committed(self) -> list[int]:
         """Steps of the committed checkpoints."""
@@ -186,7 +199,7 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """The summary of the complete run."""
-        return dict(json.loads((self.dir / "summary.json").read_text()))
+        return dict(json.loads(open_storage(self.url).read("summary.json")))
 
 
 def signal_at(at: int, name: str = "SIGKILL", hook: str = "on_train_batch_end") -> dict[str, Any]:
@@ -199,6 +212,27 @@ def storage_fault(action: str, at: int, operations: str, **more: Any) -> dict[st
     """A fault at the n-th of some operations (space separated) on the checkpoints' storage."""
     fault = {"action": action, "at": at, "operations": operations.split(), "folder": "/checkpoints"}
     return fault | more
+
+
+def kill_at_random_steps(run: Run, *, kills: int, steps: int, seed: int) -> list[int]:
+    """SIGKILL one run `kills` times; returns from which step each of these lives went on.
+
+    Most kills come 1 to 7 steps later, some in a validation pass or at an epoch's end; with a
+    save in the background or, so that steps are won at all, with none.
+    """
+    chance, starts = random.Random(seed), []
+    for _ in range(kills):
+        done = max(run.committed(), default=0)
+        hook = chance.choice([*["on_train_batch_end"] * 4, "on_test_batch_end", "on_epoch_end"])
+        at = chance.randint(1, min(7, steps - done)) if hook == "on_train_batch_end" else 1
+        often = {"checkpoint__every_steps": 2, "checkpoint__background": chance.random() < 0.3}
+        life = run.train(callbacks=[signal_at(at, hook=hook)], **often)
+        assert life.code == -signal.SIGKILL, life.text()
+        starts.append(life.events("restore")[0]["step"])
+        assert starts[-1] == done
+    assert len(run.fired()) == kills
+    assert any(one == next_ for one, next_ in pairwise(starts)), "no kills in a row"
+    return starts
 
 
 def finish(run: Run, undisturbed: Run, **settings: Any) -> None:

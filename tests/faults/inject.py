@@ -186,7 +186,11 @@ class FaultyStorage:
 
 
 def open_faulty(url: str, **options: Any) -> Storage:
-    """`open_storage`, with the fault of FAULT_STORAGE (JSON) on folders that end as it says."""
-    inner = open_storage(url, **options)
+    """`open_storage`, with the fault of FAULT_STORAGE (JSON) on folders that end as it says.
+
+    FAULT_TIMEOUT: seconds that a remote store may stay without a byte.
+    """
+    timeout = float(os.environ.get("FAULT_TIMEOUT", "60"))
+    inner = open_storage(url, timeout_seconds=timeout, **options)
     fault = json.loads(os.environ.get("FAULT_STORAGE", "null"))
     return FaultyStorage(inner, fault) if fault and url.endswith(fault["folder"]) else inner

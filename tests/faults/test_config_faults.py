@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.surroundings import needs_mounts, needs_rights, private_mount, with_plain_rights
 from tests.small_data import write_dataset
-from trainer.launch import check_data
+from trainer.preflight import check_data
 from trainer.recipes.catalog import load_run
 from trainer.run_dir import RunDir
 
@@ -68,7 +68,7 @@ def started(tmp_path):
     """A run that was started with the recipe's own configuration, and saved a checkpoint."""
     config, _, params = load_run("fashion_mnist", [f"run.dir={tmp_path}/run"])
     run = RunDir(config.run.dir)
-    run.admit(config, type(params), check_data(config))
+    run.admit(config, type(params), check_data(config).content_hash)
     run.checkpoints.save(1, {}, state={}, metrics={})
     return tmp_path / "run"
 

@@ -2,14 +2,12 @@
 
 import os
 import pty
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from itertools import pairwise
 
 import pytest
 
@@ -19,32 +17,12 @@ from tests.faults.harness import (
     Run,
     disturbed_and_calm,
     finish,
+    kill_at_random_steps,
     signal_at,
     storage_fault,
 )
 
 SIGKILLED = -signal.SIGKILL
-
-
-def kill_at_random_steps(run: Run, *, kills: int, steps: int, seed: int) -> list[int]:
-    """SIGKILL one run `kills` times; returns from which step each of these lives went on.
-
-    Most kills come 1 to 7 steps later, some in a validation pass or at an epoch's end; with a
-    save in the background or, so that steps are won at all, with none.
-    """
-    chance, starts = random.Random(seed), []
-    for _ in range(kills):
-        done = max(run.committed(), default=0)
-        hook = chance.choice([*["on_train_batch_end"] * 4, "on_test_batch_end", "on_epoch_end"])
-        at = chance.randint(1, min(7, steps - done)) if hook == "on_train_batch_end" else 1
-        often = {"checkpoint__every_steps": 2, "checkpoint__background": chance.random() < 0.3}
-        life = run.train(callbacks=[signal_at(at, hook=hook)], **often)
-        assert life.code == SIGKILLED, life.text()
-        starts.append(life.events("restore")[0]["step"])
-        assert starts[-1] == done
-    assert len(run.fired()) == kills
-    assert any(one == next_ for one, next_ in pairwise(starts)), "no kills in a row"
-    return starts
 
 
 def test_f01_killed_at_random_steps(run, undisturbed):

@@ -45,9 +45,11 @@ def main() -> None:
     """Serve until standard input ends."""
     import tensorflow_datasets
 
+    import trainer.storage.gcs
     import trainer.worker
 
     assert trainer.worker.train
+    assert trainer.storage.gcs.GCSStorage
     assert tensorflow_datasets.features.FeaturesDict
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -134,8 +134,8 @@ def test_an_error_beyond_the_deadline_names_what_failed_and_no_url_of_the_servic
         store.write("a", b"data")
     assert time.monotonic() - started < 15
     assert str(caught.value) == (
-        "cannot write gs://bucket/x/a: HTTP status 503 for 1 s; check the network, the credentials "
-        "and the service's status"
+        "cannot write gs://bucket/x/a: HTTP status 503 for 1 s; check the network and the "
+        "service's status"
     )
 
 

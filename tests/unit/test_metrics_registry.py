@@ -2,6 +2,7 @@
 
 import logging
 import re
+from typing import get_args
 
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -9,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trainer.errors import ConfigError
 from trainer.metrics import Declaration, Metrics, describe
-from trainer.metrics.registry import GaugeFamily, LateGauge
+from trainer.metrics.registry import OPERATIONS, GaugeFamily, LateGauge
+from trainer.storage.base import Operation
 
 
 @pytest.fixture
@@ -59,6 +61,10 @@ def test_names_follow_the_house_rules(row: Declaration) -> None:
     assert row.name.endswith("_total") == (row.kind == "counter")
     assert not re.search(r"_(ms|minutes|kb|mb|percent)(_|$)", row.name)
     assert row.help
+
+
+def test_operations_are_those_of_storage() -> None:
+    assert get_args(Operation) == OPERATIONS
 
 
 def test_f60_a_new_process_starts_every_counter_at_0(registry: CollectorRegistry) -> None:

@@ -19,6 +19,8 @@ from trainer.errors import ConfigError
 from trainer.metrics.declarations import METRICS
 
 MAX_LABEL_VALUES = 10
+# What is done to a store, as in `trainer.storage.base.Operation`.
+OPERATIONS = ("list", "stat", "read", "write", "create", "delete")
 
 _log = logging.getLogger(__name__)
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
@@ -134,13 +136,16 @@ class Metrics:
         self.data_bad_records = make.counter("trainer_data_bad_records_total")
         self._storage_requests = make.family("trainer_storage_requests_total")
         self._storage_bytes = make.family("trainer_storage_bytes_total")
+        for operation in OPERATIONS:
+            self._storage_requests(operation, "ok")
+            self._storage_bytes(operation)
         self.worker_resident_memory_bytes = make.gauge("trainer_worker_resident_memory_bytes")
         self._build_info = make.gauges("trainer_build_info")
         self._run_info = make.gauges("trainer_run_info")
 
-    def count_request(self, operation: str, code: str, num_bytes: int, *, times: int = 1) -> None:
-        """Count a request to a store, see `trainer.storage.OnRequest`; 0 times shows the series."""
-        self._storage_requests(operation, code).inc(times)
+    def count_request(self, operation: str, code: str, num_bytes: int) -> None:
+        """Count a request to a store, see `trainer.storage.OnRequest`."""
+        self._storage_requests(operation, code).inc()
         self._storage_bytes(operation).inc(num_bytes)
 
     def set_build_info(self, *, version: str, tensorflow: str, keras: str, python: str) -> None:

@@ -26,12 +26,16 @@ def is_remote(url: str) -> bool:
 
 
 def open_storage(
-    url: str, *, deadline_seconds: float = 30, on_request: OnRequest = lambda *_: None
+    url: str,
+    *,
+    timeout_seconds: float = 60,
+    deadline_seconds: float = 30,
+    on_request: OnRequest = lambda *_: None,
 ) -> Storage:
     """The storage rooted at `url`. Nothing is read or created yet.
 
-    A remote store's refused or broken requests are repeated for `deadline_seconds`, and
-    `on_request` is told of each.
+    A remote store may stay without a byte for `timeout_seconds`, refused or broken requests are
+    repeated for `deadline_seconds`, and `on_request` is told of each.
 
     Raises `ConfigError` for a scheme that is not supported, user info, `..` parts, and anything
     else that does not name a folder or a bucket beyond doubt.
@@ -48,8 +52,9 @@ def open_storage(
         from trainer.storage.gcs import GCSStorage
 
         return GCSStorage(
-            *_bucket_and_prefix(rest), deadline_seconds=deadline_seconds, on_request=on_request
-        )
+            *_bucket_and_prefix(rest), timeout_seconds=timeout_seconds,
+            deadline_seconds=deadline_seconds, on_request=on_request,
+        )  # fmt: skip
     # Only what looks like a scheme is shown: in 'name:password' the first part may be private.
     is_plain = rest.startswith("//") and re.fullmatch(r"[a-z][a-z0-9+.-]{1,9}", scheme.lower())
     shown = f"{scheme}://" if is_plain else "URLs of this form (not shown)"

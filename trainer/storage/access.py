@@ -15,6 +15,8 @@ from trainer.storage.base import Entry, Storage
 # One request, repeated or not: a refusal of another kind may follow, and is then told.
 ATTEMPT_SECONDS = 5.0
 _POLL_SECONDS = 2.0
+# Other processes may try at the same time.
+_PROBE = f".access-{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,14 @@ def try_access(storage: Storage, *, writes: bool, clock: Callable[[], float] = t
 
     Leaves nothing behind, unless it may not delete.
     """
-    path = f".access-{uuid.uuid4().hex}"
     created: list[Entry | None] = []
     attempts: dict[str, Callable[[], object]] = {"list": lambda: next(iter(storage.list()), None)}
     if writes:
         attempts |= {
-            "create": lambda: created.append(storage.create(path, b"")),
-            "read": lambda: storage.read(path),
-            "replace": lambda: storage.write(path, b""),
-            "delete": lambda: storage.delete(path),
+            "create": lambda: created.append(storage.create(_PROBE, b"")),
+            "read": lambda: storage.read(_PROBE),
+            "replace": lambda: storage.write(_PROBE, b""),
+            "delete": lambda: storage.delete(_PROBE),
         }
     refusals: dict[str, StorageError] = {}
     for name, attempt in attempts.items():

@@ -22,7 +22,7 @@ from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
 
-from trainer.errors import ObjectNotFoundError
+from trainer.errors import ObjectNotFoundError, StorageError
 from trainer.storage.base import Entry, OnRequest, Operation, check_path
 from trainer.storage.gcs_errors import (
     CLIENT_ERRORS,

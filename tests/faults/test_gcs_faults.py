@@ -1,0 +1,239 @@
+"""Data and run on `gs://`, in real processes, through a proxy that breaks requests."""
+
+import re
+import signal
+import time
+import urllib.request
+import uuid
+
+import pytest
+
+from tests.fault_proxy import Fault
+from tests.faults.harness import Run, finish, kill_at_random_steps, signal_at
+from tests.faults.test_lease_faults import gate, wait_until_fired
+from trainer.data.builtin import resolve_data_url
+from trainer.storage import gcs as gcs_module
+from trainer.storage import open_storage
+
+pytestmark = pytest.mark.needs_gcs
+
+PART = r"POST .*\.safetensors"
+DATA = "gs://bucket/data"
+
+
+@pytest.fixture
+def store(gcs, monkeypatch):
+    """This process reads and writes the store without the proxy."""
+    gcs_module._client.cache_clear()
+    for name, value in gcs.environment().items():
+        monkeypatch.setenv(name, value)
+    yield
+    gcs_module._client.cache_clear()
+
+
+@pytest.fixture
+def data(store, gcs):
+    """The data of the tests, in the store."""
+    if not (gcs.root / "bucket" / "data").exists():
+        there, to = open_storage(resolve_data_url("builtin:fashion_mnist")), open_storage(DATA)
+        for entry in there.list():
+            to.write(entry.path, there.read(entry.path))
+    return DATA
+
+
+@pytest.fixture
+def run(zygote, tmp_path, gcs, proxy, store):
+    """A run whose folder is in the store, behind the proxy."""
+    settings = {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "run.wait_seconds": 4}
+    return Run(zygote, tmp_path, settings, environ=gcs.environment(proxy.port))
+
+
+def page(life):
+    with urllib.request.urlopen(life.events("metrics")[0]["url"], timeout=10) as answer:
+        return answer.read().decode()
+
+
+def requests(page, operation, code):
+    found = re.search(
+        rf'trainer_storage_requests_total{{code="{code}",operation="{operation}"}} (\S+)', page
+    )
+    return float(found[1]) if found else 0.0
+
+
+def test_data_and_run_in_the_store_give_the_same_result(run, undisturbed, data):
+    run.settings["data.url"] = data
+    starts = kill_at_random_steps(run, kills=5, steps=18, seed=1)
+    assert len(set(starts)) > 2
+    finish(run, undisturbed)
+
+
+def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):
+    # All saves after that of step 4 hang.
+    proxy.faults.append(Fault("stall", PART, skip=1, times=100))
+    life = run.start(callbacks=[gate(run, 8)], train__grace_seconds=2.0)
+    wait_until_fired(run, 1)
+    life.signal(signal.SIGTERM)
+    (run.folder / "open").touch()
+    started = time.monotonic()
+    assert life.wait(20) == 143, life.text()
+    assert time.monotonic() - started < 5
+    assert "not committed within 2 s" in life.text()
+    assert proxy.num_fired("stall")
+    proxy.faults.clear()
+    assert run.committed() == [4]
+    finish(run, undisturbed)
+
+
+def test_f25_a_save_that_is_refused_is_told_and_the_next_one_succeeds(run, proxy, undisturbed):
+    proxy.faults.append(Fault("status", PART, 403))
+    life = run.train(checkpoint__background=False)
+    assert life.code == 0, life.text()
+    assert proxy.num_fired("status") == 1
+    [failed] = [e for e in life.events() if e.get("level") == "error"]
+    assert "storage.objects.create" in str(failed)
+    assert run.committed() == [12, 16, 18]
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy):
+    proxy.faults.append(Fault("status", "POST /upload", 403, times=10**6))
+    started = time.monotonic()
+    life = run.train()
+    assert time.monotonic() - started > 4
+    assert life.code == 1, life.text()
+    [said] = life.events("waiting for the storage")
+    assert "storage.objects.create" in said["reason"]
+    assert "this identity needs storage.objects.create" in life.text().splitlines()[-1]
+    assert not life.events("starting TensorFlow")
+
+
+@pytest.mark.parametrize("code", [403, 401])
+def test_f33_a_right_that_comes_late_is_enough(run, proxy, code):
+    proxy.faults.append(Fault("status", "POST /upload", code, times=2))
+    life = run.train(run__wait_seconds=30)
+    assert life.code == 0, life.text()
+    assert proxy.num_fired("status") == 2
+
+
+@pytest.mark.parametrize("host", ["http://nobody.invalid:1", ""], ids=["name", "credentials"])
+def test_f33_a_store_out_of_reach_is_waited_for(run, host):
+    life = run.train(environ={"STORAGE_EMULATOR_HOST": host, "NO_GCE_CHECK": "true"})
+    assert life.code == 1, life.text()
+    [said] = life.events("waiting for the storage")
+    assert ("no connection" if host else "no valid credentials") in said["reason"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [("run.dir", 2, "no bucket gs://nowhere"), ("data.url", 2, "no bucket gs://nowhere")],
+)
+def test_f33_a_bucket_that_is_not_there_is_refused_at_once(run, setting, code, words):
+    run.settings |= {"run.wait_seconds": 60, setting: "gs://nowhere/runs/a"}
+    started = time.monotonic()
+    life = run.train()
+    assert time.monotonic() - started < 10
+    assert life.code == code, life.text()
+    assert words in life.text()
+
+
+def test_f33_data_that_is_not_there_is_refused_at_once(run):
+    started = time.monotonic()
+    life = run.train(data__url="gs://bucket/no/data", run__wait_seconds=60)
+    assert time.monotonic() - started < 10
+    assert life.code == 3, life.text()
+
+
+def test_f26_steps_go_on_while_the_store_is_down(run, proxy, undisturbed):
+    proxy.faults.append(Fault("status", PART, 503, times=3))
+    life = run.start(
+        callbacks=[gate(run, 17)], checkpoint__every_steps=None,
+        metrics__enabled=True, metrics__port=0,
+    )  # fmt: skip
+    wait_until_fired(run, 1)
+    deadline = time.monotonic() + 60
+    while not life.events("checkpoint"):
+        assert time.monotonic() < deadline, life.text()
+        time.sleep(0.02)
+    shown = page(life)
+    (run.folder / "open").touch()
+    assert life.wait() == 0, life.text()
+    assert proxy.num_fired("status") == 3
+    assert requests(shown, "write", 503) == 3
+    assert requests(shown, "write", "ok") > 0
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f28_an_upload_that_is_cut_is_sent_again(run, proxy, undisturbed):
+    proxy.faults.append(Fault("refuse", PART, times=2))
+    proxy.faults.append(Fault("cut_upload", "POST /upload", 300, skip=20, times=2))
+    life = run.train()
+    assert life.code == 0, life.text()
+    assert (proxy.num_fired("refuse"), proxy.num_fired("cut_upload")) == (2, 2)
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f29_a_marker_whose_reply_was_lost_is_ours(run, proxy, undisturbed):
+    proxy.faults.append(Fault("lose_reply", "POST .*/COMMIT", times=2))
+    life = run.train()
+    assert life.code == 0, life.text()
+    assert proxy.num_fired("lose_reply") == 2
+    assert not [e for e in life.events() if e.get("level", "info") != "info"], life.text()
+    assert run.committed() == [12, 16, 18]
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f30_damage_on_the_way_is_read_again(run, proxy, undisturbed, data):
+    assert run.train(callbacks=[signal_at(6)], checkpoint__background=False).code == -9
+    proxy.faults.append(Fault("corrupt", r"GET /download/.*\.safetensors"))
+    # A block of records, and the index of a shard.
+    proxy.faults.append(Fault("corrupt", r"GET /download/.*train\.tfrecord-\d+-of-\d+\?"))
+    run.settings |= {"data.url": data, "data.cache": "stream"}
+    finish(run, undisturbed)
+    assert proxy.num_fired("corrupt") == 2
+    assert not run.lives[-1].events("checkpoint skipped")
+
+
+def test_f31_a_store_that_sends_nothing_times_out(run, proxy, undisturbed):
+    proxy.faults.append(Fault("stall", PART))
+    life = run.start(
+        callbacks=[gate(run, 17)], checkpoint__every_steps=None, environ={"FAULT_TIMEOUT": "2"}
+    )
+    # Steps go on while the save of step 9 hangs.
+    wait_until_fired(run, 1)
+    assert not life.events("checkpoint")
+    (run.folder / "open").touch()
+    assert life.wait() == 0, life.text()
+    assert proxy.num_fired("stall") == 1
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f32_a_token_that_is_refused_in_mid_run_fails_for_a_while_only(run, proxy, undisturbed):
+    proxy.faults.append(Fault("status", PART, 401, times=2))
+    life = run.train()
+    assert life.code == 0, life.text()
+    assert proxy.num_fired("status") == 2
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, undisturbed):
+    assert run.train(callbacks=[signal_at(6)], checkpoint__background=False).code == -9
+    # What attempts left behind, before the checkpoint in the list: more than one page.
+    storage = open_storage(f"{run.url}/checkpoints/step-00000001-f1")
+    for number in range(1001):
+        storage.write(f"{number:012x}/manifest.json", b"{}")
+    finish(run, undisturbed)
+
+
+def test_f53_a_dead_holder_in_the_store_is_taken_over(run, undisturbed):
+    short = {"run__lease_seconds": 3}
+    job_a, job_b = ({"TRAINER_JOB_ID": name} for name in "ab")
+    assert run.train(callbacks=[signal_at(6)], environ=job_a, **short).code == -9
+    second = run.start(callbacks=[gate(run, 2)], environ=job_b, **short)
+    wait_until_fired(run, 2)
+    assert second.events("waiting for the run")
+    third = run.train(environ={"TRAINER_JOB_ID": "c"}, **short)
+    assert third.code == 6, third.text()
+    assert "is held by job b" in third.text()
+    (run.folder / "open").touch()
+    assert second.wait() == 0, second.text()
+    assert run.sha256() == undisturbed.sha256()
