@@ -18,6 +18,7 @@ os.environ["PATH"] += f":{ROOT / '.tools'}"  # where `make tools` builds
 TOOLS = {
     "needs_gcs": ("fake-gcs-server",),
     "needs_prometheus": ("prometheus", "promtool"),
+    "needs_git": ("git",),
     "needs_originals": ("/usr/share/datasets/fashion-mnist",),
 }
 

@@ -1,9 +1,11 @@
 """The trained model as files for others: `.keras` and SavedModel, re-loaded and compared.
 
-The files are made in a folder beside their place and checked there, and only then moved.
+The files are made in a folder beside their place, or a temporary one, and checked there, and only
+then moved.
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ import tensorflow as tf
 
 from trainer.errors import ConfigError, TrainerError
 from trainer.models.train_step import TrainStepModel
-from trainer.storage import Storage
+from trainer.storage import Storage, is_remote
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL_DIR = "saved_model"
@@ -75,7 +77,7 @@ def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -
     """
     if not formats:
         return []
-    with _unfinished(Path(to.url)) as folder:
+    with _unfinished(to.url) as folder:
         expected = model(sample, training=False)
         model = _without_training(model)
         written = []
@@ -89,9 +91,13 @@ def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -
 
 
 @contextmanager
-def _unfinished(place: Path) -> Iterator[Path]:
-    """A folder in `place` for one export; also removes that of one that was killed."""
-    folder = place / _UNFINISHED
+def _unfinished(url: str) -> Iterator[Path]:
+    """A folder for one export, in its place if that is one; removes that of one that was killed."""
+    if is_remote(url):
+        with tempfile.TemporaryDirectory(prefix="trainer-export-") as temporary:
+            yield Path(temporary)
+        return
+    folder = Path(url) / _UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

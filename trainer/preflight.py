@@ -6,6 +6,7 @@ from typing import Any
 from trainer.config import RunConfig
 from trainer.data.builtin import resolve_data_url
 from trainer.data.manifest import Manifest, parse_slice, read_manifest
+from trainer.data.plan import training_order
 from trainer.data.verify import check_complete
 from trainer.storage import Storage, is_remote, open_storage
 from trainer.storage.access import ATTEMPT_SECONDS, Access, wait_for_access
@@ -52,7 +53,7 @@ def check_data(
 ) -> Manifest:
     """The manifest of the run's data, whose files, named splits and all `others` are there.
 
-    Raises DataError or ConfigError.
+    Raises DataError, and ConfigError for a split that there is not or that has too few records.
     """
     storage = open(resolve_data_url(config.data.url))
     manifest = read_manifest(storage)
@@ -60,4 +61,5 @@ def check_data(
     for split in (config.data.train, config.data.validation, config.data.test, *others):
         if split is not None:
             parse_slice(split, manifest)
+    training_order(config.data, manifest, seed=config.train.seed)
     return manifest

@@ -1,6 +1,5 @@
 """Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
 
-import math
 from typing import Any
 
 import keras
@@ -20,7 +19,8 @@ def prepare_process(config: RunConfig) -> list[str]:
     tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
-    check_batch(config, len(devices))
+    if (problem := config.data.replicas_problem(len(devices))) is not None:
+        raise ConfigError(problem)
     seed_process(config.train)
     return devices
 
@@ -34,18 +34,6 @@ def seed_process(train: TrainConfig) -> None:
     keras.utils.set_random_seed(train.seed)
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
-
-
-def check_batch(config: RunConfig, replicas: int) -> None:
-    """ConfigError when `replicas` cannot share a batch equally."""
-    batch = config.data.batch_size
-    if batch % replicas:
-        step = math.lcm(replicas, config.data.streams)
-        fits = [str(n) for n in (batch // step * step, (batch // step + 1) * step) if n]
-        raise ConfigError(
-            f"data.batch_size {batch} cannot be split over {replicas} replicas: "
-            f"use a multiple of {step} ({' or '.join(fits)})"
-        )
 
 
 def _devices(cluster: ClusterConfig) -> list[str]:

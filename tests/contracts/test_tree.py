@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,6 +18,7 @@ def test_every_drawn_path_exists():
     assert not [path for path in drawn() if not (ROOT / path).exists()]
 
 
+@pytest.mark.needs_git
 def test_every_tracked_entry_is_drawn():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True

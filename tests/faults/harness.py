@@ -1,5 +1,6 @@
 """Starts, watches and compares real trainer processes."""
 
+import itertools
 import json
 import os
 import random
@@ -44,14 +45,18 @@ class Zygote:
             [sys.executable, "-m", "tests.faults.zygote"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ,
         )  # fmt: skip
+        self._numbers = itertools.count()
         assert self._read() == {"ready": True}
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send one request and read its answer."""
+        """Send one request and read its answer, and not that to a test that was broken off."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
+        number = next(self._numbers)
+        self._process.stdin.write(json.dumps({"number": number, **request}) + "\n")
         self._process.stdin.flush()
-        return self._read()
+        while (answer := self._read())["number"] != number:
+            pass
+        return answer
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -3,6 +3,7 @@
 Each fault appends a line to the file FAULT_LOG before it fires, so that a test can see it did.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -126,20 +127,24 @@ class GateAt(_At):
             time.sleep(0.01)
 
 
+# In this process: a folder may be opened more than once.
+_OPERATIONS = itertools.count(1)
+
+
 class FaultyStorage:
     """A storage that fails, stalls or kills at its n-th operation on checkpoints."""
 
     def __init__(self, inner: Storage, fault: dict[str, Any]) -> None:
-        self.url, self._inner, self._fault, self._count = inner.url, inner, fault, 0
+        self.url, self._inner, self._fault = inner.url, inner, fault
 
     def _step(self, operation: str, path: str) -> None:
         if operation not in self._fault["operations"]:
             return
-        self._count += 1
+        number = next(_OPERATIONS)
         first, last = self._fault["at"], self._fault["at"] + self._fault.get("times", 1)
-        if not first <= self._count < last:
+        if not first <= number < last:
             return
-        note(f"{self._fault['action']} {self._count} {operation} {path}")
+        note(f"{self._fault['action']} {number} {operation} {path}")
         if self._fault["action"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self._fault["action"] == "stall":

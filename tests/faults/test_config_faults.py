@@ -154,6 +154,21 @@ def test_f68_dry_run_of_a_new_run_touches_nothing(tmp_path):
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["cluster.replicas=7"], "cannot be split over 7 replicas"),
+        (["train.engine=fit", "cluster.replicas=2"], "trains on one device"),
+        (["data.train=train[:5]"], "set data.streams to 5 or less"),
+        (["data.last_batch=drop", "data.batch_size=8000"], "leaves no step of 8000"),
+    ],
+)
+def test_f68_dry_run_refuses_impossible_numbers(tmp_path, settings, message):
+    result = dry_run(tmp_path / "run", *(f"--set={setting}" for setting in settings))
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
 def test_f68_dry_run_of_a_started_run_touches_nothing(started):
     before = tree(started)
     assert dry_run(started, "--json").returncode == 0

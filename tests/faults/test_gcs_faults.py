@@ -11,6 +11,7 @@ import pytest
 from tests.fault_proxy import Fault
 from tests.faults.harness import Run, finish, kill_at_random_steps, signal_at
 from tests.faults.test_lease_faults import gate, wait_until_fired
+from tests.small_storage import paths
 from trainer.data.builtin import resolve_data_url
 from trainer.storage import gcs as gcs_module
 from trainer.storage import open_storage
@@ -64,7 +65,9 @@ def test_data_and_run_in_the_store_give_the_same_result(run, undisturbed, data):
     run.settings["data.url"] = data
     starts = kill_at_random_steps(run, kills=5, steps=18, seed=1)
     assert len(set(starts)) > 2
-    finish(run, undisturbed)
+    finish(run, undisturbed, export__formats=["keras"])
+    assert paths(open_storage(f"{run.url}/model")) == ["model.keras"]
+    assert not (run.folder / "gs:").exists()
 
 
 def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):

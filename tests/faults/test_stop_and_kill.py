@@ -46,6 +46,7 @@ def test_f01_killed_at_25_random_steps(zygote, tmp_path, record_property):
     finish(run, calm)
 
 
+@pytest.mark.timeout(300)
 def test_f02_killed_at_every_storage_operation_of_a_save(zygote, tmp_path, undisturbed):
     saved = Run(zygote, tmp_path / "saved")
     saved.folder.mkdir()
@@ -67,6 +68,36 @@ def test_f02_killed_at_every_storage_operation_of_a_save(zygote, tmp_path, undis
     # Part, manifest and marker; then the marker, manifest and part of the one before.
     assert seen == [[9]] * 3 + [[9, 18]] + [[18]] * 2
     assert run.committed() == [18]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_f02_killed_at_every_change_of_the_runs_folder(zygote, tmp_path, undisturbed):
+    """Lease, configuration, record, summary: in a first life and in one that goes on."""
+    for at in range(1, 50):
+        run = Run(zygote, tmp_path / str(at))
+        run.folder.mkdir()
+        fault = storage_fault("kill", at, "write create replace delete", folder="/run")
+        life = run.train(storage=fault, callbacks=[signal_at(6)], checkpoint__background=False)
+        assert life.code == SIGKILLED, life.text()
+        if "SignalAt" in run.fired()[0]:
+            break
+        assert len(run.fired()) == 1
+        finish(run, undisturbed)
+    # Lease, record, configuration, no summary, what the lease goes on from, the first checkpoint.
+    assert at > 6
+    for at in range(1, 50):
+        run = Run(zygote, tmp_path / f"second-{at}")
+        run.folder.mkdir()
+        first = run.train(callbacks=[signal_at(6)], checkpoint__background=False)
+        assert first.code == SIGKILLED
+        fault = storage_fault("kill", at, "write create replace delete", folder="/run")
+        life = run.train(storage=fault)
+        if life.code == 0:
+            break
+        assert life.code == SIGKILLED, life.text()
+        finish(run, undisturbed)
+    assert at > 6
 
 
 def test_f03_killed_twice_before_the_first_checkpoint(run, undisturbed):

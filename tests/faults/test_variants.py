@@ -35,11 +35,13 @@ def test_a_train_step_as_in_the_keras_guides(run):
     assert set(run.summary()["train"]) == {"loss", "accuracy"}
 
 
-def test_a_best_metric_that_is_none_ends_after_the_first_epoch(run):
+def test_a_best_metric_that_is_none_ends_after_the_first_epoch(run, undisturbed):
     best = {"checkpoint__best": {"metric": "val_acuracy"}}
     life = run.train(**best)
     assert life.code == 2, life.text()
     assert "'val_acuracy' is no metric of an epoch: use one of accuracy" in life.text()
+    finish(run, undisturbed, checkpoint__best={"metric": "val_accuracy"})
+    assert run.lives[1].events("restore")[0]["step"] == 9
 
 
 BUGS = {

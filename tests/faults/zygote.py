@@ -55,7 +55,8 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            print(json.dumps({"code": _wait(request["wait"], request["seconds"])}), flush=True)
+            answer = {"code": _wait(request["wait"], request["seconds"])}
+            print(json.dumps(answer | {"number": request["number"]}), flush=True)
             continue
         pid = os.fork()
         if pid == 0:
@@ -65,7 +66,7 @@ def main() -> None:
                 traceback.print_exc()
             finally:
                 os._exit(99)
-        print(json.dumps({"pid": pid}), flush=True)
+        print(json.dumps({"pid": pid, "number": request["number"]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,9 @@ class Checkpoints:
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
         self._check_held()
-        self._check_best(position.epoch_logs)
+        if (problem := self._best_problem(position.epoch_logs)) is not None:
+            self.save(position)  # the name can be mended, the epoch is not to be lost
+            raise ConfigError(problem)
         if self._stop.is_set:
             self._save_and_stop(position)
         epochs = position.step // self._schedule.steps_per_epoch
@@ -138,17 +140,18 @@ class Checkpoints:
             if not self._committed():
                 raise self._saver.last_error or StorageError("the save failed")
 
-    def _check_best(self, logs: dict[str, float]) -> None:
-        """ConfigError when an epoch has no such metric as `checkpoint.best` names."""
+    def _best_problem(self, logs: dict[str, float]) -> str | None:
+        """Why no epoch can be the best: there is no such metric as `checkpoint.best` names."""
         best = self._best
         if best is None or best.metric in logs:
-            return
+            return None
         is_validated = any(name.startswith("val_") for name in logs)
-        if is_validated or not best.metric.startswith("val_"):
-            raise ConfigError(
-                f"checkpoint.best.metric '{best.metric}' is no metric of an epoch: "
-                f"use one of {', '.join(logs)}"
-            )
+        if best.metric.startswith("val_") and not is_validated:
+            return None
+        return (
+            f"checkpoint.best.metric '{best.metric}' is no metric of an epoch: "
+            f"use one of {', '.join(logs)}"
+        )
 
     def _committed(self) -> bool:
         self._saver.wait()

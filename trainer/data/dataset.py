@@ -6,9 +6,10 @@ from typing import Any
 
 from trainer.config import DataConfig
 from trainer.data.builtin import resolve_data_url
-from trainer.data.manifest import Manifest, SplitSlice, blocks, parse_slice, read_manifest
-from trainer.data.order import EvalOrder, TrainOrder
+from trainer.data.manifest import Manifest, SplitSlice, parse_slice, read_manifest
+from trainer.data.order import TrainOrder
 from trainer.data.pipeline import Pipeline, Place
+from trainer.data.plan import evaluation_order, training_order
 from trainer.data.reader import OnBad, RecordReader
 from trainer.data.source import MemorySource, RecordSource, decoded_bytes, first_example
 from trainer.data.spec import DataSpec
@@ -35,21 +36,12 @@ class Dataset:
 
     def training_order(self) -> TrainOrder:
         """Which records of `data.train` each step takes; reads no record."""
-        part = parse_slice(self.config.train, self.manifest)
-        return TrainOrder(
-            blocks=blocks(self.manifest, part, self.config.block_records),
-            batch_size=self.config.batch_size,
-            num_streams=self.config.streams,
-            shuffle_blocks=self.config.shuffle_blocks,
-            seed=self.seed,
-            drop_last=self.config.last_batch == "drop",
-        )
+        return training_order(self.config, self.manifest, seed=self.seed)
 
     def evaluation(self, text: str, place: Place) -> Pipeline:
         """Every record of a split or slice once, in the order of the files."""
         part = parse_slice(text, self.manifest)
-        batch_size = self.config.eval_batch_size or self.config.batch_size
-        order = EvalOrder(part.start, part.num_records, batch_size)
+        order = evaluation_order(self.config, self.manifest, text)
         plain = replace(self.spec, augment=None)
         return Pipeline(self._source(part, plain), order, place, self.seed, self.threads)
 

@@ -1,5 +1,6 @@
 """Keys of `data`."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
@@ -55,6 +56,18 @@ class DataConfig(Section):
     )
 
     _url = field_validator("url")(check_location)
+
+    def replicas_problem(self, replicas: int) -> str | None:
+        """Why so many replicas cannot share a batch equally; None if they can."""
+        if self.batch_size % replicas == 0:
+            return None
+        step = math.lcm(replicas, self.streams)
+        below = self.batch_size // step * step
+        fits = [str(n) for n in (below, below + step) if n]
+        return (
+            f"data.batch_size {self.batch_size} cannot be split over {replicas} replicas: "
+            f"use a multiple of {step} ({' or '.join(fits)})"
+        )
 
     @model_validator(mode="after")
     def _batch_fits_streams(self) -> Self:

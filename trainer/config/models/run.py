@@ -65,6 +65,17 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _replicas_fit(self) -> Self:
+        replicas = self.cluster.replicas
+        if replicas == "auto":  # known when the devices are
+            return self
+        if (problem := self.data.replicas_problem(replicas)) is not None:
+            raise ValueError(problem)
+        if self.train.engine == "fit" and replicas > 1:
+            raise ValueError("train.engine: fit trains on one device: use the loop engine")
+        return self
+
     @property
     def run_name(self) -> str:
         """The run's name: configured, or the last part of its folder."""
