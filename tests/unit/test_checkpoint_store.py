@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.small_storage import FailingStorage, MemoryStorage
 from trainer.checkpoint.format import crc32c
+from trainer.checkpoint.parts import DamagedError
 from trainer.checkpoint.restore import newest
-from trainer.checkpoint.store import ORPHAN_SECONDS, CheckpointStore, DamagedError
+from trainer.checkpoint.store import ORPHAN_SECONDS, CheckpointStore
 from trainer.errors import CheckpointError, StorageError
 from trainer.storage import Entry, open_storage
 
@@ -81,7 +82,7 @@ def test_state_and_metrics_come_back() -> None:
 
 
 def test_large_states_are_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.checkpoint.store.PART_BYTES", 100)
+    monkeypatch.setattr("trainer.checkpoint.parts.PART_BYTES", 100)
     arrays = {f"model/{i}/w": np.full(12, i, np.float32) for i in range(9)}
     storage = MemoryStorage()
     manifest = store_of(storage).save(1, arrays, state={}, metrics={})

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from trainer.checkpoint.format import folder_name
+from trainer.checkpoint.parts import DamagedError
 from trainer.checkpoint.policy import Kept, best_of
-from trainer.checkpoint.store import Checkpoint, CheckpointStore, DamagedError, Found
+from trainer.checkpoint.store import Checkpoint, CheckpointStore, Found
 from trainer.config import CheckpointConfig
 from trainer.errors import CheckpointError, ConfigError
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from trainer.checkpoint.format import (
@@ -23,8 +22,6 @@ from trainer.checkpoint.format import (
     Arrays,
     Commit,
     Manifest,
-    PartEntry,
-    array_entries,
     check_array,
     check_format,
     crc32c,
@@ -33,16 +30,13 @@ from trainer.checkpoint.format import (
     encode,
     encode_manifest,
     folder_name,
-    grouped,
     parse_folder,
-    restored,
     state_sha256,
-    storable,
 )
+from trainer.checkpoint.parts import DamagedError, read_parts, write_parts
 from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
 from trainer.storage import Storage
 
-PART_BYTES = 64 << 20
 ORPHAN_SECONDS = 86_400.0
 
 
@@ -80,10 +74,6 @@ class Checkpoint:
 
     manifest: Manifest
     arrays: dict[str, NDArray[Any]]
-
-
-class DamagedError(CheckpointError):
-    """One checkpoint cannot be trusted: another one may."""
 
 
 class CheckpointStore:
@@ -162,11 +152,7 @@ class CheckpointStore:
         metrics: dict[str, float],
     ) -> Manifest:  # fmt: skip
         folder = folder_name(step, self.fence)
-        groups = grouped(arrays, PART_BYTES)
-        parts = [
-            self._write_part(f"{folder}/{writer}", number, names, arrays)
-            for number, names in enumerate(groups)
-        ]
+        entries, parts = write_parts(self._storage, f"{folder}/{writer}", arrays)
         manifest = Manifest(
             format=FORMAT,
             step=step,
@@ -174,8 +160,8 @@ class CheckpointStore:
             writer=writer,
             created=self._clock(),
             sha256=state_sha256(arrays),
-            arrays=array_entries(groups, arrays),
-            parts=tuple(parts),
+            arrays=entries,
+            parts=parts,
             metrics=metrics,
             state=state,
         )
@@ -184,16 +170,6 @@ class CheckpointStore:
         self._commit(folder, Commit(format=FORMAT, writer=writer, manifest_crc32c=crc32c(document)))
         self._on_commit()
         return manifest
-
-    def _write_part(self, prefix: str, number: int, names: list[str], arrays: Arrays) -> PartEntry:
-        file = f"part-{number:05d}.safetensors"
-        data = safetensors.numpy.save({name: storable(arrays[name]) for name in names})
-        entry = PartEntry(file=file, size=len(data), crc32c=crc32c(data))
-        stored = self._storage.write(f"{prefix}/{file}", data).crc32c
-        del data
-        if (stored or crc32c(self._storage.read(f"{prefix}/{file}"))) != entry.crc32c:
-            raise StorageError(f"{prefix}/{file} in {self._storage.url} reads back differently")
-        return entry
 
     def _commit(self, folder: str, commit: Commit) -> None:
         marker = f"{folder}/COMMIT"
@@ -262,37 +238,10 @@ class CheckpointStore:
     def read(self, folder: str) -> Checkpoint:
         """A checkpoint, every byte of it verified. Raises like `manifest`."""
         manifest = self.manifest(folder)
-        arrays: dict[str, NDArray[Any]] = {}
-        for number in range(len(manifest.parts)):
-            arrays |= self._read_part(folder, manifest, number)
+        arrays = read_parts(self._storage, folder, manifest)
         if state_sha256(arrays) != manifest.sha256:
             raise DamagedError(f"checkpoint {folder} is damaged: arrays differ from their sha256")
         return Checkpoint(manifest, arrays)
-
-    def _read_part(self, folder: str, manifest: Manifest, number: int) -> dict[str, NDArray[Any]]:
-        part = manifest.parts[number]
-        path = f"{folder}/{manifest.writer}/{part.file}"
-        where = f"checkpoint {folder} in {self._storage.url} is damaged: {part.file}"
-        try:
-            size = self._storage.stat(path).size
-            if size != part.size:
-                raise DamagedError(f"{where} has {size} bytes instead of {part.size}")
-            data = self._storage.read(path)
-        except ObjectNotFoundError as error:
-            raise DamagedError(f"{where} is missing") from error
-        if crc32c(data) != part.crc32c:
-            # Once more: damage on the way is not damage of the object.
-            data = self._storage.read(path)
-            if crc32c(data) != part.crc32c:
-                raise DamagedError(f"{where} differs from its checksum")
-        try:
-            stored = safetensors.numpy.load(data)
-            entries = [entry for entry in manifest.arrays if entry.part == number]
-            if {entry.name for entry in entries} != stored.keys():
-                raise ValueError("holds other arrays than the manifest says")
-            return {entry.name: restored(stored[entry.name], entry) for entry in entries}
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise DamagedError(f"{where}: {error}") from error
 
     def metrics(self, folder: str) -> dict[str, float]:
         """The epoch's metrics of a checkpoint; none when it is damaged or of another format."""
