@@ -18,8 +18,13 @@ SCRIPTS = {
     "bench.loop": ("loop_small", "loop_compute_bound"),
     "bench.hooks": ("hooks_share",),
     "bench.save": ("save_blocked_vs_sync", "save_blocked_vs_copy"),
+    "bench.checkpoint": (
+        "checkpoint_blocked_local", "checkpoint_total_local", "checkpoint_bytes_local",
+        "checkpoint_restore_local", "checkpoint_blocked_gs", "checkpoint_total_gs",
+        "checkpoint_bytes_gs", "checkpoint_restore_gs",
+    ),
     "bench.seek": ("seek",),
-}
+}  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -5,8 +5,8 @@ arrays into memory that is already there.
 """
 
 import tempfile
+import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -23,6 +23,7 @@ from bench.pairs import (
     timed,
 )
 from trainer.checkpoint.boundary import Captured, Checkpoints
+from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Saver
 from trainer.checkpoint.state import ModelState
@@ -42,12 +43,12 @@ STEPS, STEP_ROWS = 20, 64
 
 def measure() -> list[Result]:
     """Both ratios, and how much later the loop is after a fixed number of steps."""
-    model = _model()
+    model = model_of(STATE_BYTES)
     variables = [*model.variables, *model.optimizer.variables]
     state = ModelState(model)
     with tempfile.TemporaryDirectory(prefix="bench-save-") as folder:
-        background = _Saves(state, Path(folder) / "background", in_background=True)
-        sync = _Saves(state, Path(folder) / "sync", in_background=False)
+        background = Saves(state, f"{folder}/background", in_background=True)
+        sync = Saves(state, f"{folder}/sync", in_background=False)
         # The variables' own memory, which the snapshot reads, too.
         seconds = _blocked(background, sync, [np.asarray(v.value) for v in variables])
         delay = _delay(background, _train(model))
@@ -70,7 +71,7 @@ def measure() -> list[Result]:
     ]
 
 
-def _blocked(background: "_Saves", sync: "_Saves", arrays: list[Any]) -> dict[str, list[float]]:
+def _blocked(background: "Saves", sync: "Saves", arrays: list[Any]) -> dict[str, list[float]]:
     copies = [array.copy() for array in arrays]
 
     def copy() -> None:
@@ -88,7 +89,7 @@ def _blocked(background: "_Saves", sync: "_Saves", arrays: list[Any]) -> dict[st
     )  # fmt: skip
 
 
-def _delay(saves: "_Saves", train: Callable[[], Any]) -> dict[str, str]:
+def _delay(saves: "Saves", train: Callable[[], Any]) -> dict[str, str]:
     """How much longer steps take from the beginning of a save on: blocked and slowed down."""
 
     def turn(*, with_save: bool) -> float:
@@ -111,21 +112,22 @@ def _delay(saves: "_Saves", train: Callable[[], Any]) -> dict[str, str]:
     return {f"delay of {STEPS} steps": f"{1000 * delay:.0f} ms on {without:.0f} ms"}
 
 
-class _Saves:
+class Saves:
     """Saves of one model by `Checkpoints`, as the loop asks for them."""
 
-    def __init__(self, state: ModelState, folder: Path, *, in_background: bool) -> None:
+    def __init__(self, state: ModelState, url: str, *, in_background: bool) -> None:
         changes = (f"checkpoint.background={in_background}", "checkpoint.keep_last=1")
         config, _recipe, _params = load_run("fashion_mnist", changes)
         metrics = Metrics(CollectorRegistry())
-        store = CheckpointStore(open_storage(str(folder)))
-        self._saver = Saver(store, config.checkpoint, metrics)
+        self.store = CheckpointStore(open_storage(url))
+        self._saver = Saver(self.store, config.checkpoint, metrics, on_saved=self._on_saved)
         self._checkpoints = Checkpoints(
             config, capture=lambda **_whole: Captured(state.snapshot(), {}), saver=self._saver,
             schedule=Schedule(epochs=1, steps_per_epoch=10**6), stop=StopRequest(),
             metrics=metrics,
         )  # fmt: skip
         self._step = 0
+        self._saved = 0.0
 
     def save(self) -> None:
         """One save more; waits for the one before."""
@@ -141,12 +143,23 @@ class _Saves:
         self.settle()
         return timed(self.save)
 
+    def committed(self) -> tuple[float, float]:
+        """The same, and seconds until the checkpoint is durable."""
+        self.settle()
+        started = time.perf_counter()
+        blocked = timed(self.save)
+        self.settle()
+        return blocked, self._saved - started
 
-def _model() -> Any:
-    """Dense layers whose weights and Adam slots are STATE_BYTES large."""
+    def _on_saved(self, _manifest: Manifest, _seconds: float) -> None:
+        self._saved = time.perf_counter()
+
+
+def model_of(num_bytes: float) -> Any:
+    """Dense layers whose weights and Adam slots are so large."""
     import keras
 
-    width = int((STATE_BYTES / 4 / 3 / LAYERS) ** 0.5)
+    width = int((num_bytes / 4 / 3 / LAYERS) ** 0.5)
     layers = [keras.layers.Dense(width, activation="relu") for _ in range(LAYERS)]
     model = keras.Sequential([keras.Input((width,)), *layers])
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", jit_compile=False)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from trainer.checkpoint.format import (
     crc32c,
     grouped,
     restored,
+    state_sha256,
     storable,
 )
 from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
@@ -30,7 +31,6 @@ from trainer.storage import Storage
 PART_BYTES = 64 << 20
 NUM_THREADS = 4
 
-_Result = TypeVar("_Result")
 # A part is larger than PART_BYTES when one array is: such parts are in memory one at a time.
 _large = threading.Lock()
 
@@ -41,8 +41,10 @@ class DamagedError(CheckpointError):
 
 def write_parts(
     storage: Storage, prefix: str, arrays: Arrays
-) -> tuple[tuple[ArrayEntry, ...], tuple[PartEntry, ...]]:
+) -> tuple[tuple[ArrayEntry, ...], tuple[PartEntry, ...], str]:
     """Write the arrays under `prefix`, verified once this returns; what the manifest says of them.
+
+    That is entries of arrays and of parts, and the sha256, made while parts are under way.
 
     Raises StorageError; nothing is being written any more then.
     """
@@ -51,7 +53,8 @@ def write_parts(
         partial(_write, storage, prefix, number, {name: arrays[name] for name in names})
         for number, names in enumerate(groups)
     ]
-    return array_entries(groups, arrays), tuple(in_parallel(writes))
+    sha256, *parts = in_parallel([partial(state_sha256, arrays), *writes])
+    return array_entries(groups, arrays), tuple(parts), sha256
 
 
 def read_parts(storage: Storage, folder: str, manifest: Manifest) -> dict[str, NDArray[Any]]:
@@ -67,13 +70,13 @@ def read_parts(storage: Storage, folder: str, manifest: Manifest) -> dict[str, N
     return {name: array for arrays in in_parallel(reads) for name, array in arrays.items()}
 
 
-def in_parallel(tasks: Sequence[Callable[[], _Result]]) -> list[_Result]:
+def in_parallel(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     """What the tasks return, in their order, from NUM_THREADS threads; the caller's is one.
 
     After the first error no task begins any more. It is raised when those under way have ended.
     """
     waiting = deque(enumerate(tasks))
-    results: dict[int, _Result] = {}
+    results: dict[int, Any] = {}
     errors: list[BaseException] = []
 
     def work() -> None:

@@ -152,14 +152,14 @@ class CheckpointStore:
         metrics: dict[str, float],
     ) -> Manifest:  # fmt: skip
         folder = folder_name(step, self.fence)
-        entries, parts = write_parts(self._storage, f"{folder}/{writer}", arrays)
+        entries, parts, sha256 = write_parts(self._storage, f"{folder}/{writer}", arrays)
         manifest = Manifest(
             format=FORMAT,
             step=step,
             fence=self.fence,
             writer=writer,
             created=self._clock(),
-            sha256=state_sha256(arrays),
+            sha256=sha256,
             arrays=entries,
             parts=parts,
             metrics=metrics,
