@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run test test-long check lint types bench docs docs-check goldens lock tools clean
+.PHONY: help setup local-run test test-long check lint types bench docs docs-check goldens lock tools emulator clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer vers
 
 tools: ## Install a GCS emulator, prometheus and original images, which some tests need
 	@scripts/tools.sh
+
+emulator: $(READY) tools ## Start a GCS emulator with data in it, and say how to train from it
+	@$(BIN)/python scripts/emulator.py
 
 clean: ## Remove .venv, caches and builds; never the runs
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
