@@ -126,6 +126,7 @@ class Run:
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    packaged: str | None = None  # a recipe that comes with the trainer, instead of SMALL
     lives: list[Life] = field(default_factory=list)
 
     @property
@@ -148,7 +149,8 @@ class Run:
         uid: int = 0, environ: dict[str, str] | None = None, **settings: Any,
     ) -> Life:  # fmt: skip
         """Start a process; `settings` use __ for the dots of keys."""
-        keys = SMALL | self.settings | {k.replace("__", "."): v for k, v in settings.items()}
+        base = {} if self.packaged else SMALL
+        keys = base | self.settings | {k.replace("__", "."): v for k, v in settings.items()}
         if callbacks:
             keys["callbacks"] = list(callbacks)
             args = (*args, "--allow-change", "callbacks")
@@ -157,7 +159,14 @@ class Run:
         config = self.folder / "run.yaml"
         config.write_text("train: {}\n")
         sets = [f"--set={key}={json.dumps(value)}" for key, value in keys.items()]
-        argv = [command, "-c", str(config), f"--set=run.dir={self.dir}", *sets, *args]
+        argv = [
+            command,
+            "-c",
+            self.packaged or str(config),
+            f"--set=run.dir={self.dir}",
+            *sets,
+            *args,
+        ]
         faults = {
             "FAULT_LOG": str(self.fault_log),
             "FAULT_RECORDS": str(self.folder / "records.jsonl"),

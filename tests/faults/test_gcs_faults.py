@@ -1,7 +1,11 @@
 """Data and run on `gs://`, in real processes, through a proxy that breaks requests."""
 
+import os
+import random
 import re
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 import uuid
@@ -240,3 +244,59 @@ def test_f53_a_dead_holder_in_the_store_is_taken_over(run, undisturbed):
     (run.folder / "open").touch()
     assert second.wait() == 0, second.text()
     assert run.sha256() == undisturbed.sha256()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_packaged_run_gives_the_same_result_from_and_to_the_store(
+    zygote, tmp_path, gcs, store, data, record_property
+):
+    local = Run(zygote, tmp_path / "local", packaged="fashion_mnist")
+    calm, killed = (
+        Run(
+            zygote, tmp_path / name,
+            {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "data.url": data},
+            environ=gcs.environment(), packaged="fashion_mnist",
+        )
+        for name in ("calm", "killed")
+    )  # fmt: skip
+    for run in (local, calm, killed):
+        run.folder.mkdir()
+    assert local.start().wait(300) == 0, local.lives[0].text()
+    assert calm.start().wait(300) == 0, calm.lives[0].text()
+    assert calm.sha256() == local.sha256()
+    chance = random.Random(7)
+    for _ in range(5):
+        life = killed.start(callbacks=[signal_at(chance.randint(20, 200))])
+        assert life.wait(300) == -9, life.text()
+    assert killed.start().wait(300) == 0, killed.lives[-1].text()
+    assert killed.lives[-1].events("restore")[0]["step"] > 0
+    record_property("kills", len(killed.fired()))
+    record_property("sha256", local.sha256())
+    assert killed.sha256() == local.sha256()
+    assert killed.summary()["test"] == local.summary()["test"]
+
+
+@pytest.mark.long
+@pytest.mark.needs_originals
+@pytest.mark.timeout(1200)
+def test_all_70000_images_are_prepared_into_the_store_and_trained_from_it(
+    zygote, tmp_path, gcs, store, record_property
+):
+    url, originals = "gs://bucket/full", "/usr/share/datasets/fashion-mnist"
+    trainer = [sys.executable, "-m", "trainer"]
+    environ = os.environ | gcs.environment() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for command in (
+        ["data", "prepare", "fashion_mnist", "--to", url, "--source", originals],
+        ["data", "verify", url],
+    ):
+        done = subprocess.run([*trainer, *command], env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    settings = {"run.dir": f"{url}-run", "data.url": url, "train.epochs": 2}
+    settings |= {"data.cache": "stream", "data.disk_cache_dir": str(tmp_path)}
+    run = Run(zygote, tmp_path, settings, environ=gcs.environment(), packaged="fashion_mnist")
+    life = run.start()
+    assert life.wait(600) == 0, life.text()
+    assert run.summary()["steps"] == 2 * 938
+    record_property("test_accuracy", run.summary()["test"]["accuracy"])
+    assert run.summary()["test"]["accuracy"] > 0.8
