@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from trainer.data.builtin import resolve_data_url
 from trainer.data.diagnose import diagnose, find_misfit, read_features
 from trainer.data.manifest import Manifest, read_manifest
+from trainer.data.pieces import Pieces
 from trainer.data.reader import RecordReader
 from trainer.errors import DataError
 from trainer.storage import open_storage
@@ -28,7 +29,9 @@ def manifest() -> Manifest:
 
 @pytest.fixture(scope="module")
 def payloads(manifest: Manifest) -> list[bytes]:
-    return RecordReader(open_storage(FOLDER), manifest, "train").read(np.arange(2500))
+    return (
+        RecordReader(Pieces(open_storage(FOLDER)), manifest, "train").read(np.arange(2500)).tolist()
+    )
 
 
 def png(*shape: int) -> bytes:

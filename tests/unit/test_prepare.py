@@ -21,6 +21,7 @@ from trainer.data.canonical import canonicalize
 from trainer.data.index import index_directory
 from trainer.data.manifest import MANIFEST_FILE, read_manifest
 from trainer.data.originals import accept_local_files, check_reachable
+from trainer.data.pieces import Pieces
 from trainer.data.prepare import BuildRequest, list_datasets, prepare
 from trainer.data.reader import RecordReader
 from trainer.data.tfrecord import frame
@@ -67,7 +68,7 @@ def test_prepared_records_are_those_that_were_built(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path / "data"))
     assert read_manifest(storage) == manifest
     assert verify(storage) == []
-    found = RecordReader(storage, manifest, "train").read(np.arange(7))
+    found = RecordReader(Pieces(storage), manifest, "train").read(np.arange(7)).tolist()
     assert found == [payload(i) for i in range(7)]
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -285,7 +286,7 @@ def test_the_data_set_of_the_package_is_read_by_tensorflow_datasets() -> None:
     builder = tfds.builder_from_directory(folder)
     assert builder.info.features["label"].num_classes == 10
     for split, num_records in {"train": 5000, "test": 1000}.items():
-        reader = RecordReader(storage, manifest, split)
+        reader = RecordReader(Pieces(storage), manifest, split)
         payloads = reader.read(np.arange(num_records))
         # By default TensorFlow Datasets reads several shards in turns.
         in_order = tfds.ReadConfig(interleave_cycle_length=1)
@@ -305,7 +306,9 @@ def test_the_data_set_of_the_package_is_canonical() -> None:
     import tensorflow as tf
 
     storage = open_storage(resolve_data_url(EMBEDDED))
-    for found in RecordReader(storage, read_manifest(storage), "test").read(np.arange(1000)):
+    for found in RecordReader(Pieces(storage), read_manifest(storage), "test").read(
+        np.arange(1000)
+    ):
         example = tf.train.Example.FromString(found)
         assert example.SerializeToString(deterministic=True) == found
 

@@ -7,6 +7,7 @@ import pytest
 from tests.small_data import flip_bit, shard_name, write_dataset
 from trainer.data.builtin import resolve_data_url
 from trainer.data.manifest import Manifest
+from trainer.data.pieces import Pieces
 from trainer.data.reader import read_index
 from trainer.data.verify import Problem, verify
 from trainer.errors import DataError
@@ -23,7 +24,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def offsets(storage: Storage, manifest: Manifest, shard: int) -> list[int]:
-    return read_index(storage, manifest.splits["train"].shards[shard]).tolist()
+    return read_index(Pieces(storage), manifest.splits["train"].shards[shard]).tolist()
 
 
 def found(storage: Storage) -> list[tuple[str, int | None, int | None]]:

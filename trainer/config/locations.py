@@ -30,6 +30,13 @@ def check_location(value: str) -> str:
     return value
 
 
+def check_local_folder(value: str | None) -> str | None:
+    """The same for what is only ever on this machine, or None."""
+    if value is not None and _URL.fullmatch(value):
+        raise ValueError("must be a local folder, as in /var/cache")
+    return value if value is None else check_location(value)
+
+
 def check_run_location(value: str) -> str:
     """The same for what is written to, which the package's own data is not."""
     if value.partition(":")[0].lower() == "builtin":

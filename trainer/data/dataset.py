@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from trainer.config import DataConfig
 from trainer.data.builtin import resolve_data_url
+from trainer.data.disk_cache import DiskCache, open_disk_cache
 from trainer.data.manifest import Manifest, SplitSlice, parse_slice, read_manifest
 from trainer.data.order import TrainOrder
+from trainer.data.pieces import Pieces
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.plan import evaluation_order, training_order
 from trainer.data.reader import OnBad, RecordReader
 from trainer.data.source import MemorySource, RecordSource, decoded_bytes, first_example
 from trainer.data.spec import DataSpec
-from trainer.storage import Storage, open_storage
+from trainer.storage import LocalStorage, Storage, open_storage
+
+# Ranged reads in flight at once, while a store's answers take tens of milliseconds.
+_LOADERS = 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,15 @@ class Dataset:
         part = parse_slice(self.config.train, self.manifest)
         return first_example(self._records(part, self.spec))
 
+    @property
+    def _is_remote(self) -> bool:
+        return not isinstance(self.storage, LocalStorage)
+
+    @cached_property
+    def _disk_cache(self) -> DiskCache | None:
+        limit = self.config.disk_cache_mb * 1_000_000
+        return open_disk_cache(self.config.disk_cache_dir, limit) if self._is_remote else None
+
     def _source(self, part: SplitSlice, spec: DataSpec) -> RecordSource | MemorySource:
         records = self._records(part, spec)
         cache = self.config.cache
@@ -61,12 +76,13 @@ class Dataset:
     def _records(self, part: SplitSlice, spec: DataSpec) -> RecordSource:
         windows = self.config.streams * (self.config.shuffle_blocks + 1)
         reader = RecordReader(
-            self.storage,
+            Pieces(self.storage, self.manifest.content_hash, self._disk_cache),
             self.manifest,
             part,
             block_records=self.config.block_records,
             max_bad_records=self.config.max_bad_records,
             cache_blocks=2 * windows,
+            num_loaders=_LOADERS if self._is_remote else 0,
             on_bad=self.on_bad,
         )
         return RecordSource(self.storage, self.manifest, part, spec, reader)

@@ -11,6 +11,8 @@ measure is not counted.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -52,15 +54,24 @@ class Pipeline:
         Endless, or up to the end of pass `num_passes`. Examples are batched along axis 0;
         their number differs only in a pass's last step, and is static where it never does.
         """
+        examples = self._examples(self.chunks(start_step, num_passes=num_passes))
+        return examples.prefetch(2 * self.place.replicas).with_options(self._options())
+
+    def chunks(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
+        """(ids, share, epoch) of some steps at once, with their payloads unless in memory.
+
+        Of E elements (steps x replicas) of R rows: int64 [E, R], float32 [E, 2], int32 [E] and
+        string [E, R]. Rows that are not there hold id -1 and, so that decoding never sees an
+        empty record, another row's payload.
+        """
         steps = self.order.steps_per_epoch
         per_epoch = -(-steps // self._chunk_steps)
         epoch, step = divmod(start_step, steps)
         first = epoch * per_epoch + step // self._chunk_steps
         last = np.iinfo(np.int64).max if num_passes is None else num_passes * per_epoch
+        plan = self._plan(range(first, last), start_step)
         chunks = tf.data.Dataset.range(first, last)
-        chunks = chunks.map(self._plan(start_step), num_parallel_calls=1, deterministic=True)
-        examples = self._examples(chunks).prefetch(2 * self.place.replicas)
-        return examples.with_options(self._options())
+        return chunks.map(plan, num_parallel_calls=1, deterministic=True)
 
     def explain(self, error: Exception) -> Exception:
         """The error of the data behind one that TensorFlow raised, or the same error."""
@@ -102,18 +113,30 @@ class Pipeline:
     def _records(self) -> RecordSource:
         return self.source.records if isinstance(self.source, MemorySource) else self.source
 
-    def _plan(self, start_step: int) -> Callable[[Any], Any]:
-        """chunk number -> (ids int64 [E, R], share float32 [E, 2], epoch int32 [E], payloads).
-
-        E elements (steps x replicas) of R rows; rows that are not there hold id -1 and, so
-        that decoding never sees an empty record, another row's payload.
-        """
+    def _plan(self, numbers: range, start_step: int) -> Callable[[Any], Any]:
+        """A function from the number of a chunk to what it holds; see `chunks`."""
         streams = isinstance(self.source, RecordSource)
+        reader = self._records.reader
+        num_ahead = -(-reader.num_ahead // (self._chunk_steps * self.order.batch_size))
+        chunk_of = lru_cache(maxsize=num_ahead + 1)(partial(self._chunk, start_step=start_step))
 
-        def plan(chunk: Any) -> Any:
-            ids, share, epochs = self._chunk(int(chunk), start_step)
+        @lru_cache(maxsize=num_ahead + 1)
+        def blocks_of(number: int) -> list[int]:
+            ids, _, _ = chunk_of(number)
+            return reader.blocks_of(ids[ids != _PADDING])
+
+        def expect(number: int) -> None:
+            done = number - numbers.start
+            # Farther with each chunk: the first does not wait for the plan of a whole window.
+            following = numbers[done : done + 1 + min(num_ahead, 4 * done + 4)]
+            reader.expect(chain.from_iterable(map(blocks_of, following)))
+
+        def plan(number: Any) -> Any:
+            ids, share, epochs = chunk_of(int(number))
             if not streams:
                 return ids, share, epochs
+            if num_ahead:
+                expect(int(number))
             filled = np.where(ids == _PADDING, ids[:, :1], ids)
             return ids, share, epochs, self._records.read(filled)
 

@@ -1,25 +1,26 @@
 """Payloads of records by their number, read from storage a block at a time and verified.
 
 A block is up to `block_records` consecutive records of one shard: the unit of I/O and of the
-cache. Python is entered once a call and the checks run over whole blocks, because a Python call
-a record would cost more than reading it. Nothing here needs TensorFlow.
+cache. Blocks are numbered over all shards of the split. Python is entered once a call and the
+checks run over whole blocks, because a Python call a record would cost more than reading it.
+Nothing here needs TensorFlow.
 """
 
 import itertools
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.block_cache import BlockCache
 from trainer.data.manifest import Manifest, Shard, SplitSlice
+from trainer.data.pieces import Piece, Pieces
 from trainer.data.tfrecord import Offsets, checksum, decode_index, split_records
-from trainer.errors import DataError, ObjectNotFoundError
-from trainer.storage.base import Storage
+from trainer.errors import DataError
 
+Payloads = NDArray[np.object_]
 OnBad = Callable[[str, int, str], None]
 
 
@@ -33,7 +34,7 @@ class _Block:
     shard: int
     start: int
     offsets: list[int]
-    payloads: list[bytes]
+    payloads: Payloads
     bad: dict[int, str]
 
 
@@ -45,19 +46,21 @@ class RecordReader:
             a slice only forbids the others.
         max_bad_records: so many different damaged records are replaced, each by the next
             readable record of its shard (of the slice); one more ends in `DataError`.
-        cache_blocks: blocks kept in memory, the least recently used is dropped first.
+        cache_blocks: blocks kept in memory, those of `expect` first, then the last used.
+        num_loaders: threads that load what is expected; 0 where reading is as good as waiting.
         on_bad: told the file, byte offset and reason of every record that is replaced, once.
     """
 
     def __init__(
         self,
-        storage: Storage,
+        pieces: Pieces,
         manifest: Manifest,
         split: str | SplitSlice,
         *,
         block_records: int = 500,
         max_bad_records: int = 0,
         cache_blocks: int = 64,
+        num_loaders: int = 0,
         on_bad: OnBad | None = None,
     ) -> None:
         whole = manifest.split(split if isinstance(split, str) else split.name)
@@ -75,20 +78,23 @@ class RecordReader:
         self._low, self._high = (
             (0, whole.num_records) if isinstance(split, str) else (split.start, split.stop)
         )
-        self._storage = storage
+        self._pieces = pieces
         self._shards = whole.shards
-        self._bases = np.cumsum([0, *(shard.num_records for shard in whole.shards)])
+        counts = np.array([shard.num_records for shard in whole.shards])
+        self._bases = np.cumsum([0, *counts])
+        self._first_blocks = np.cumsum([0, *-(-counts // block_records)])
         self._block_records = block_records
         self._max_bad_records = max_bad_records
-        self._cache_blocks = cache_blocks
         self._on_bad = on_bad
         self._lock = threading.Lock()
-        self._blocks: OrderedDict[tuple[int, int], Future[_Block]] = OrderedDict()
-        self._indexes: dict[int, Offsets] = {}
+        self._blocks = BlockCache(self._load, size=cache_blocks, num_loaders=num_loaders)
+        self._indexes = BlockCache(self._load_index, size=len(whole.shards))
         self._replaced: set[tuple[int, int]] = set()
+        # The other half is for what is read now.
+        self.num_ahead = cache_blocks // 2 * block_records if num_loaders else 0
 
-    def read(self, ids: NDArray[np.int64]) -> list[bytes]:
-        """Payloads of the records `ids`, int64 [n], in that order.
+    def read(self, ids: NDArray[np.int64]) -> Payloads:
+        """Payloads (bytes) of the records `ids`, int64 [n], in that order: objects [n].
 
         Raises:
             IndexError: a number outside of the split (or the slice).
@@ -96,74 +102,65 @@ class RecordReader:
                 missing or is not the one that the manifest describes.
             StorageError: the storage refused.
         """
-        ids = np.asarray(ids, np.int64)
-        if ids.size == 0:
-            return []
-        if ids.min() < self._low or ids.max() >= self._high:
-            raise IndexError(f"records {ids.min()} to {ids.max()} of [{self._low}, {self._high})")
-        shards = np.searchsorted(self._bases, ids, side="right") - 1
-        numbers, positions = np.divmod(ids - self._bases[shards], self._block_records)
-        # Plain tuples and lists from here on: indexing arrays element by element is slow.
-        keys = list(zip(shards.tolist(), numbers.tolist(), strict=True))
-        blocks = {key: self._block(*key) for key in dict.fromkeys(keys)}
-        at = positions.tolist()
-        if any(block.bad for block in blocks.values()):
-            return [self._payload(blocks[k], p) for k, p in zip(keys, at, strict=True)]
-        payloads = {key: block.payloads for key, block in blocks.items()}
-        return [payloads[k][p] for k, p in zip(keys, at, strict=True)]
+        result = np.empty(len(ids), object)
+        if not len(ids):
+            return result
+        blocks, positions = self._places(ids)
+        # A step in Python for each block, not for each record.
+        order = np.argsort(blocks, kind="stable")
+        keys, starts = np.unique(blocks[order], return_index=True)
+        for key, rows in zip(keys.tolist(), np.split(order, starts[1:]), strict=True):
+            block = self._blocks.get(key)
+            result[rows] = block.payloads[positions[rows]]
+            for row in rows.tolist() if block.bad else ():
+                if (at := int(positions[row])) in block.bad:
+                    result[row] = self._stand_in(block, at)
+        return result
+
+    def blocks_of(self, ids: NDArray[np.int64]) -> list[int]:
+        """The numbers of the blocks that hold these records, each once, in order of first use."""
+        blocks, _ = self._places(ids)
+        found, first = np.unique(blocks, return_index=True)
+        ordered: list[int] = found[np.argsort(first)].tolist()
+        return ordered
+
+    def expect(self, blocks: Iterable[int]) -> None:
+        """Load what will be read next, in this order, in place of what was expected before."""
+        self._blocks.expect(blocks)
 
     def locate(self, record: int) -> tuple[str, int]:
         """The file of a record and the record's number in it."""
         shard = int(np.searchsorted(self._bases, record, side="right")) - 1
         return self._shards[shard].file, record - int(self._bases[shard])
 
-    def _block(self, shard: int, number: int) -> _Block:
-        """The block from the cache, or loaded; threads that want the same one wait for it."""
-        key = (shard, number)
-        with self._lock:
-            future = self._blocks.get(key)
-            is_mine = future is None
-            if future is None:
-                future = self._blocks[key] = Future()
-                while len(self._blocks) > self._cache_blocks:
-                    self._blocks.popitem(last=False)
-            self._blocks.move_to_end(key)
-        if is_mine:
-            try:
-                future.set_result(self._load(shard, number))
-            except BaseException as error:
-                with self._lock:
-                    if self._blocks.get(key) is future:
-                        del self._blocks[key]
-                future.set_exception(error)
-        return future.result()
+    def _places(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Block and position in it of each record."""
+        if ids.min() < self._low or ids.max() >= self._high:
+            raise IndexError(f"records {ids.min()} to {ids.max()} of [{self._low}, {self._high})")
+        shards = np.searchsorted(self._bases, ids, side="right") - 1
+        numbers, positions = np.divmod(ids - self._bases[shards], self._block_records)
+        return self._first_blocks[shards] + numbers, positions
 
-    def _load(self, shard: int, number: int) -> _Block:
-        start = number * self._block_records
-        offsets = self._index(shard)[start : start + self._block_records + 1]
+    def _load(self, key: int) -> _Block:
+        shard = int(np.searchsorted(self._first_blocks, key, side="right")) - 1
+        start = (key - int(self._first_blocks[shard])) * self._block_records
+        offsets = self._indexes.get(shard)[start : start + self._block_records + 1]
         relative = offsets - offsets[0]
-        payloads, bad = self._read_records(shard, int(offsets[0]), relative)
-        if bad:
-            # Read once more: damage on the way is not damage of the file.
-            payloads, bad = self._read_records(shard, int(offsets[0]), relative)
-        return _Block(shard, start, offsets.tolist(), payloads, bad)
 
-    def _read_records(
-        self, shard: int, at: int, relative: Offsets
-    ) -> tuple[list[bytes], dict[int, str]]:
-        file = self._shards[shard].file
-        data = _read(self._storage, file, start=at, length=int(relative[-1]))
-        return split_records(data, relative)
+        def check(data: bytes) -> tuple[tuple[list[bytes], dict[int, str]], bool]:
+            payloads, bad = split_records(data, relative)
+            return (payloads, bad), not bad
 
-    def _index(self, shard: int) -> Offsets:
-        found = self._indexes.get(shard)
-        if found is None:
-            found = self._indexes[shard] = read_index(self._storage, self._shards[shard])
-        return found
+        file = self._shards[shard]
+        piece = Piece(file.file, file.crc32c, int(offsets[0]), int(relative[-1]))
+        payloads, bad = self._pieces.read(piece, check)
+        return _Block(shard, start, offsets.tolist(), np.fromiter(payloads, object), bad)
 
-    def _payload(self, block: _Block, position: int) -> bytes:
-        if position not in block.bad:
-            return block.payloads[position]
+    def _load_index(self, shard: int) -> Offsets:
+        return read_index(self._pieces, self._shards[shard])
+
+    def _stand_in(self, block: _Block, position: int) -> bytes:
+        """What is read in place of a bad record."""
         self._count_bad(block, position)
         replacement = self._replacement(block, position)
         if replacement is None:
@@ -197,40 +194,37 @@ class RecordReader:
         own = block.start + position
         for candidate in itertools.chain(range(own + 1, high), range(low, own)):
             number, at = divmod(candidate, self._block_records)
-            there = self._block(block.shard, number)
+            there = self._blocks.get(int(self._first_blocks[block.shard]) + number)
             if at not in there.bad:
-                return there.payloads[at]
+                payload: bytes = there.payloads[at]
+                return payload
         return None
 
     def _describe(self, block: _Block, position: int) -> str:
         return (
             f"record {block.start + position} of {self._shards[block.shard].file} in"
-            f" {self._storage.url}, at byte {block.offsets[position]}: {block.bad[position]}"
+            f" {self._pieces.storage.url}, at byte {block.offsets[position]}: {block.bad[position]}"
         )
 
 
-def read_index(storage: Storage, shard: Shard) -> Offsets:
+def read_index(pieces: Pieces, shard: Shard) -> Offsets:
     """The verified byte offsets of a shard, int64 [num_records + 1].
 
     Raises:
         DataError: the index is missing, or not the one that the manifest describes.
     """
-    data = _read(storage, shard.index_file, start=0, length=8 * (shard.num_records + 1) + 1)
-    offsets = None
-    if checksum(data) == shard.index_crc32c:
-        offsets = decode_index(data, num_records=shard.num_records, size_bytes=shard.size_bytes)
+
+    def check(data: bytes) -> tuple[Offsets | None, bool]:
+        offsets = None
+        if checksum(data) == shard.index_crc32c:
+            offsets = decode_index(data, num_records=shard.num_records, size_bytes=shard.size_bytes)
+        return offsets, offsets is not None
+
+    length = 8 * (shard.num_records + 1) + 1
+    offsets = pieces.read(Piece(shard.index_file, shard.index_crc32c, 0, length), check)
     if offsets is None:
         raise DataError(
-            f"{shard.index_file} in {storage.url} is damaged or of another version of the data"
-            " set: prepare the data set again"
+            f"{shard.index_file} in {pieces.storage.url} is damaged or of another version of the"
+            " data set: prepare the data set again"
         )
     return offsets
-
-
-def _read(storage: Storage, file: str, *, start: int, length: int) -> bytes:
-    try:
-        return storage.read(file, start=start, length=length)
-    except ObjectNotFoundError:
-        raise DataError(
-            f"{file} is missing in {storage.url}: run 'trainer data prepare' again"
-        ) from None

@@ -31,8 +31,8 @@ class RecordSource:
     ) -> None:  # fmt: skip
         self.part = part
         self.spec = spec
+        self.reader = reader
         self._manifest = manifest
-        self._reader = reader
         self._features_json = json.loads(storage.read(FEATURES_FILE))
         self._features = _features(self._features_json)
         self._reads: deque[Ids] = deque(maxlen=_REMEMBERED_READS)
@@ -45,14 +45,11 @@ class RecordSource:
         """Payloads of the records `ids` as an object array of the same shape."""
         self._reads.append(ids)
         try:
-            payloads = self._reader.read(ids.ravel())
+            return self.reader.read(ids.ravel()).reshape(ids.shape)
         except Exception as error:
             # tf.data would keep only the text of this error: see `explain`.
             self._failure = error
             raise
-        result = np.empty(ids.size, dtype=object)
-        result[:] = payloads
-        return result.reshape(ids.shape)
 
     def decode(self, payload: Any) -> Any:
         """One serialized record -> (x, y) or (x, y, weight), in the tf.data graph."""
@@ -65,7 +62,7 @@ class RecordSource:
         for ids in self._reads:
             unique = np.unique(ids[ids >= 0])
             try:
-                payloads = self._reader.read(unique)
+                payloads = self.reader.read(unique).tolist()
                 diagnose(payloads, unique, self._manifest, self._features_json, self.part.name)
                 self._decode_each(payloads, unique)
             except DataError as found:
@@ -128,6 +125,8 @@ def _decode_all(records: RecordSource) -> Any:
 def _decoded(records: RecordSource, ids: Ids, *, batch: int) -> Any:
     """Batches of decoded examples, eagerly, in the order of `ids`."""
     for start in range(0, len(ids), batch):
+        if num_ahead := records.reader.num_ahead:
+            records.reader.expect(records.reader.blocks_of(ids[start : start + num_ahead]))
         payloads = records.read(ids[start : start + batch])
         dataset = tf.data.Dataset.from_tensor_slices(payloads.tolist())
         dataset = dataset.map(records.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)

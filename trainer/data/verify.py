@@ -7,6 +7,7 @@ import numpy as np
 
 from trainer.data.directory import OnProgress, read_directory
 from trainer.data.manifest import FEATURES_FILE, MANIFEST_FILE, Manifest, Shard, read_manifest
+from trainer.data.pieces import Pieces
 from trainer.data.reader import read_index
 from trainer.data.tfrecord import Offsets, Scan, scan
 from trainer.errors import DataError, ObjectNotFoundError
@@ -93,7 +94,7 @@ def _check_shard(storage: Storage, shard: Shard) -> list[Problem]:
     problems = []
     index = None
     try:
-        index = read_index(storage, shard)
+        index = read_index(Pieces(storage), shard)
     except DataError as error:
         problems.append(Problem(shard.index_file, str(error)))
     try:

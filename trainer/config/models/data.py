@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import field_validator, model_validator
 
 from trainer.config.fields import Section, changeable, free, identity
-from trainer.config.locations import check_location
+from trainer.config.locations import check_local_folder, check_location
 
 
 class DataConfig(Section):
@@ -51,11 +51,22 @@ class DataConfig(Section):
     memory_limit_mb: int = free(
         512, help="Decoded size up to which cache: auto holds the data in memory.", ge=1
     )
+    disk_cache_mb: int = free(
+        512,
+        help="Of remote data, so much is kept on a local disk, for the next epoch and the next "
+        "start; 0 for none.",
+        ge=0,
+    )
+    disk_cache_dir: str | None = free(
+        None,
+        help="Local folder for it; runs may share one. By default the system's temporary folder.",
+    )
     max_bad_records: int = identity(
         0, help="Damaged records that may be replaced by their neighbours before giving up.", ge=0
     )
 
     _url = field_validator("url")(check_location)
+    _disk_cache_dir = field_validator("disk_cache_dir")(check_local_folder)
 
     def replicas_problem(self, replicas: int) -> str | None:
         """Why so many replicas cannot share a batch equally; None if they can."""
