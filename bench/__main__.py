@@ -24,6 +24,10 @@ SCRIPTS = {
         "checkpoint_bytes_gs", "checkpoint_restore_gs",
     ),
     "bench.seek": ("seek",),
+    "bench.input": (
+        "input_local_1kb", "input_gcs_1kb", "input_local_100kb", "input_gcs_100kb",
+        "input_data_wait",
+    ),
 }  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
 

@@ -45,13 +45,15 @@ class BlockCache(Generic[Key, Value]):
             self._fill(key, future)
         return future.result()
 
-    def expect(self, keys: Iterable[Key]) -> None:
+    def expect(self, keys: Iterable[Key], *, drop_others: bool = False) -> None:
         """Load what comes next, in this order, instead of what was expected before.
 
         An error is kept for nobody: who needs the value tries again.
         """
         with self._lock:
             self._expected = dict(islice(dict.fromkeys(keys).items(), self._size))
+            for key in self._entries.keys() - self._expected.keys() if drop_others else ():
+                del self._entries[key]
             num_missing = len(self._expected.keys() - self._entries.keys())
             starting = min(num_missing, self._num_idle)
             self._num_idle -= starting

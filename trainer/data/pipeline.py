@@ -128,15 +128,15 @@ class Pipeline:
         def expect(number: int) -> None:
             done = number - numbers.start
             # Farther with each chunk: the first does not wait for the plan of a whole window.
-            following = numbers[done : done + 1 + min(num_ahead, 4 * done + 4)]
-            reader.expect(chain.from_iterable(map(blocks_of, following)))
+            count = min(num_ahead, 4 * done + 4)
+            expected = chain.from_iterable(map(blocks_of, numbers[done : done + 1 + count]))
+            reader.expect(expected, drop_others=count == num_ahead)
 
         def plan(number: Any) -> Any:
             ids, share, epochs = chunk_of(int(number))
             if not streams:
                 return ids, share, epochs
-            if num_ahead:
-                expect(int(number))
+            expect(int(number))
             filled = np.where(ids == _PADDING, ids[:, :1], ids)
             return ids, share, epochs, self._records.read(filled)
 

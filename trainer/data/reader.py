@@ -90,8 +90,8 @@ class RecordReader:
         self._blocks = BlockCache(self._load, size=cache_blocks, num_loaders=num_loaders)
         self._indexes = BlockCache(self._load_index, size=len(whole.shards))
         self._replaced: set[tuple[int, int]] = set()
-        # The other half is for what is read now.
-        self.num_ahead = cache_blocks // 2 * block_records if num_loaders else 0
+        # So many records are worth being told of; the other half is for those of now.
+        self.num_ahead = cache_blocks // 2 * block_records
 
     def read(self, ids: NDArray[np.int64]) -> Payloads:
         """Payloads (bytes) of the records `ids`, int64 [n], in that order: objects [n].
@@ -124,9 +124,12 @@ class RecordReader:
         ordered: list[int] = found[np.argsort(first)].tolist()
         return ordered
 
-    def expect(self, blocks: Iterable[int]) -> None:
-        """Load what will be read next, in this order, in place of what was expected before."""
-        self._blocks.expect(blocks)
+    def expect(self, blocks: Iterable[int], *, drop_others: bool = False) -> None:
+        """Load what will be read next, in this order, in place of what was expected before.
+
+        drop_others: free the memory of all other blocks at once.
+        """
+        self._blocks.expect(blocks, drop_others=drop_others)
 
     def locate(self, record: int) -> tuple[str, int]:
         """The file of a record and the record's number in it."""

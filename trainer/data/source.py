@@ -125,8 +125,8 @@ def _decode_all(records: RecordSource) -> Any:
 def _decoded(records: RecordSource, ids: Ids, *, batch: int) -> Any:
     """Batches of decoded examples, eagerly, in the order of `ids`."""
     for start in range(0, len(ids), batch):
-        if num_ahead := records.reader.num_ahead:
-            records.reader.expect(records.reader.blocks_of(ids[start : start + num_ahead]))
+        following = ids[start : start + batch + records.reader.num_ahead]
+        records.reader.expect(records.reader.blocks_of(following), drop_others=True)
         payloads = records.read(ids[start : start + batch])
         dataset = tf.data.Dataset.from_tensor_slices(payloads.tolist())
         dataset = dataset.map(records.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
