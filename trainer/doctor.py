@@ -1,6 +1,7 @@
 """Everything that a start finds out, tried one by one and told, with nothing trained."""
 
 import platform
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import live_holder
 from trainer.config import RunConfig
+from trainer.data.disk_cache import cache_parent, private_folder
 from trainer.errors import ConfigError, RunHeldError, StorageError, TrainerError
 from trainer.launch import Launch, check
 from trainer.preflight import check_data, is_skewed, skew, stores
@@ -45,6 +47,8 @@ def examine(start: Launch, open: Callable[..., Storage] = open_storage) -> Itera
     if not failed:
         yield _tried("data set", lambda: _data(config, open))
         yield _tried("run", lambda: _run(start, open))
+    if is_remote(config.data.url) and config.data.disk_cache_mb:
+        yield _disk_cache(config)
     if config.metrics.enabled:
         yield _tried("metrics port", lambda: _port(config))
 
@@ -91,6 +95,18 @@ def _data(config: RunConfig, open: Callable[..., Storage]) -> str:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     size = sum(shard.size_bytes for shard in shards) / 1e6
     return f"{manifest.name} {manifest.version}: {len(shards)} shards, {size:,.1f} MB, all there"
+
+
+def _disk_cache(config: RunConfig) -> Finding:
+    """Without it data is downloaded each epoch: slower, but no reason not to start."""
+    wanted = config.data.disk_cache_mb
+    try:
+        folder = private_folder(cache_parent(config.data.disk_cache_dir))
+        free = shutil.disk_usage(folder).free // 1_000_000
+    except OSError as error:
+        return Finding("disk cache", f"off: {error}")
+    room = "" if free >= wanted else "; it ends where the disk is full: set data.disk_cache_mb"
+    return Finding("disk cache", f"{folder}: up to {wanted:,} MB, {free:,} MB free{room}")
 
 
 def _run(start: Launch, open: Callable[..., Storage]) -> str:

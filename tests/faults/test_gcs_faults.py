@@ -231,6 +231,21 @@ def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, undisturbed):
     finish(run, undisturbed)
 
 
+def test_f35_waiting_for_data_explains_a_slow_link(run, proxy, undisturbed, data):
+    seconds = 0.3
+    proxy.faults.append(Fault("slow", r"GET /download/.*train\.tfrecord", seconds, times=10**6))
+    run.settings |= {"data.url": data, "data.cache": "stream", "data.disk_cache_mb": 0}
+    life = run.start(callbacks=[gate(run, 17)], metrics__enabled=True, metrics__port=0)
+    wait_until_fired(run, 1)
+    shown = page(life)
+    (run.folder / "open").touch()
+    assert life.wait() == 0, life.text()
+    waited = float(re.search(r"(?m)^trainer_data_wait_seconds_total (\S+)", shown)[1])
+    assert waited > seconds, shown
+    assert requests(shown, "read", "ok") >= proxy.num_fired("slow") > 1
+    assert run.sha256() == undisturbed.sha256()
+
+
 def test_f53_a_dead_holder_in_the_store_is_taken_over(run, undisturbed):
     short = {"run__lease_seconds": 3}
     job_a, job_b = ({"TRAINER_JOB_ID": name} for name in "ab")

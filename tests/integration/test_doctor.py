@@ -51,6 +51,13 @@ def test_each_missing_permission_is_named(url, proxy):
     assert "run" not in found
 
 
+def test_the_disk_cache_of_remote_data_is_looked_at(url, tmp_path):
+    cache = f"data.disk_cache_dir={tmp_path}"
+    code, found = examine(f"run.dir={tmp_path / 'run'}", f"data.url={url}", cache)
+    assert code == 3  # there is no data
+    assert "up to 512 MB" in found["disk cache"]["detail"]
+
+
 def test_a_bucket_that_is_not_there(proxy):
     gcs._client.cache_clear()
     code, found = examine("run.dir=gs://nowhere/run")

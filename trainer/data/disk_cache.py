@@ -122,11 +122,16 @@ def open_disk_cache(parent: str | None, limit_bytes: int) -> DiskCache | None:
     if limit_bytes == 0:
         return None
     try:
-        folder = private_folder(Path(parent or tempfile.gettempdir()))
+        folder = private_folder(cache_parent(parent))
     except OSError as error:
         tell(error)
         return None
     return DiskCache(folder, limit_bytes, on_failure=tell)
+
+
+def cache_parent(configured: str | None) -> Path:
+    """Where caches are, unless configured: the system's temporary folder."""
+    return Path(configured or tempfile.gettempdir())
 
 
 def private_folder(parent: Path) -> Path:
