@@ -79,9 +79,11 @@ def wait_for_access(
         if not access.refusals:
             return access
         error = next(iter(access.refusals.values()))
-        if isinstance(error, NoBucketError) or clock() >= deadline:
+        if isinstance(error, NoBucketError):
             raise error
         if str(error) not in told:
             told.add(str(error))
             on_wait(str(error))
+        if clock() >= deadline:
+            raise error
         sleep(_POLL_SECONDS)
