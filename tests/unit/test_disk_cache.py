@@ -81,9 +81,12 @@ def test_what_nobody_used_for_longest_makes_room(tmp_path: Path) -> None:
 def test_what_this_process_uses_is_not_given_up_for_what_comes_next(tmp_path: Path) -> None:
     cache, _ = cache_in(tmp_path, 100_000)
     for _ in range(3):
-        hits = sum(cache.get(str(number)) is not None for number in range(150))
+        hits = 0
         for number in range(150):
-            cache.put(str(number), bytes(1000))
+            if cache.get(str(number)) is None:
+                cache.put(str(number), bytes(1000))
+            else:
+                hits += 1
     assert hits >= 90
 
 
