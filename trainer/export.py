@@ -99,7 +99,10 @@ def _unfinished(url: str) -> Iterator[Path]:
         return
     folder = Path(url) / _UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write a model to {url}: {error.strerror}") from error
     try:
         yield folder
     finally:
@@ -131,12 +134,21 @@ def _save_and_load(model: Any, path: Path, sample: Any) -> Any:
 
 def _check_equal(expected: Any, outputs: Any, name: str) -> None:
     for wanted, got in zip(tf.nest.flatten(expected), tf.nest.flatten(outputs), strict=True):
-        difference = float(np.max(np.abs(np.asarray(wanted) - np.asarray(got)), initial=0.0))
-        if not difference <= 1e-5 * max(1.0, float(np.max(np.abs(wanted), initial=0.0))):
+        if not _is_equal(np.asarray(wanted), np.asarray(got)):
             raise TrainerError(
-                f"{name} gives other outputs than the model it was written from "
-                f"(by {difference:g}): it was not kept"
+                f"{name} gives other outputs than the model it was written from: it was not kept"
             )
+
+
+def _is_equal(wanted: Any, got: Any) -> bool:
+    """To 1e-5 of the largest number; infinities and NaN are where they were."""
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return False
+    if wanted.dtype.kind in "OSU":
+        return bool(np.array_equal(wanted, got))
+    wanted, got = wanted.astype(np.float64), got.astype(np.float64)
+    scale = np.max(np.abs(wanted), where=np.isfinite(wanted), initial=1.0)
+    return bool(np.allclose(got, wanted, rtol=0, atol=1e-5 * scale, equal_nan=True))
 
 
 def _move(folder: Path, to: Storage) -> None:

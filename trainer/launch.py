@@ -113,7 +113,6 @@ def _train(
 ) -> Outcome:  # fmt: skip
     config = start.config
     run.admit(config, type(start.params), data_hash, start.allow_change)
-    run.reopen()
     with _serving(config.metrics, registry, log):
         log.info("starting TensorFlow")  # for seconds, nothing else would be said
         with quiet_import():

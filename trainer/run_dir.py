@@ -78,7 +78,9 @@ class RunDir:
         """
         timing = Timing(lease_seconds, grace=lease_seconds)
         try:
-            lease = acquire(self.storage, this_holder(), timing, on_wait=on_wait)
+            # A lease that was lost or deleted must not let older checkpoints look newer.
+            above = max((found.fence for found in self.checkpoints.all()), default=0)
+            lease = acquire(self.storage, this_holder(), timing, above=above, on_wait=on_wait)
         except StorageError as error:
             raise self._refused(error) from error
         with lease.kept(timing):

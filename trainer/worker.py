@@ -43,6 +43,7 @@ def train(job: Job) -> dict[str, Any]:
     pipeline = assembled.dataset.training(assembled.place)
     schedule = schedule_of(job.config, pipeline.order.steps_per_epoch)
     restored = _restore(job, assembled, schedule)
+    job.run.reopen()
     training = Training(job, assembled, pipeline, schedule, restored)
     position = training.run()
     return report(job, assembled, position, history=training.history, seconds=job.clock() - started)

@@ -87,3 +87,27 @@ def test_only_the_end_of_an_epoch_has_metrics_to_be_best_by(half):
     assert found == {
         4: set(), 8: set(), 9: {"accuracy", "loss", "val_accuracy", "val_loss"},
     }  # fmt: skip
+
+
+def test_a_run_without_its_lease_goes_on_from_its_newest_checkpoint(halfway, undisturbed):
+    # Taken over once, so that the fences in the folders' names are above a new lease's first.
+    assert halfway.train(callbacks=[signal_at(5)], train__epochs=2).code == -9
+    (halfway.dir / "lease.json").unlink()
+    kill = {"callbacks": [signal_at(9)], "checkpoint__background": False}
+    assert halfway.train(train__epochs=3, **kill).code == -9
+    newest = halfway.committed()[-1]
+    assert newest > 9
+    life = halfway.train(train__epochs=2)
+    assert life.events("restore")[0]["step"] == newest
+    assert halfway.sha256() == undisturbed.sha256()
+
+
+def test_a_start_that_fails_leaves_a_complete_run_complete(halfway):
+    before = (halfway.dir / "summary.json").read_bytes()
+    for part in halfway.dir.glob("checkpoints/*/*/*.safetensors"):
+        part.write_bytes(b"damaged")
+    assert halfway.train(train__epochs=2).code == 5
+    assert (halfway.dir / "summary.json").read_bytes() == before
+    life = halfway.train(train__epochs=1)
+    assert life.code == 0, life.text()
+    assert life.events("complete")

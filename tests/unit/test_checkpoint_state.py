@@ -198,3 +198,19 @@ def test_a_warm_start_takes_the_weights_alone(tmp_path: Path) -> None:
     assert np.array_equal(model.trainable_variables[0], other.trainable_variables[0])
     assert int(other.optimizer.iterations) == 0
     assert np.array_equal(seeds[0], next(v for v in other.variables if "seed" in v.path))
+
+
+def test_a_table_that_is_only_looked_up_needs_no_saving() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((2,), dtype="int64"), keras.layers.IntegerLookup(vocabulary=[3, 5, 7]),
+            keras.layers.Embedding(4, 2), keras.layers.Flatten(), keras.layers.Dense(1),
+        ]
+    )  # fmt: skip
+    model.compile("adam", "mse")
+    model.build()
+    model.optimizer.build(model.trainable_variables)
+    x, y = tf.constant([[3, 5]], tf.int64), tf.constant([[1.0]])
+    model.train_step((x, y))
+    step = tf.function(lambda: model.train_step((x, y))).get_concrete_function()
+    ModelState(model).check_step(step)

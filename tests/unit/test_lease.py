@@ -12,7 +12,7 @@ import pytest
 from tests.small_storage import MemoryStorage
 from trainer.checkpoint.holder import Holder, Process, this_holder
 from trainer.checkpoint.lease import Timing, acquire, limits
-from trainer.errors import CheckpointError, RunHeldError
+from trainer.errors import CheckpointError, RunHeldError, StorageError
 from trainer.storage import Entry, LocalStorage
 
 TIMING = Timing(ttl=60, grace=30)
@@ -181,3 +181,32 @@ def test_a_store_that_does_not_answer_holds_no_process_back(monkeypatch: Any) ->
     answer.set()
     keeper.join(60)
     assert is_waiting
+
+
+def test_the_fence_is_above_those_that_are_known(waiting: Waiting) -> None:
+    lease = acquire(waiting.storage, other(), TIMING, above=7)
+    assert lease.fence == 8
+    lease.release()
+    assert acquire(waiting.storage, other(), TIMING, above=3).fence == 9
+
+
+def test_a_lease_that_was_only_touched_is_still_held(tmp_path: Path) -> None:
+    lease = acquire(LocalStorage(tmp_path), this_holder({}))
+    os.utime(tmp_path / "lease.json", (1, 1))
+    lease.refresh()
+    lease.refresh()
+    lease.release()
+
+
+def test_what_is_no_file_in_its_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lease.json").mkdir()
+    with pytest.raises(StorageError, match="can neither be read nor written: remove"):
+        acquire(LocalStorage(tmp_path), this_holder({}), sleep=lambda _: None)
+
+
+def test_a_lease_from_the_future_has_run_out(waiting: Waiting) -> None:
+    waiting.storage.now += 10_000
+    waiting.acquire(other("a"))
+    waiting.storage.now -= 10_000
+    assert waiting.acquire(other("b", "here")).fence == 2
+    assert waiting.slept == 0

@@ -29,6 +29,8 @@ CLOCK_FILE = "lease.clock"
 _MAX_BYTES = 1 << 20
 _POLL_SECONDS = 2.0
 _RELEASE_SECONDS = 2.0
+_RACE_SECONDS = 0.05
+_MOST_TRIES = 100
 
 _log = logging.getLogger(__name__)
 
@@ -138,11 +140,13 @@ class Lease:
         with self._lock:
             self.check()
             document = self._document.model_copy(update=changes)
-            entry = self._storage.replace(
-                LEASE_FILE, _encode(document), version=self._entry.version
-            )
+            entry = self._replace(document)
+            found = None if entry else _read(self._storage)
+            if found is not None and found[0] == self._document:
+                # A copy, or a touch: what is in it is ours.
+                self._entry = found[1]
+                entry = self._replace(document)
             if entry is None:
-                found = _read(self._storage)
                 theirs = f" by {found[0].holder} (fence {found[0].fence})" if found else ""
                 self._lost = RunHeldError(
                     f"run {self._storage.url} was taken over{theirs}: this process stops; nothing "
@@ -151,12 +155,16 @@ class Lease:
                 raise self._lost
             self._document, self._entry = document, entry
 
+    def _replace(self, document: _Document) -> Entry | None:
+        return self._storage.replace(LEASE_FILE, _encode(document), version=self._entry.version)
+
 
 def acquire(
     storage: Storage,
     holder: Holder,
     timing: Timing = Timing(),
     *,
+    above: int = 0,
     on_wait: Callable[[str], None] = lambda _reason: None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -165,16 +173,19 @@ def acquire(
 
     A lease that was released, that ran out, or whose process is known to be dead is taken over
     at once, as is that of another pod of the same job. A live one of another job is waited for,
-    `timing.ttl + timing.grace` seconds: a pod that is about to end may still hold it.
+    `timing.ttl + timing.grace` seconds: a pod that is about to end may still hold it. The fence is
+    higher than that of the lease before, and than `above`.
 
-    Raises RunHeldError when it is still held then, or its process is alive on this machine.
+    Raises RunHeldError when it is still held then, or its process is alive on this machine, and
+    StorageError when the lease can neither be read nor written.
     """
     deadline = clock() + timing.ttl + timing.grace
     is_told = False
-    while True:
+    tries = 0
+    while tries < _MOST_TRIES:
         found = _read(storage)
         if found is None:
-            document = _Document(holder=holder, fence=1, ttl_seconds=timing.ttl)
+            document = _Document(holder=holder, fence=above + 1, ttl_seconds=timing.ttl)
             entry = storage.create(LEASE_FILE, _encode(document))
         else:
             theirs, version = found
@@ -189,11 +200,18 @@ def acquire(
                 sleep(_POLL_SECONDS)
                 continue
             document = _Document(
-                holder=holder, fence=theirs.fence + 1, ttl_seconds=timing.ttl, limits=theirs.limits
-            )
+                holder=holder, fence=max(theirs.fence, above) + 1, ttl_seconds=timing.ttl,
+                limits=theirs.limits,
+            )  # fmt: skip
             entry = storage.replace(LEASE_FILE, _encode(document), version=version.version)
         if entry is not None:
             return Lease(storage, document, entry)
+        # Somebody else was faster, or there is something that is no file.
+        tries += 1
+        sleep(_RACE_SECONDS)
+    raise StorageError(
+        f"{LEASE_FILE} in {storage.url} can neither be read nor written: remove what is there"
+    )
 
 
 def limits(storage: Storage) -> dict[int, int]:
@@ -216,7 +234,8 @@ def _held_for(storage: Storage, theirs: _Document, entry: Entry, mine: Holder) -
     if is_alive(theirs.holder, mine) is False:
         return None
     age = storage.write(CLOCK_FILE, b"").updated - entry.updated
-    return None if age > theirs.ttl_seconds else age
+    # One from the future was copied there, or its store's clock was wrong.
+    return None if abs(age) > theirs.ttl_seconds else age
 
 
 def _read(storage: Storage) -> tuple[_Document, Entry] | None:

@@ -16,7 +16,8 @@ _FOUND = (keras.Optimizer, keras.metrics.Metric, keras.Variable, tf.Variable)
 # Layers, models, tf.Modules and tf.random.Generators.
 _HOLDERS = (tf.__internal__.tracking.AutoTrackable, list, tuple, Mapping)
 _READS = {
-    "ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape",
+    "LookupTableFindV2", "LookupTableSizeV2", "ReadVariableOp", "ResourceGather",
+    "ResourceGatherNd", "VarIsInitializedOp", "VariableShape",
 }  # fmt: skip
 # The loop of several steps puts its name before what is made inside of it.
 _NAME = re.compile(r'name="(?:while/)?(.*?)(?:/\d+)?"')

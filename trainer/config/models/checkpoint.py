@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import field_validator
+
 from trainer.config.fields import Section, free
 
 
@@ -45,3 +47,10 @@ class CheckpointConfig(Section):
     start_over: bool = free(
         False, help="Start at step 0 when every checkpoint of the run is damaged."
     )
+
+    @field_validator("every_seconds")
+    @classmethod
+    def _positive(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, float) and value <= 0:
+            raise ValueError("must be more than 0, or auto")
+        return value

@@ -25,7 +25,10 @@ class DataConfig(Section):
         help="Records in one global step, over all replicas.", ge=1, le=10**9
     )
     eval_batch_size: int | None = changeable(
-        None, help="Records in one validation or test step; data.batch_size by default.", ge=1
+        None,
+        help="Records in one validation or test step; data.batch_size by default.",
+        ge=1,
+        le=10**9,
     )
     streams: int = identity(
         8,
@@ -34,7 +37,7 @@ class DataConfig(Section):
         ge=1,
     )
     block_records: int = identity(
-        500, help="Consecutive records that are read and moved together.", ge=1
+        500, help="Consecutive records that are read and moved together.", ge=1, le=10**9
     )
     shuffle_blocks: int = identity(
         4,

@@ -24,7 +24,7 @@ class LocationConfig(Section):
 
     lease_seconds: float = free(
         60.0, help="Without a sign of life for so long, a process loses the run to another job.",
-        ge=3,
+        ge=3, le=86_400,
     )  # fmt: skip
 
     wait_seconds: float = free(

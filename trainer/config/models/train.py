@@ -44,10 +44,11 @@ class TrainConfig(Section):
         help="Threads inside one operation. Never read from the machine: another number "
         "rounds differently.",
         ge=1,
+        le=1024,
     )
     validate_every: int = changeable(1, help="Epochs between two validation passes.", ge=1)
     grace_seconds: float = free(
-        10.0, help="Time from SIGTERM until the last save must be committed.", gt=0
+        10.0, help="Time from SIGTERM until the last save must be committed.", gt=0, le=86_400
     )
     start_from: str | None = identity(
         None, help="RUN_DIR or RUN_DIR@STEP whose weights a new run starts with."
