@@ -194,7 +194,7 @@ def test_f30_damage_on_the_way_is_read_again(run, proxy, undisturbed, data):
     proxy.faults.append(Fault("corrupt", r"GET /download/.*\.safetensors"))
     # A block of records, and the index of a shard.
     proxy.faults.append(Fault("corrupt", r"GET /download/.*train\.tfrecord-\d+-of-\d+\?"))
-    run.settings |= {"data.url": data, "data.cache": "stream"}
+    run.settings |= {"data.url": data, "data.cache": "stream", "data.disk_cache_mb": 0}
     finish(run, undisturbed)
     assert proxy.num_fired("corrupt") == 2
     assert not run.lives[-1].events("checkpoint skipped")

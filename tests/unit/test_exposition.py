@@ -265,7 +265,7 @@ def test_a_client_that_drips_bytes_loses_its_slot(start: Start) -> None:
 def test_a_client_that_does_not_read_loses_its_slot(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = start(registry_of(Probe(size=300_000)), max_connections=1, client_seconds=1)
+    server = start(registry_of(Probe(size=300_000)), max_connections=1, client_seconds=3)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))

@@ -55,10 +55,9 @@ def check_complete(storage: Storage, manifest: Manifest) -> None:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     wanted = [FEATURES_FILE, *(file for s in shards for file in (s.file, s.index_file))]
     if missing := [file for file in wanted if file not in found]:
-        more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
         raise DataError(
-            f"{missing[0]}{more} of data set {manifest.name} is missing in {storage.url}: run "
-            "'trainer data prepare' again"
+            f"{missing[0]} is missing in {storage.url}{more}: run 'trainer data prepare' again"
         )
 
 
