@@ -39,7 +39,8 @@ class DiskCache:
         self._folder = folder
         self._limit = limit_bytes
         self._on_failure = on_failure
-        self._opened = time.time()
+        # A file system's clock may lag behind: its times are a few milliseconds old.
+        self._opened = time.time() - 1
         self._lock = threading.Lock()
         self._is_writable = True
         self._has_room = True
@@ -102,7 +103,7 @@ class DiskCache:
             if total <= target or used >= self._opened:
                 break
             with suppress(OSError):
-                Path(path).unlink()
+                Path(path).unlink(missing_ok=True)  # another process may have been faster
                 total -= size
         return total <= target
 
