@@ -251,10 +251,11 @@ def _read(storage: Storage) -> tuple[_Document, Entry] | None:
             return _Document.model_validate_json(data), entry
         except ObjectNotFoundError:
             return None
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:
+            reason = "it is no lease" if isinstance(error, ValidationError) else str(error)
             raise CheckpointError(
-                f"{LEASE_FILE} in {storage.url} is damaged ({str(error).splitlines()[0]}): when "
-                "no other job trains this run, delete it"
+                f"{LEASE_FILE} in {storage.url} is damaged ({reason}): when no other job trains "
+                "this run, delete it"
             ) from None
 
 

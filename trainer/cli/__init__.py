@@ -4,6 +4,7 @@ Each command's module is loaded when it is called, and TensorFlow only inside th
 train or load a model: `trainer --help` costs no more than click.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -27,5 +28,7 @@ def main(args: Sequence[str] | None = None, **extra: Any) -> NoReturn:
             raise
     with suppress(OSError):
         stdout.flush()
+    # TensorFlow removes its generated sources there, some twenty files a process.
+    atexit._run_exitfuncs()
     # Now, and not when they are done: threads of a stalled save or of TensorFlow must not keep it.
     os._exit(output.exit_code(code))
