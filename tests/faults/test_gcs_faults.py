@@ -13,6 +13,7 @@ import uuid
 import pytest
 
 from tests.fault_proxy import Fault
+from tests.faults import test_lease_faults
 from tests.faults.harness import Run, finish, kill_at_random_steps, signal_at
 from tests.faults.test_lease_faults import gate, wait_until_fired
 from tests.small_storage import paths
@@ -244,6 +245,11 @@ def test_f35_waiting_for_data_explains_a_slow_link(run, proxy, undisturbed, data
     assert waited > seconds, shown
     assert requests(shown, "read", "ok") >= proxy.num_fired("slow") > 1
     assert run.sha256() == undisturbed.sha256()
+
+
+# The same as on a folder, with the run of this module.
+test_f11_in_the_store = test_lease_faults.test_f11_a_frozen_holder_commits_nothing_that_is_restored
+test_f52_in_the_store = test_lease_faults.test_f52_a_second_process_is_refused_at_once
 
 
 def test_f53_a_dead_holder_in_the_store_is_taken_over(run, undisturbed):
