@@ -152,11 +152,11 @@ def test_the_folder_is_this_users_alone(tmp_path: Path) -> None:
         private_folder(tmp_path)
 
 
-def test_a_link_in_its_place_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_link_in_its_place_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / f"trainer-data-{os.geteuid()}").symlink_to(tmp_path / "elsewhere")
     assert open_disk_cache(str(tmp_path), 1000) is None
-    assert "disk cache off" in capsys.readouterr().out
+    assert "disk cache off" in caplog.text
 
 
 def test_no_room_is_no_cache(tmp_path: Path) -> None:

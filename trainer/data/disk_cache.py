@@ -4,6 +4,7 @@ A file a piece: its CRC-32C (4 bytes), then its bytes, under a name that tells w
 Everything here may fail without harm: what is not found, or damaged, is downloaded.
 """
 
+import logging
 import os
 import stat
 import struct
@@ -17,8 +18,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from trainer.log import get_log
-
+_log = logging.getLogger(__name__)
 _CRC = struct.Struct("<I")
 
 
@@ -118,7 +118,7 @@ def open_disk_cache(parent: str | None, limit_bytes: int) -> DiskCache | None:
     """The cache in this user's folder in `parent`; None, and said why, where there can be none."""
 
     def tell(error: OSError) -> None:
-        get_log().warning("disk cache off", reason=str(error))
+        _log.warning("disk cache off: %s", error)
 
     if limit_bytes == 0:
         return None
