@@ -53,5 +53,7 @@ def main(folder: Path) -> int:
 
 if __name__ == "__main__":
     os.environ["PATH"] += f":{ROOT / '.tools'}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT, too: it is ignored in what a shell starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     raise SystemExit(main(Path(*sys.argv[1:] or [ROOT / ".emulator"]).resolve()))
