@@ -223,13 +223,14 @@ def test_f32_a_token_that_is_refused_in_mid_run_fails_for_a_while_only(run, prox
     assert run.sha256() == undisturbed.sha256()
 
 
-def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, undisturbed):
+def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, proxy, undisturbed):
     assert run.train(callbacks=[signal_at(6)], checkpoint__background=False).code == -9
     # What attempts left behind, before the checkpoint in the list: more than one page.
     storage = open_storage(f"{run.url}/checkpoints/step-00000001-f1")
     for number in range(1001):
         storage.write(f"{number:012x}/manifest.json", b"{}")
     finish(run, undisturbed)
+    assert any("pageToken=" in line for line in proxy.requests)
 
 
 def test_f35_waiting_for_data_explains_a_slow_link(run, proxy, undisturbed, data):

@@ -1,5 +1,6 @@
 """The lease: one live holder, taken over when it is gone, and a higher fence each time."""
 
+import json
 import os
 import subprocess
 import sys
@@ -194,8 +195,10 @@ def test_a_lease_that_was_only_touched_is_still_held(tmp_path: Path) -> None:
     lease = acquire(LocalStorage(tmp_path), this_holder({}))
     os.utime(tmp_path / "lease.json", (1, 1))
     lease.refresh()
-    lease.refresh()
+    assert json.loads((tmp_path / "lease.json").read_text())["refreshed"] == 1
+    os.utime(tmp_path / "lease.json", (1, 1))
     lease.release()
+    assert json.loads((tmp_path / "lease.json").read_text())["is_released"]
 
 
 def test_what_is_no_file_in_its_place_is_named(tmp_path: Path) -> None:
