@@ -56,7 +56,8 @@ lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer vers
 tools: ## Install a GCS emulator, prometheus and original images, which some tests need
 	@scripts/tools.sh
 
-emulator: $(READY) tools ## Start a GCS emulator with data in it, and say how to train from it
+emulator: $(READY) ## Start a GCS emulator with data in it, and say how to train from it
+	@scripts/tools.sh emulator
 	@$(BIN)/python scripts/emulator.py
 
 clean: ## Remove .venv, caches and builds; never the runs

@@ -15,6 +15,10 @@ if [ ! -x .tools/fake-gcs-server ]; then
   echo "Building ${emulator##*/} …"
   GOBIN=$PWD/.tools "$go" install "$emulator"
 fi
+# The rest takes rights that who only tries gs:// may not have.
+if [ "${1:-}" = emulator ]; then
+  exit 0
+fi
 
 originals=/usr/share/datasets/fashion-mnist
 command -v prometheus >/dev/null && command -v promtool >/dev/null && [ -d "$originals" ] && exit 0
