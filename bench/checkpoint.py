@@ -23,10 +23,10 @@ from google.cloud import storage
 from bench.pairs import Result, median_ratio, noise_floor, run_alone, take_turns, timed
 from bench.save import AIM_COPY, Saves, model_of
 from tests.emulator import emulator
-from trainer.checkpoint.parts import NUM_THREADS
 from trainer.checkpoint.restore import newest
 from trainer.checkpoint.state import ModelState
 from trainer.storage import open_storage
+from trainer.storage.parallel import NUM_THREADS
 
 STATE_BYTES = 500e6
 # Into a folder each byte is read back, too, and hashed twice.

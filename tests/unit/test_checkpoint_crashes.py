@@ -20,7 +20,6 @@ from tests.small_storage import MemoryStorage
 from trainer.checkpoint.holder import Holder, this_holder
 from trainer.checkpoint.inventory import take_inventory
 from trainer.checkpoint.lease import acquire
-from trainer.checkpoint.parts import NUM_THREADS
 from trainer.checkpoint.saver import Save, Saver
 from trainer.checkpoint.store import Checkpoint
 from trainer.config import CheckpointConfig
@@ -28,6 +27,7 @@ from trainer.errors import RunHeldError, StorageError
 from trainer.metrics import Metrics
 from trainer.run_dir import RunDir
 from trainer.storage import Entry
+from trainer.storage.parallel import NUM_THREADS
 
 DEADLINE = 10.0
 RUN, CHECKPOINTS = "memory:", "memory:/checkpoints"

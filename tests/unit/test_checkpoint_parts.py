@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.small_storage import MemoryStorage
-from trainer.checkpoint.parts import NUM_THREADS
 from trainer.checkpoint.store import CheckpointStore
 from trainer.errors import StorageError
 from trainer.storage import Entry
+from trainer.storage.parallel import NUM_THREADS
 
 DEADLINE = 10.0
 FOLDER = "step-00000001-f0"

@@ -3,10 +3,7 @@
 No TensorFlow here.
 """
 
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,12 +24,10 @@ from trainer.checkpoint.format import (
 )
 from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
 from trainer.storage import Storage
+from trainer.storage.parallel import alone_if, in_parallel
 
+# A part is larger when one array is.
 PART_BYTES = 64 << 20
-NUM_THREADS = 4
-
-# A part is larger than PART_BYTES when one array is: such parts are in memory one at a time.
-_large = threading.Lock()
 
 
 class DamagedError(CheckpointError):
@@ -70,44 +65,9 @@ def read_parts(storage: Storage, folder: str, manifest: Manifest) -> dict[str, N
     return {name: array for arrays in in_parallel(reads) for name, array in arrays.items()}
 
 
-def in_parallel(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What the tasks return, in their order, from NUM_THREADS threads; the caller's is one.
-
-    After the first error no task begins any more. It is raised when those under way have ended.
-    """
-    waiting = deque(enumerate(tasks))
-    results: dict[int, Any] = {}
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        while waiting and not errors:
-            try:
-                number, task = waiting.popleft()
-            except IndexError:
-                return
-            try:
-                results[number] = task()
-            except BaseException as error:
-                errors.append(error)
-
-    # Daemons, which an executor's are not: the process may end before a store that does not answer.
-    threads = [
-        threading.Thread(target=work, name="parts", daemon=True)
-        for _ in range(min(NUM_THREADS, len(tasks)) - 1)
-    ]
-    for thread in threads:
-        thread.start()
-    work()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return [results[number] for number in range(len(tasks))]
-
-
 def _write(storage: Storage, prefix: str, number: int, arrays: Arrays) -> PartEntry:
     file = f"part-{number:05d}.safetensors"
-    with _turn(sum(array.nbytes for array in arrays.values())):
+    with alone_if(sum(array.nbytes for array in arrays.values()) > PART_BYTES):
         data = safetensors.numpy.save({name: storable(array) for name, array in arrays.items()})
         entry = PartEntry(file=file, size=len(data), crc32c=crc32c(data))
         stored = storage.write(f"{prefix}/{file}", data).crc32c
@@ -121,7 +81,7 @@ def _read(
     storage: Storage, prefix: str, part: PartEntry, entries: Sequence[ArrayEntry], where: str
 ) -> dict[str, NDArray[Any]]:
     path, where = f"{prefix}/{part.file}", f"{where}: {part.file}"
-    with _turn(sum(entry.num_bytes for entry in entries)):
+    with alone_if(sum(entry.num_bytes for entry in entries) > PART_BYTES):
         try:
             size = storage.stat(path).size
             if size != part.size:
@@ -141,7 +101,3 @@ def _read(
             return {entry.name: restored(stored[entry.name], entry) for entry in entries}
         except (safetensors.SafetensorError, ValueError) as error:
             raise DamagedError(f"{where}: {error}") from error
-
-
-def _turn(num_bytes: int) -> AbstractContextManager[Any]:
-    return _large if num_bytes > PART_BYTES else nullcontext()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from trainer.data.tfrecord import checksum
 from trainer.data.verify import verify
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
 from trainer.storage import open_storage
-from trainer.storage.base import Storage
+from trainer.storage.base import Entry, Storage
+from trainer.storage.parallel import alone_if, in_parallel
 
 __all__ = ["BuildRequest", "list_datasets", "prepare"]
 
+_LARGE_BYTES = 256 << 20
 _NAME = re.compile(
     r"(?P<base>[a-z][a-z0-9_]*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
 )
@@ -135,15 +138,18 @@ def _copy(built: Storage, to: Storage, manifest: Manifest, say: OnProgress) -> N
     """Copy a complete data set, its manifest last."""
     to.delete(MANIFEST_FILE)
     shards = {s.file: s for split in manifest.splits.values() for s in split.shards}
-    for entry in built.list():
-        if entry.path in shards:
-            shard = shards[entry.path]
-            is_kept = _is_there(to, shard)
+
+    def copy(file: Entry) -> None:
+        with alone_if(file.size > _LARGE_BYTES):
+            shard = shards.get(file.path)
+            is_kept = shard is not None and _is_there(to, shard)
             if not is_kept:
-                to.write(entry.path, built.read(entry.path))
-            say(f"{'kept' if is_kept else 'copied'} {entry.path}: {shard.size_bytes} bytes")
-        elif entry.path != MANIFEST_FILE:
-            to.write(entry.path, built.read(entry.path))
+                to.write(file.path, built.read(file.path))
+        if shard is not None:
+            say(f"{'kept' if is_kept else 'copied'} {file.path}: {file.size} bytes")
+
+    files = [entry for entry in built.list() if entry.path != MANIFEST_FILE]
+    in_parallel([partial(copy, file) for file in files])
     write_manifest(to, manifest)
 
 
