@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 30
+GOOGLE = "storage.googleapis.com"
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,29 @@ class Emulator:
         (self.root / name).mkdir()
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A second door, by TLS, for clients that know Google's own address alone."""
+
+    port: int
+    certificate: Path
+    key: Path
+
+
 @contextmanager
-def emulator(root: Path) -> Iterator[Emulator]:
+def emulator(root: Path, *, tls: Tls | None = None) -> Iterator[Emulator]:
     """Runs while the context does; objects stay in `root`."""
     port = free_port()
+    doors = ["-scheme", "http", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
+    if tls is not None:
+        doors = [
+            "-scheme", "both", "-port-http", str(port), "-port", str(tls.port),
+            "-public-host", GOOGLE, "-cert-location", str(tls.certificate),
+            "-private-key-location", str(tls.key),
+        ]  # fmt: skip
     process = subprocess.Popen(
-        ["fake-gcs-server", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
-         "-public-host", f"127.0.0.1:{port}", "-filesystem-root", str(root), "-log-level", "error"],
+        ["fake-gcs-server", "-host", "127.0.0.1", *doors,
+         "-filesystem-root", str(root), "-log-level", "error"],
     )  # fmt: skip
     try:
         _wait_until_up(process, port)

@@ -10,12 +10,13 @@ from trainer.data.builtin import resolve_data_url
 from trainer.data.disk_cache import DiskCache, open_disk_cache
 from trainer.data.manifest import Manifest, SplitSlice, parse_slice, read_manifest
 from trainer.data.order import TrainOrder
-from trainer.data.pieces import Pieces
+from trainer.data.pieces import Files, Pieces
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.plan import evaluation_order, training_order
 from trainer.data.reader import OnBad, RecordReader
 from trainer.data.source import MemorySource, RecordSource, decoded_bytes, first_example
 from trainer.data.spec import DataSpec
+from trainer.data.tensorflow_files import TensorFlowFiles
 from trainer.storage import LocalStorage, Storage, open_storage
 
 # Ranged reads in flight at once, while a store's answers take tens of milliseconds.
@@ -65,6 +66,14 @@ class Dataset:
         limit = self.config.disk_cache_mb * 1_000_000
         return open_disk_cache(self.config.disk_cache_dir, limit) if self._is_remote else None
 
+    @cached_property
+    def _files(self) -> Files:
+        if not self._is_remote or self.config.gs_reader == "client":
+            return self.storage
+        shards = [shard for split in self.manifest.splits.values() for shard in split.shards]
+        record = max(shard.size_bytes // max(shard.num_records, 1) for shard in shards)
+        return TensorFlowFiles(self.storage.url, piece_bytes=record * self.config.block_records)
+
     def _source(self, part: SplitSlice, spec: DataSpec) -> RecordSource | MemorySource:
         records = self._records(part, spec)
         cache = self.config.cache
@@ -76,7 +85,7 @@ class Dataset:
     def _records(self, part: SplitSlice, spec: DataSpec) -> RecordSource:
         windows = self.config.streams * (self.config.shuffle_blocks + 1)
         reader = RecordReader(
-            Pieces(self.storage, self.manifest.content_hash, self._disk_cache),
+            Pieces(self._files, self.manifest.content_hash, self._disk_cache),
             self.manifest,
             part,
             block_records=self.config.block_records,

@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from trainer.data.disk_cache import DiskCache
 from trainer.errors import DataError, ObjectNotFoundError
-from trainer.storage.base import Storage
 
 Checked = TypeVar("Checked")
 
@@ -22,11 +21,24 @@ class Piece:
     length: int
 
 
+class Files(Protocol):
+    """What a `trainer.storage.Storage` does, and TensorFlow's own reader as well."""
+
+    @property
+    def url(self) -> str:
+        """The folder or prefix that paths are relative to."""
+        ...
+
+    def read(self, path: str, *, start: int, length: int) -> bytes:
+        """Bytes [start, start + length), fewer where the file ends before."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pieces:
-    """The files of the data set in `storage`; `content_hash` is its manifest's."""
+    """The data set in `storage`; `content_hash` is its manifest's."""
 
-    storage: Storage
+    storage: Files
     content_hash: str = ""
     disk: DiskCache | None = None
 

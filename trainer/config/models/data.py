@@ -54,6 +54,11 @@ class DataConfig(Section):
     memory_limit_mb: int = free(
         512, help="Decoded size up to which cache: auto holds the data in memory.", ge=1
     )
+    gs_reader: Literal["client", "tensorflow"] = free(
+        "client",
+        help="Who reads records from gs://: Google's client, or TensorFlow's own file system, "
+        "whose requests are not counted.",
+    )
     disk_cache_mb: int = free(
         512,
         help="Of remote data, so much is kept on a local disk, for the next epoch and the next "
