@@ -20,7 +20,8 @@ class CallResult:
     """What one call of the compiled function did.
 
     `logs` are float32 [steps] by name; `ended` and `waited` float64 [steps]: Unix time of each
-    step's end and seconds that it waited for data, both filled in between the steps timed.
+    step's end and seconds that it waited for data, both filled in between the steps timed. What
+    the clock itself takes is taken off the waits: no wait may be a little below 0.
     """
 
     logs: dict[str, Any]
@@ -82,17 +83,18 @@ class CompiledSteps:
 
     def _run(self, iterator: Any, num_steps: Any, clock_every: Any) -> Any:
         logs = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
-        times = tf.TensorArray(tf.float64, size=num_steps, element_shape=[2])
+        times = tf.TensorArray(tf.float64, size=num_steps, element_shape=[3])
 
         def body(index: Any, logs: Any, times: Any) -> Any:
             is_timed = tf.equal(index % clock_every, 0)
-            started = _now_if(is_timed, [])
+            before = _now_if(is_timed, [])
+            started = _now_if(is_timed, [before])
             with tf.control_dependencies([started]):
                 element = iterator.get_next()
             fetched = _now_if(is_timed, _tensors(element))
             outputs = self._strategy.run(self._replica_step, args=(element,))
             logs = logs.write(index, self._global_logs(outputs))
-            return index + 1, logs, times.write(index, [started, fetched])
+            return index + 1, logs, times.write(index, [before, started, fetched])
 
         _, logs, times = tf.while_loop(
             lambda index, *_: index < num_steps, body, (tf.constant(0), logs, times),
@@ -154,15 +156,17 @@ def _now_if(condition: Any, after: list[Any]) -> Any:
 def _fill_times(times: Any, ended: float) -> tuple[Any, Any]:
     """(ends, waits) float64 [steps] of all steps from the timed ones.
 
-    `times` float64 [steps, 2]: start and arrival of data, NaN where not timed; the first step
-    is. `ended`: Unix time of the last step's end. In between, steps are taken as equally long,
-    and their waits as that of the timed step before.
+    `times` float64 [steps, 3]: start, start once more, arrival of data; NaN where not timed; the
+    first step is. The first two are as far apart as the clock is slow. `ended`: Unix time of the
+    last step's end. In between, steps are taken as equally long, and their waits as that of the
+    timed step before.
     """
     num_steps = len(times)
     timed = np.flatnonzero(~np.isnan(times[:, 0]))
     known = np.append(times[timed, 0], ended)
     starts = np.interp(np.arange(num_steps + 1), np.append(timed, num_steps), known)
-    waits = times[timed, 1] - times[timed, 0]
+    before, started, arrived = times[timed].T
+    waits = (arrived - started) - (started - before)
     return starts[1:], np.repeat(waits, np.diff(np.append(timed, num_steps)))
 
 
