@@ -11,12 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import live_holder
 from trainer.config import RunConfig
+from trainer.data.builtin import resolve_data_url
 from trainer.data.disk_cache import cache_parent, private_folder
 from trainer.errors import ConfigError, RunHeldError, StorageError, TrainerError
 from trainer.launch import Launch, check
-from trainer.preflight import check_data, is_skewed, skew, stores
+from trainer.preflight import check_data
 from trainer.storage import Storage, is_remote, open_storage
 from trainer.storage.access import ATTEMPT_SECONDS, try_access
+from trainer.stores import is_skewed, skew, stores
 
 _PACKAGES = (("tensorflow", "tensorflow-cpu"), ("keras",))
 
@@ -41,7 +43,9 @@ def examine(start: Launch, open: Callable[..., Storage] = open_storage) -> Itera
         yield _tried("identity", identity)
     failed = False
     for url, writes in stores(config).items():
-        for finding in _access(open(url, deadline_seconds=ATTEMPT_SECONDS), writes=writes):
+        for finding in _access(
+            open(resolve_data_url(url), deadline_seconds=ATTEMPT_SECONDS), writes=writes
+        ):
             failed |= finding.exit_code > 0
             yield finding
     if not failed:

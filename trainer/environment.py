@@ -14,6 +14,7 @@ from pathlib import Path
 from trainer.errors import ConfigError
 
 KNOWN_VARIABLES = {
+    "TRAINER_AGENT_CHANNEL": "set by an agent for its worker: the file descriptor between them",
     "TRAINER_DEBUG": "print a traceback when a command fails",
     "TRAINER_JOB_ID": "unique id of the job that this process belongs to, for its lease",
 }

@@ -31,6 +31,8 @@ class Job:
     console: Any = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Callable[[], float] = time.monotonic
+    # Told the step between two calls, and without one at each stage.
+    on_progress: Callable[..., None] = lambda _step=None: None
 
 
 @dataclass(frozen=True)

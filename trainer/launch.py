@@ -1,10 +1,10 @@
-"""From a checked configuration to a finished process: serve metrics, run the worker, name the end.
+"""From a checked configuration to a trained run: admitted, held, trained, and how it ended.
 
-This module stands where the agent will: it imports no TensorFlow until a run has to be trained.
+Imports no TensorFlow until a run has to be trained. Under an agent, the agent holds the run, has
+waited for the stores and serves the metrics; alone, this process does all of it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,20 +12,18 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from trainer.config import RunConfig
-from trainer.config.models import MetricsConfig
 from trainer.errors import StoppedError
+from trainer.link import Link
 from trainer.log import configure_logging, get_log, is_for_machines
-from trainer.metrics import Metrics, MetricsServer, PortInUseError
-from trainer.preflight import check_data, wait_for_stores
+from trainer.metrics import Metrics
+from trainer.metrics.serving import serving
+from trainer.preflight import check_data
 from trainer.recipes.base import Params, Recipe
 from trainer.run_dir import RunDir, checkpoint_of_origin
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
+from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 from trainer.tensorflow_start import quiet_import
-
-_PORTS_TO_TRY = 10
-# Training goes on while a save waits for a store that is down: it may wait long.
-_DEADLINE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -64,20 +62,25 @@ def check(start: Launch, open_storage: Callable[..., Storage] = open_storage) ->
 
 
 def launch(
-    start: Launch, stop: StopRequest, *, open_storage: Callable[..., Storage] = open_storage
+    start: Launch,
+    stop: StopRequest,
+    *,
+    open_storage: Callable[..., Storage] = open_storage,
+    link: Link | None = None,
 ) -> Outcome:
-    """Train, or find that nothing is left to do.
+    """Train, or find that nothing is left to do; `link` leads to the agent, if there is one.
 
-    Raises TrainerError; a stop by signal is an Outcome with the signal's exit code.
+    Raises TrainerError; a stop by signal is an Outcome with the code of `StoppedError`.
     """
     config = start.config
     configure_logging(as_json=is_for_machines(config.log))
     log = get_log()
     registry = CollectorRegistry()
     metrics = Metrics(registry, labels=config.metrics.labels)
-    wait_for_stores(config, open_storage, log)
+    if link is None:
+        wait_for_stores(config, open_storage, log)
     opened = partial(
-        open_storage, deadline_seconds=_DEADLINE_SECONDS, on_request=metrics.count_request
+        open_storage, deadline_seconds=DEADLINE_SECONDS, on_request=metrics.count_request
     )
     data_hash = check_data(config, open=opened).content_hash
     run = RunDir(config.run.dir, opened)
@@ -87,12 +90,21 @@ def launch(
         reasons.append(reason)
         log.warning("waiting for the run", reason=reason)
 
+    holding = (
+        run.held(config.run.lease_seconds, on_wait)
+        if link is None
+        else link.held(run, reasons.append)
+    )
     if (complete := _admissible(start, run, data_hash, log)) is not None:
         return complete
-    with run.held(config.run.lease_seconds, on_wait) as held:
+    with holding as held:
         # Whoever held it until now may have ended it, or begun it with another configuration.
         complete = _admissible(start, held, data_hash, log) if reasons else None
-        return complete or _train(start, held, data_hash, stop, log, registry, metrics)
+        if complete is not None:
+            return complete
+        held.admit(config, type(start.params), data_hash, start.allow_change)
+        with serving(config.metrics, registry, log) if link is None else link.relayed(registry):
+            return _train(start, held, stop, log, metrics, link)
 
 
 def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome | None:
@@ -108,26 +120,24 @@ def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome
 
 
 def _train(
-    start: Launch, run: RunDir, data_hash: str, stop: StopRequest, log: Any,
-    registry: CollectorRegistry, metrics: Metrics,
-) -> Outcome:  # fmt: skip
+    start: Launch, run: RunDir, stop: StopRequest, log: Any, metrics: Metrics, link: Link | None
+) -> Outcome:
     config = start.config
-    run.admit(config, type(start.params), data_hash, start.allow_change)
-    with _serving(config.metrics, registry, log):
-        log.info("starting TensorFlow")  # for seconds, nothing else would be said
-        with quiet_import():
-            from trainer.job import Job  # these bring TensorFlow
-            from trainer.worker import train
+    log.info("starting TensorFlow")  # for seconds, nothing else would be said
+    with quiet_import():
+        from trainer.job import Job  # these bring TensorFlow
+        from trainer.worker import train
 
-        job = Job(
-            config, start.recipe, start.params, run, metrics, log, stop,
-            console=None if is_for_machines(config.log) else _console(),
-        )  # fmt: skip
-        try:
-            return Outcome(0, train(job))
-        except StoppedError as stopped:
-            log.info("stopped", reason=str(stopped))
-            return Outcome(stop.exit_code, message=str(stopped))
+    job = Job(
+        config, start.recipe, start.params, run, metrics, log, stop,
+        console=None if is_for_machines(config.log) else _console(),
+        on_progress=(lambda _step=None: None) if link is None else link.progress,
+    )  # fmt: skip
+    try:
+        return Outcome(0, train(job))
+    except StoppedError as stopped:
+        log.info("stopped", reason=str(stopped))
+        return Outcome(stopped.exit_code, message=str(stopped))
 
 
 def _is_enough(summary: dict[str, Any] | None, config: RunConfig) -> bool:
@@ -140,33 +150,3 @@ def _console() -> Any:
     from rich.console import Console  # a terminal is there
 
     return Console()
-
-
-@contextmanager
-def _serving(config: MetricsConfig, registry: CollectorRegistry, log: Any) -> Iterator[None]:
-    """The metrics page, while the block runs. A taken port never keeps a run from training."""
-    if not config.enabled:
-        yield
-        return
-    server = _start_server(config, registry, log)
-    try:
-        yield
-    finally:
-        if server is not None:
-            server.close()
-
-
-def _start_server(
-    config: MetricsConfig, registry: CollectorRegistry, log: Any
-) -> MetricsServer | None:
-    tries = _PORTS_TO_TRY if config.on_taken_port == "next" and config.port else 1
-    for port in range(config.port, min(config.port + tries, 65536)):
-        server = MetricsServer(registry, port=port, address=config.address)
-        try:
-            server.start()
-        except PortInUseError as error:
-            log.warning("metrics are not served", reason=str(error))
-            continue
-        log.info("metrics", url=f"http://{config.address}:{server.port}/metrics")
-        return server
-    return None

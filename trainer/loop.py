@@ -30,7 +30,7 @@ class Boundary(Protocol):
         """Save if due; raise StoppedError after a save when told to stop."""
         ...
 
-    def inside_fit(self) -> None:
+    def inside_fit(self, step: int) -> None:
         """Raise StoppedError when told to stop where Keras' fit cannot be saved."""
         ...
 

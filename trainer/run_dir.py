@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from trainer import strict_json
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.holder import this_holder
-from trainer.checkpoint.lease import Lease, Timing, acquire, limits
+from trainer.checkpoint.lease import Timing, acquire, limits
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
@@ -42,6 +42,17 @@ MODEL = "model"
 _log = logging.getLogger(__name__)
 
 
+class HeldLease(Protocol):
+    """A lease that this process holds, or its agent does."""
+
+    fence: int
+    limits: dict[int, int]
+
+    def check(self) -> None: ...
+    def refresh(self) -> None: ...
+    def restored(self, fence: int, step: int) -> None: ...
+
+
 @dataclass(frozen=True)
 class RunDir:
     """One run's folder, by URL; `lease` is there while this process may write to it."""
@@ -49,7 +60,7 @@ class RunDir:
     url: str
     open: Callable[[str], Storage] = open_storage
     clock: Callable[[], float] = time.time
-    lease: Lease | None = None
+    lease: HeldLease | None = None
 
     @cached_property
     def storage(self) -> Storage:
@@ -78,13 +89,17 @@ class RunDir:
         """
         timing = Timing(lease_seconds, grace=lease_seconds)
         try:
-            # A lease that was lost or deleted must not let older checkpoints look newer.
-            above = max((found.fence for found in self.checkpoints.all()), default=0)
-            lease = acquire(self.storage, this_holder(), timing, above=above, on_wait=on_wait)
+            lease = acquire(
+                self.storage, this_holder(), timing, above=self.highest_fence(), on_wait=on_wait
+            )
         except StorageError as error:
-            raise self._refused(error) from error
+            raise self.refused(error) from error
         with lease.kept(timing):
             yield replace(self, lease=lease)
+
+    def highest_fence(self) -> int:
+        """Of all checkpoints: a lease that was deleted must not let older ones look newer."""
+        return max((found.fence for found in self.checkpoints.all()), default=0)
 
     def check_held(self) -> None:
         """RunHeldError when another job is known to have taken the run over."""
@@ -219,9 +234,9 @@ class RunDir:
         try:
             yield
         except StorageError as error:
-            raise self._refused(error) from error
+            raise self.refused(error) from error
 
-    def _refused(self, error: StorageError) -> TrainerError:
+    def refused(self, error: StorageError) -> TrainerError:
         """A folder that refuses is the wrong one; a store that took it may take it again."""
         if is_remote(self.url):
             return error

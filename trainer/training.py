@@ -57,7 +57,7 @@ class Training:
         )  # fmt: skip
         self._checkpoints = Checkpoints(
             job.config, capture=self._capture, saver=saver, schedule=schedule, stop=job.stop,
-            metrics=job.metrics, check_held=job.run.check_held, clock=job.clock,
+            metrics=job.metrics, look_up=self._look_up, clock=job.clock,
         )  # fmt: skip
         names = [type(callback).__name__ for callback in self._chosen.all]
         job.log.info("callbacks", names=names)
@@ -135,6 +135,10 @@ class Training:
             return None
         evaluate = self._assembled.evaluator.evaluate
         return lambda between: evaluate(split, callbacks=callbacks, between=between)
+
+    def _look_up(self, step: int) -> None:
+        self._job.on_progress(step)
+        self._job.run.check_held()
 
     def _on_call(self, result: CallResult) -> None:
         # Now there is work that a stop must save.

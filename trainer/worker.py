@@ -40,12 +40,15 @@ def train(job: Job) -> dict[str, Any]:
     job.metrics.set_build_info(**versions())
     job.log.info("config", run=job.config.run_name, recipe=job.config.recipe, dir=job.run.url)
     assembled = assemble(job)
+    job.on_progress()
     pipeline = assembled.dataset.training(assembled.place)
     schedule = schedule_of(job.config, pipeline.order.steps_per_epoch)
     restored = _restore(job, assembled, schedule)
+    job.on_progress()
     job.run.reopen()
     training = Training(job, assembled, pipeline, schedule, restored)
     position = training.run()
+    job.on_progress()
     return report(job, assembled, position, history=training.history, seconds=job.clock() - started)
 
 

@@ -145,7 +145,7 @@ class Run:
         return self.folder / "faults.log"
 
     def start(
-        self, *args: str, callbacks: Any = (), storage: Any = None, command: str = "train",
+        self, *args: str, callbacks: Any = (), storage: Any = None, command: str = "worker",
         uid: int = 0, environ: dict[str, str] | None = None, **settings: Any,
     ) -> Life:  # fmt: skip
         """Start a process; `settings` use __ for the dots of keys."""

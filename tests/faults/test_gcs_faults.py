@@ -83,7 +83,7 @@ def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):
     life.signal(signal.SIGTERM)
     (run.folder / "open").touch()
     started = time.monotonic()
-    assert life.wait(20) == 143, life.text()
+    assert life.wait(20) == 75, life.text()
     assert time.monotonic() - started < 5
     assert "not committed within 2 s" in life.text()
     assert proxy.num_fired("stall")

@@ -11,7 +11,10 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
+
+from trainer.channel import CHANNEL_VARIABLE
 
 
 def _child(request: dict[str, Any]) -> None:
@@ -25,10 +28,33 @@ def _child(request: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if request.get("uid"):
         os.setuid(request["uid"])
+    _command(request["argv"])
+
+
+def _command(argv: Sequence[str]) -> None:
     from tests.faults.inject import open_faulty
     from trainer.cli import main
+    from trainer.cli.train import Surroundings
 
-    main(request["argv"], prog_name="trainer", obj=open_faulty)
+    main(argv, prog_name="trainer", obj=Surroundings(open_faulty, _fork_worker))
+
+
+def _fork_worker(argv: Sequence[str], channel: int) -> int:
+    """An agent's worker: forked from it, since it has imported all that a worker needs."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.environ[CHANNEL_VARIABLE] = str(os.dup(channel))
+        _command(argv)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(99)
 
 
 def _wait(pid: int, seconds: float) -> int | None:

@@ -32,7 +32,10 @@ class Capture(Protocol):
 
 
 class Checkpoints:
-    """Saves the run's state, by cadence or because it must stop."""
+    """Saves the run's state, by cadence or because it must stop.
+
+    look_up: called with the step wherever training could end; may raise.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class Checkpoints:
         schedule: Schedule,
         stop: StopRequest,
         metrics: Metrics,
-        check_held: Callable[[], None] = lambda: None,
+        look_up: Callable[[int], None] = lambda _step: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capture = capture
@@ -53,7 +56,7 @@ class Checkpoints:
         self._best = config.checkpoint.best
         self._grace_seconds = config.train.grace_seconds
         self._metrics = metrics
-        self._check_held = check_held
+        self._look_up = look_up
         self._clock = clock
         self._cadence = SaveCadence(config.checkpoint, last_save=clock())
         self._last: Position | None = None
@@ -65,7 +68,7 @@ class Checkpoints:
 
     def between_calls(self, position: Position) -> None:
         """Save if due. Raises StoppedError, after a save, when told to stop."""
-        self._check_held()
+        self._look_up(position.step)
         if self._stop.is_set:
             self._save_and_stop(position)
         # A position of validation is no place for a cadence: the pass would start again.
@@ -76,12 +79,12 @@ class Checkpoints:
         """Remember what the pass may change: stopped inside it, the run starts the pass again."""
         self._before_validation = self._capture(whole=False)
 
-    def inside_fit(self) -> None:
+    def inside_fit(self, step: int) -> None:
         """When told to stop where nothing can be saved: wait for the save in flight, and stop.
 
         Raises StoppedError.
         """
-        self._check_held()
+        self._look_up(step)
         if self._stop.is_set:
             self.close()
             saved = "nothing" if self._last is None else f"step {self._last.step}"
@@ -91,7 +94,7 @@ class Checkpoints:
 
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
-        self._check_held()
+        self._look_up(position.step)
         if (problem := self._best_problem(position.epoch_logs)) is not None:
             self.save(position)  # the name can be mended, the epoch is not to be lost
             raise ConfigError(problem)

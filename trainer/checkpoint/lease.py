@@ -97,6 +97,14 @@ class Lease:
             self.limits[lower] = min(limit, self.limits.get(lower, limit))
         self._put(limits=dict(self.limits))
 
+    def raise_fence(self) -> None:
+        """Begin a new life of the same holder: what the one before commits late is beyond it.
+
+        Raises like `refresh`.
+        """
+        self._put(fence=self.fence + 1)
+        self.fence = self._document.fence
+
     def release(self) -> None:
         """Give the run back; one that was lost is left to its holder."""
         with suppress(RunHeldError):

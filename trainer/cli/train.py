@@ -1,13 +1,17 @@
 """`trainer train` and `trainer worker`."""
 
+import asyncio
+import faulthandler
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from trainer.agent.process import spawn_worker
 from trainer.cli.options import (
     AS_JSON,
     HELP_NAMES,
@@ -19,8 +23,8 @@ from trainer.cli.options import (
     set_option,
 )
 from trainer.cli.output import drop_output
-from trainer.errors import StoppedError
 from trainer.stop import StopRequest
+from trainer.storage import open_storage
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,14 @@ class _Request:
     allow_change: Sequence[str]
     dry_run: bool
     as_json: bool
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What tests replace, as the context's object: by storage that fails, and quick starts."""
+
+    open_storage: Callable[..., Any] = open_storage
+    spawn: Callable[[Sequence[str], int], int] = spawn_worker
 
 
 _run_options = apply_options(
@@ -69,7 +81,8 @@ def train(**options: Any) -> None:
     Without a terminal, and with --json, every line of the output is a JSON object; the last
     one is the run's summary. An error is one on standard error.
     """
-    raise click.exceptions.Exit(_run(_Request(**options)))
+    request = _Request(**options)
+    raise click.exceptions.Exit(_run(request) if request.dry_run else _supervise(request))
 
 
 @click.command(
@@ -78,8 +91,47 @@ def train(**options: Any) -> None:
 @_run_options
 def worker(**options: Any) -> None:
     """The training process alone, for debugging: ends with 75 after an agreed stop."""
-    code = _run(_Request(**options))
-    raise click.exceptions.Exit(StoppedError.exit_code if code > 128 else code)
+    # An agent asks for the stacks of a worker that hangs; so may a person.
+    faulthandler.register(signal.SIGUSR1, chain=False)
+    raise click.exceptions.Exit(_run(_Request(**options)))
+
+
+def _supervise(request: _Request) -> int:
+    """Keep a worker training; returns the exit code."""
+    StopRequest().install()
+    from trainer.agent.supervisor import Supervisor
+    from trainer.config import load_config
+    from trainer.log import configure_logging, get_log, is_for_machines
+    from trainer.recipes.catalog import config_path
+
+    context = click.get_current_context()
+    context.meta[AS_JSON] = request.as_json or not sys.stderr.isatty()
+    source = f"{request.config_name} with --set" if request.overrides else request.config_name
+    overrides = (*request.overrides, *(["log.format=json"] if request.as_json else []))
+    config = load_config(config_path(request.config_name), overrides, source=source)
+    context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
+    configure_logging(as_json=is_for_machines(config.log))
+    surroundings = context.obj or Surroundings()
+    supervisor = Supervisor(
+        config, _arguments(request, is_debug=context.find_root().params["debug"]),
+        surroundings.open_storage, surroundings.spawn, get_log(),
+    )  # fmt: skip
+    try:
+        return asyncio.run(supervisor.run())
+    finally:
+        drop_output()
+
+
+def _arguments(request: _Request, *, is_debug: bool) -> list[str]:
+    """Those of the command for the worker."""
+    return [
+        *(["--debug"] if is_debug else []),
+        "worker",
+        f"--config={request.config_name}",
+        *(f"--set={override}" for override in request.overrides),
+        *(f"--allow-change={key}" for key in request.allow_change),
+        *(["--json"] if request.as_json else []),
+    ]
 
 
 def _run(request: _Request) -> int:
@@ -87,8 +139,9 @@ def _run(request: _Request) -> int:
     # First of all: from here on a signal ends the process with its own exit code.
     stop = StopRequest()
     stop.install()
-    import trainer.storage
+    from trainer.channel import open_channel
     from trainer.launch import Launch, launch
+    from trainer.link import Link
     from trainer.log import is_for_machines
     from trainer.recipes.catalog import load_run
 
@@ -97,14 +150,15 @@ def _run(request: _Request) -> int:
     overrides = (*request.overrides, *(["log.format=json"] if request.as_json else []))
     config, recipe, params = load_run(request.config_name, overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
-    # Tests pass a storage that fails on purpose as the context's object.
-    open_storage = context.obj or trainer.storage.open_storage
+    surroundings = context.obj or Surroundings()
     start = Launch(config, recipe, params, request.allow_change)
     if request.dry_run:
         _show_plan(start, as_json=request.as_json)
         return 0
+    channel = open_channel()
+    link = None if channel is None else Link(channel)
     try:
-        outcome = launch(start, stop, open_storage=open_storage)
+        outcome = launch(start, stop, open_storage=surroundings.open_storage, link=link)
         with suppress(OSError):
             if outcome.summary is not None and is_for_machines(config.log):
                 print_json({"event": "summary", **outcome.summary}, indent=None)

@@ -78,6 +78,12 @@ METRICS = (
         ("operation",),
     ),
     Declaration(
+        "trainer_worker_restarts_total",
+        "counter",
+        "Workers started anew by their agent, by why the one before had ended",
+        ("cause",),
+    ),
+    Declaration(
         "trainer_worker_resident_memory_bytes", "gauge", "Resident memory of the worker process"
     ),
     Declaration(

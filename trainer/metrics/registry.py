@@ -139,6 +139,7 @@ class Metrics:
         for operation in OPERATIONS:
             self._storage_requests(operation, "ok")
             self._storage_bytes(operation)
+        self.worker_restarts = make.family("trainer_worker_restarts_total")
         self.worker_resident_memory_bytes = make.gauge("trainer_worker_resident_memory_bytes")
         self._build_info = make.gauges("trainer_build_info")
         self._run_info = make.gauges("trainer_run_info")

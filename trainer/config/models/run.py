@@ -32,6 +32,16 @@ class LocationConfig(Section):
         "identity is known only after a minute.", ge=0,
     )  # fmt: skip
 
+    max_restarts: int = free(
+        3, help="Workers in a row that may fail without a new step before the run ends, code 7.",
+        ge=0, le=1000,
+    )  # fmt: skip
+
+    hang_seconds: float = free(
+        1800.0, help="A worker that finishes no call of steps and no stage for so long is taken "
+        "for hung: its stacks are printed, and it is started anew.", ge=1, le=604_800,
+    )  # fmt: skip
+
     _dir = field_validator("dir")(check_run_location)
 
 

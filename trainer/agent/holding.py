@@ -1,0 +1,71 @@
+"""The run's lease as an agent holds it, for all lives of its workers."""
+
+import threading
+from contextlib import ExitStack
+from typing import Any
+
+from trainer.checkpoint.holder import this_holder
+from trainer.checkpoint.lease import Lease, Timing, acquire
+from trainer.storage import Storage
+
+
+class Holding:
+    """Acquired when the first worker asks, refreshed by a thread, released by `close`.
+
+    Methods wait for the store. They raise RunHeldError when another job has the run, and
+    StorageError.
+    """
+
+    def __init__(self, storage: Storage, seconds: float, log: Any) -> None:
+        self._storage = storage
+        self._timing = Timing(seconds, grace=seconds)
+        self._log = log
+        self._closing = ExitStack()
+        self._lock = threading.Lock()
+        self.lease: Lease | None = None
+
+    def hold(self, above: int) -> dict[str, Any]:
+        """A fence of its own for each worker, higher than `above` at first; what to answer it."""
+        waited: list[str] = []
+
+        def on_wait(reason: str) -> None:
+            waited.append(reason)
+            self._log.warning("waiting for the run", reason=reason)
+
+        with self._lock:
+            if self.lease is None:
+                self.lease = acquire(
+                    self._storage, this_holder(), self._timing, above=above, on_wait=on_wait
+                )
+                self._closing.enter_context(self.lease.kept(self._timing))
+            else:
+                self.lease.raise_fence()
+        return {
+            "fence": self.lease.fence,
+            "limits": self.lease.limits,
+            "waited": waited[0] if waited else None,
+        }
+
+    def refresh(self) -> dict[str, Any]:
+        """Ask the store whether the run is still held."""
+        self._held().refresh()
+        return {}
+
+    def restored(self, fence: int, step: int) -> dict[str, Any]:
+        """Record what the present fence goes on from."""
+        self._held().restored(fence, step)
+        return {"limits": self._held().limits}
+
+    def check(self) -> None:
+        """RunHeldError when another job is known to have taken the run over."""
+        if self.lease is not None:
+            self.lease.check()
+
+    def close(self) -> None:
+        """Give the run back, if it was held."""
+        self._closing.close()
+
+    def _held(self) -> Lease:
+        if self.lease is None:
+            raise RuntimeError("a worker that does not hold the run asked for its lease")
+        return self.lease

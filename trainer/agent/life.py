@@ -1,0 +1,122 @@
+"""One life of a worker: what it asks is answered, what it says is noted, until it ends."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.agent.holding import Holding
+from trainer.agent.process import WorkerProcess
+from trainer.agent.threads import in_thread
+from trainer.channel import MAX_MESSAGE_BYTES, Message, decode, describe_error, encode
+from trainer.errors import RunHeldError, TrainerError
+from trainer.metrics.relay import Relay
+
+_LOOK_SECONDS = 0.5
+# A worker that was told to stop ends by itself within the grace; this is for its last words.
+_EXTRA_GRACE_SECONDS = 2.0
+_STACKS_SECONDS = 1.0
+
+
+@dataclass
+class Life:
+    """From a started process to its end.
+
+    `step` is the last that it told of. `hang_seconds`: so long without a word of progress, and
+    it is taken for hung: its stacks are dumped, and it is killed.
+    """
+
+    process: WorkerProcess
+    holding: Holding
+    relay: Relay
+    log: Any
+    hang_seconds: float
+    grace_seconds: float
+    clock: Callable[[], float] = time.monotonic
+    step: int | None = None
+    is_hung: bool = False
+    _progress: float = field(init=False)
+    _told_to_stop: float | None = None
+
+    def __post_init__(self) -> None:
+        self._progress = self.clock()
+
+    def stop(self) -> None:
+        """Tell the worker to save and end; once more, and it ends at once."""
+        if self._told_to_stop is None:
+            self._told_to_stop = self.clock()
+        self.process.signal(signal.SIGTERM)
+
+    async def run(self) -> int:
+        """Until the process has ended; its exit code, negative for a signal."""
+        ended = asyncio.wrap_future(self.process.ended)
+        reader, writer = await asyncio.open_connection(
+            sock=self.process.channel, limit=MAX_MESSAGE_BYTES
+        )
+        listening = asyncio.create_task(self._listen(reader, writer))
+        watching = asyncio.create_task(self._watch(writer))
+        try:
+            code = await ended
+            # What it said last is still to be read.
+            await asyncio.wait([listening], timeout=_LOOK_SECONDS)
+            return code
+        finally:
+            for task in (listening, watching):
+                task.cancel()
+            writer.close()
+            self.relay.end_life()
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            message = decode(line)
+            kind = message["kind"]
+            if kind == "metrics":
+                self.relay.update(message["families"])
+            elif kind == "progress":
+                self._progress = self.clock()
+                self.step = self.step if message["step"] is None else message["step"]
+            else:
+                answer = await self._answer(message)
+                writer.write(encode({"kind": "answer", "id": message["id"], **answer}))
+
+    async def _answer(self, question: Message) -> Message:
+        """What the store says; nothing else is read meanwhile."""
+        asked = {
+            "hold": lambda: self.holding.hold(question["above"]),
+            "refresh": self.holding.refresh,
+            "restored": lambda: self.holding.restored(question["fence"], question["step"]),
+        }[question["kind"]]
+        try:
+            return await in_thread(asked)
+        except TrainerError as error:
+            return {"error": describe_error(error)}
+        finally:
+            self._progress = self.clock()
+
+    async def _watch(self, writer: asyncio.StreamWriter) -> None:
+        is_lost = False
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = self.clock()
+            try:
+                self.holding.check()
+            except RunHeldError as error:
+                if not is_lost:
+                    writer.write(encode({"kind": "lost", "error": describe_error(error)}))
+                is_lost = True
+            stopping = self._told_to_stop
+            if stopping is not None and now > stopping + self.grace_seconds + _EXTRA_GRACE_SECONDS:
+                self.log.error("worker killed", reason="it did not end within the grace")
+                self.process.signal(signal.SIGKILL)
+            if now > self._progress + self.hang_seconds and not self.is_hung:
+                await self._end_hung(now - self._progress)
+
+    async def _end_hung(self, seconds: float) -> None:
+        self.is_hung = True
+        self.log.error("worker hangs", seconds=round(seconds), step=self.step)
+        # Written by the C code of faulthandler, whoever holds the interpreter's lock.
+        self.process.signal(signal.SIGUSR1)
+        await asyncio.sleep(_STACKS_SECONDS)
+        self.process.signal(signal.SIGKILL)

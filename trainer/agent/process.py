@@ -1,0 +1,53 @@
+"""One worker process: started with a channel to its agent, signalled and waited for by pid."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+
+from trainer.channel import CHANNEL_VARIABLE
+
+# Starts a worker that has the inheritable file descriptor as its channel; returns its pid.
+Spawn = Callable[[Sequence[str], int], int]
+
+
+class WorkerProcess:
+    """A child; `ended` is done with its exit code (negative: a signal's number) at its end."""
+
+    def __init__(self, spawn: Spawn, arguments: Sequence[str]) -> None:
+        self.channel, theirs = socket.socketpair()
+        with theirs:
+            self.pid = spawn(arguments, theirs.fileno())
+        self.ended: Future[int] = Future()
+        threading.Thread(target=self._wait, name="worker", daemon=True).start()
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if not self.ended.done():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _wait(self) -> None:
+        _, status = os.waitpid(self.pid, 0)
+        self.ended.set_result(os.waitstatus_to_exitcode(status))
+
+
+def spawn_worker(arguments: Sequence[str], channel: int) -> int:
+    """Start `trainer worker` as this command was started; the `Spawn` of real life."""
+    script = Path(sys.argv[0])
+    command = [str(script)] if script.name == "trainer" else ["-m", "trainer"]
+    process = subprocess.Popen(
+        [sys.executable, *command, *arguments],
+        env=os.environ | {CHANNEL_VARIABLE: str(channel)},
+        pass_fds=[channel],
+        # Ctrl-C is for the agent, which tells the worker once.
+        start_new_session=True,
+    )
+    # Waited for by pid: the object would warn when it goes before the process does.
+    process.returncode = 0
+    return process.pid

@@ -1,0 +1,98 @@
+"""A worker's side of its agent: which holds the run, serves the metrics and wants to see progress.
+
+The agent is in another process; all of this goes over a `trainer.channel.Channel`.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from trainer.channel import Channel
+from trainer.errors import StorageError
+from trainer.metrics.relay import snapshot
+from trainer.run_dir import RunDir
+
+_SNAPSHOT_SECONDS = 1.0
+_PROGRESS_SECONDS = 0.1
+
+
+class AgentLease:
+    """The run's lease, which the agent holds; as `trainer.checkpoint.lease.Lease`."""
+
+    def __init__(self, channel: Channel, fence: int, limits: dict[int, int]) -> None:
+        self.fence = fence
+        self.limits = limits
+        self._channel = channel
+
+    def check(self) -> None:
+        """RunHeldError when another job is known to have taken the run over."""
+        if self._channel.lost is not None:
+            raise self._channel.lost
+
+    def refresh(self) -> None:
+        """RunHeldError when another job has taken the run over; asks the store."""
+        self._channel.ask("refresh")
+
+    def restored(self, fence: int, step: int) -> None:
+        """Record what this fence goes on from."""
+        answer = self._channel.ask("restored", fence=fence, step=step)
+        self.limits.update(_limits(answer["limits"]))
+
+
+class Link:
+    """What a worker does by its agent."""
+
+    def __init__(self, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._told = float("-inf")
+
+    @contextmanager
+    def held(self, run: RunDir, on_wait: Callable[[str], None]) -> Iterator[RunDir]:
+        """The run, held by the agent for this worker; see `RunDir.held`.
+
+        on_wait: told of a wait once it is over, since the agent says it while it lasts.
+        """
+        try:
+            answer = self._channel.ask("hold", above=run.highest_fence())
+        except StorageError as error:
+            raise run.refused(error) from error
+        if answer["waited"] is not None:
+            on_wait(answer["waited"])
+        yield replace(
+            run, lease=AgentLease(self._channel, answer["fence"], _limits(answer["limits"]))
+        )
+
+    def progress(self, step: int | None = None) -> None:
+        """Say that this worker is alive, and where; cheap enough for every call."""
+        now = self._clock()
+        if step is None or now - self._told > _PROGRESS_SECONDS:
+            self._told = now
+            self._channel.tell("progress", step=step)
+
+    @contextmanager
+    def relayed(self, registry: CollectorRegistry) -> Iterator[None]:
+        """Send the metrics every second while the context lasts, and at its end."""
+        is_over = threading.Event()
+
+        def send() -> None:
+            while not is_over.wait(_SNAPSHOT_SECONDS):
+                self._channel.tell("metrics", families=snapshot(registry))
+
+        sender = threading.Thread(target=send, name="metrics", daemon=True)
+        sender.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            sender.join(_SNAPSHOT_SECONDS)
+            self._channel.tell("metrics", families=snapshot(registry))
+
+
+def _limits(answer: dict[str, int]) -> dict[int, int]:
+    # JSON has only names.
+    return {int(fence): step for fence, step in answer.items()}
