@@ -19,9 +19,9 @@ from contextlib import suppress
 from typing import Any
 
 from trainer import errors
+from trainer.environment import CHANNEL_VARIABLE
 from trainer.errors import TrainerError
 
-CHANNEL_VARIABLE = "TRAINER_AGENT_CHANNEL"
 MAX_MESSAGE_BYTES = 4 << 20
 _AGENT_IS_GONE = 1
 _PR_SET_PDEATHSIG = 1

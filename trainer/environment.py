@@ -14,10 +14,11 @@ from pathlib import Path
 from trainer.errors import ConfigError
 
 KNOWN_VARIABLES = {
-    "TRAINER_AGENT_CHANNEL": "set by an agent for its worker: the file descriptor between them",
     "TRAINER_DEBUG": "print a traceback when a command fails",
     "TRAINER_JOB_ID": "unique id of the job that this process belongs to, for its lease",
 }
+# Set by an agent for its worker, not by people.
+CHANNEL_VARIABLE = "TRAINER_AGENT_CHANNEL"
 
 
 def check_environment(environ: Mapping[str, str] = os.environ) -> None:
@@ -26,7 +27,7 @@ def check_environment(environ: Mapping[str, str] = os.environ) -> None:
     Values are never shown. Raises ConfigError.
     """
     for name in sorted(environ):
-        if name.startswith("TRAINER_") and name not in KNOWN_VARIABLES:
+        if name.startswith("TRAINER_") and name not in (*KNOWN_VARIABLES, CHANNEL_VARIABLE):
             near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.75)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN_VARIABLES)}"
             raise ConfigError(f"unknown environment variable {name}: unset it, or {hint}")

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.channel import CHANNEL_VARIABLE
+from trainer.environment import CHANNEL_VARIABLE
 
 
 def _child(request: dict[str, Any]) -> None:

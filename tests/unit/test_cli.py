@@ -91,7 +91,7 @@ def test_data_verify_without_data(tmp_path):
 
 def test_data_that_is_only_written_names_the_command_that_makes_it_ready(tmp_path):
     write_files(tmp_path, {"train": [5, 3]})
-    refused = call("train", "-c", "fashion_mnist", "--set", f"data.url={tmp_path}")
+    refused = call("worker", "-c", "fashion_mnist", "--set", f"data.url={tmp_path}")
     assert refused.exit_code == 3
     command = re.search(r"'trainer (data index [^']+)'", refused.stderr)[1].split()
     result = call(*command)
@@ -128,10 +128,10 @@ def test_errors_are_json_where_json_is_wanted():
 
 @pytest.mark.parametrize("args", [["--json"], []], ids=["asked", "no terminal"])
 def test_errors_of_a_run_are_as_its_log(args):
-    result = call("train", "-c", "fashion_mnist", "--set", "data.url=/nowhere", *args)
+    result = call("worker", "-c", "fashion_mnist", "--set", "data.url=/nowhere", *args)
     assert json.loads(result.stderr)["code"] == result.exit_code == 3
     as_text = ("--set", "log.format=text")
-    result = call("train", "-c", "fashion_mnist", "--set", "data.url=/nowhere", *as_text)
+    result = call("worker", "-c", "fashion_mnist", "--set", "data.url=/nowhere", *as_text)
     assert result.stderr.startswith("trainer: no manifest.json in /nowhere")
 
 

@@ -104,6 +104,7 @@ class Life:
                 self.holding.check()
             except RunHeldError as error:
                 if not is_lost:
+                    self.log.error("run lost", reason=str(error))
                     writer.write(encode({"kind": "lost", "error": describe_error(error)}))
                 is_lost = True
             stopping = self._told_to_stop

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.channel import CHANNEL_VARIABLE
+from trainer.environment import CHANNEL_VARIABLE
 
 # Starts a worker that has the inheritable file descriptor as its channel; returns its pid.
 Spawn = Callable[[Sequence[str], int], int]

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -33,63 +33,84 @@ _FINAL = (0, 2, 3, 4, 5, 6)
 _STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
-@dataclass(frozen=True)
 class Supervisor:
     """Keeps a worker of `config` training; `arguments` are those of `trainer worker`."""
 
-    config: RunConfig
-    arguments: Sequence[str]
-    open_storage: Callable[..., Storage]
-    spawn: Spawn
-    log: Any
+    def __init__(
+        self,
+        config: RunConfig,
+        arguments: Sequence[str],
+        *,
+        open_storage: Callable[..., Storage],
+        spawn: Spawn,
+        log: Any,
+    ) -> None:
+        registry = CollectorRegistry()
+        self._config = config
+        self._arguments = arguments
+        self._open_storage = open_storage
+        self._spawn = spawn
+        self._log = log
+        self._metrics = Metrics(registry, labels=config.metrics.labels)
+        self._relay = Relay(registry)
+        self._life: Life | None = None
 
     async def run(self) -> int:
         """Until the run is complete, cannot go on, or is told to stop; the exit code.
 
         Raises NoProgressError, and StorageError when the stores cannot be reached.
         """
-        registry = CollectorRegistry()
-        metrics = Metrics(registry, labels=self.config.metrics.labels)
-        relay = Relay(registry)
+        config = self._config
         stop = _Stop(asyncio.get_running_loop())
-        with serving(self.config.metrics, relay, self.log):
-            await in_thread(wait_for_stores, self.config, self.open_storage, self.log)
-            storage = self.open_storage(
-                self.config.run.dir, deadline_seconds=DEADLINE_SECONDS,
-                on_request=metrics.count_request,
+        with serving(config.metrics, self._relay, self._log, self._is_ready) as server:
+            await in_thread(wait_for_stores, config, self._open_storage, self._log)
+            storage = self._open_storage(
+                config.run.dir, deadline_seconds=DEADLINE_SECONDS,
+                on_request=self._metrics.count_request,
             )  # fmt: skip
-            holding = Holding(storage, self.config.run.lease_seconds, self.log)
+            holding = Holding(storage, config.run.lease_seconds, self._log)
             try:
-                return await self._lives(
-                    holding, relay, metrics, Restarts(storage, self.config.run.max_restarts), stop
-                )
+                code = await self._lives(holding, Restarts(storage, config.run.max_restarts), stop)
             finally:
+                stop.on_signal = stop.leave
                 holding.close()
+            if server is not None and stop.signal is None:
+                stop.on_signal = lambda: os._exit(code)
+                await in_thread(server.await_last_scrape)
+            return code
 
-    async def _lives(
-        self, holding: Holding, relay: Relay, metrics: Metrics, restarts: Restarts, stop: "_Stop"
-    ) -> int:
+    async def _lives(self, holding: Holding, restarts: Restarts, stop: "_Stop") -> int:
         while True:
-            life = Life(
-                WorkerProcess(self.spawn, self.arguments), holding, relay, self.log,
-                self.config.run.hang_seconds, self.config.train.grace_seconds,
+            life = self._life = Life(
+                WorkerProcess(self._spawn, self._arguments), holding, self._relay, self._log,
+                self._config.run.hang_seconds, self._config.train.grace_seconds,
             )  # fmt: skip
-            stop.on_signal = life.stop
+            stop.on_signal = partial(self._pass_on, life)
             code = await life.run()
+            self._life = None
             if code in _FINAL:
                 return code
             if stop.signal is not None:
                 return 128 + stop.signal
-            cause, reason = _cause(life, code)
-            metrics.worker_restarts(cause).inc()
-            if cause == "stopped":
-                # By a signal that was sent to it past its agent.
-                wait = 0.0
-            else:
-                wait = await in_thread(restarts.failed, life.step, reason)
-            self.log.warning("worker restarts", reason=reason, step=life.step, wait_seconds=wait)
             stop.on_signal = stop.leave
-            await asyncio.sleep(wait)
+            await self._count(life, code, restarts)
+
+    async def _count(self, life: Life, code: int, restarts: Restarts) -> None:
+        """Note why a worker ended, and wait a little when it happens again and again."""
+        cause, reason = _cause(life, code)
+        # Whoever told it to stop, past its agent, means no failure of it.
+        is_failure = cause != "stopped"
+        wait = await in_thread(restarts.failed, life.step, reason) if is_failure else 0.0
+        self._metrics.worker_restarts(cause).inc()
+        self._log.warning("worker restarts", reason=reason, step=life.step, wait_seconds=wait)
+        await asyncio.sleep(wait)
+
+    def _pass_on(self, life: Life) -> None:
+        self._log.info("stopping", step=life.step)
+        life.stop()
+
+    def _is_ready(self) -> bool:
+        return self._life is not None and self._life.step is not None
 
 
 class _Stop:

@@ -27,6 +27,9 @@ from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
 
+_STDERR = 2
+
+
 @dataclass(frozen=True)
 class _Request:
     """The options, as they were given."""
@@ -92,7 +95,7 @@ def train(**options: Any) -> None:
 def worker(**options: Any) -> None:
     """The training process alone, for debugging: ends with 75 after an agreed stop."""
     # An agent asks for the stacks of a worker that hangs; so may a person.
-    faulthandler.register(signal.SIGUSR1, chain=False)
+    faulthandler.register(signal.SIGUSR1, file=_STDERR, chain=False)
     raise click.exceptions.Exit(_run(_Request(**options)))
 
 
@@ -114,7 +117,7 @@ def _supervise(request: _Request) -> int:
     surroundings = context.obj or Surroundings()
     supervisor = Supervisor(
         config, _arguments(request, is_debug=context.find_root().params["debug"]),
-        surroundings.open_storage, surroundings.spawn, get_log(),
+        open_storage=surroundings.open_storage, spawn=surroundings.spawn, log=get_log(),
     )  # fmt: skip
     try:
         return asyncio.run(supervisor.run())

@@ -1,4 +1,4 @@
-"""The page that Prometheus scrapes: GET or HEAD /metrics, and nothing else.
+"""The page that Prometheus scrapes, /metrics, and those that probes ask: /healthz and /readyz.
 
 However many scrapers come, the page is rendered at most once a second; however slow or many the
 clients are, they hold a bounded number of threads for a bounded time.
@@ -11,6 +11,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -40,6 +41,7 @@ class MetricsServer:
     `port` 0 takes any free one; after `start()` the attribute `port` says which. `address` is
     127.0.0.1 or, to be scraped from elsewhere, 0.0.0.0 or ::. A client must have sent its request
     and read the answer within `client_seconds`; `clock` (seconds) dates the rendered page.
+    `is_ready` decides whether /readyz answers 200 or 503.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class MetricsServer:
         max_connections: int = 16,
         client_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"metrics.port is {port}: use 0 (any free one) to 65535")
         self.port = port
         self._address = address
         self._page = _Page(registry, clock)
+        self._is_ready = is_ready
         self._limits = (max_connections, client_seconds)
         self._server: _Server | None = None
 
@@ -66,11 +70,19 @@ class MetricsServer:
             raise RuntimeError("the metrics server was started already")
         try:
             self._server = _Server((self._address, self.port), self._page, *self._limits)
+            self._server.is_ready = self._is_ready
         except OSError as error:
             raise _bind_error(error, self._address, self.port) from error
         self.port = self._server.server_address[1]
         serve = self._server.serve_forever
         threading.Thread(target=serve, args=(0.1,), name="metrics", daemon=True).start()
+
+    def await_last_scrape(self) -> None:
+        """Wait for one more scrape, if somebody scrapes: what was counted last is to be seen.
+
+        Who comes every so many seconds is waited for half as long again, a minute at most.
+        """
+        self._page.await_scrape(most_seconds=60.0)
 
     def close(self) -> None:
         """Stop listening and drop open connections; harmless when not started."""
@@ -89,6 +101,8 @@ class _Page:
         self._lock = threading.Lock()
         self._until = float("-inf")
         self._status, self._body = 500, b""
+        self._scraped = threading.Condition()
+        self._scrapes: deque[float] = deque(maxlen=2)
 
     def get(self) -> tuple[int, bytes]:
         """HTTP status and body."""
@@ -97,6 +111,22 @@ class _Page:
                 self._status, self._body = self._render()
                 self._until = self._clock() + PAGE_SECONDS
             return self._status, self._body
+
+    def note_scrape(self) -> None:
+        """Somebody was given the page."""
+        with self._scraped:
+            self._scrapes.append(self._clock())
+            self._scraped.notify_all()
+
+    def await_scrape(self, *, most_seconds: float) -> None:
+        """Wait for the next scrape by who has come twice."""
+        with self._lock:
+            self._until = float("-inf")  # what was rendered before is old
+        with self._scraped:
+            if len(self._scrapes) == 2:
+                before = self._scrapes[-1]
+                seconds = min(1.5 * (before - self._scrapes[0]), most_seconds)
+                self._scraped.wait_for(lambda: self._scrapes[-1] > before, seconds)
 
     def _render(self) -> tuple[int, bytes]:
         try:
@@ -123,6 +153,7 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
+    is_ready: Callable[[], bool]
 
     def __init__(
         self, address: tuple[str, int], page: _Page, max_connections: int, client_seconds: float
@@ -191,12 +222,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.handle_one_request()
 
     def do_GET(self) -> None:
-        if self.path.partition("?")[0] != "/metrics":
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._answer(*self.server.page.get(), _CONTENT_TYPE)
+            self.server.page.note_scrape()
+        elif path == "/healthz":
+            self._answer(200, b"ok\n")
+        elif path == "/readyz":
+            ready = self.server.is_ready()
+            self._answer(200 if ready else 503, b"training\n" if ready else b"not training\n")
+        else:
             self.send_error(404)
-            return
-        status, body = self.server.page.get()
+
+    def _answer(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", _CONTENT_TYPE)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

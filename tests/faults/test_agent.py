@@ -1,0 +1,255 @@
+"""`trainer train`: an agent that keeps a worker training, whatever becomes of the worker."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.faults.harness import DEADLINE, ROOT, SMALL, finish, signal_at, storage_fault
+
+SERVED = {"metrics__enabled": True, "metrics__port": 0}
+
+
+def agent(run, *args, **settings):
+    # What is saved is saved before the next step: a fault comes after a known checkpoint.
+    settings = {"checkpoint__background": False} | settings
+    return run.start(*args, command="train", **settings)
+
+
+def gate(run, at=6):
+    """A callback that stands still at a step until the test makes a file."""
+    args = {"at": at, "path": str(run.folder / "gate")}
+    return {"name": "tests.faults.inject:GateAt", "args": args, "stateless": True}
+
+
+def worker_of(life):
+    """The pid of the agent's present child."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{life.pid}/task/{life.pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.01)
+    raise AssertionError("no worker")
+
+
+def is_running(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.01)
+
+
+def fetch(life, path="/metrics"):
+    url = life.wait_for("metrics")["url"].replace("/metrics", path)
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+def samples(text):
+    families = text_string_to_metric_families(text)
+    return {(s.name, *sorted(s.labels.items())): s.value for f in families for s in f.samples}
+
+
+def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
+    # Each life ends six steps after it began: at 6, at 10 and at 14.
+    life = agent(run, callbacks=[signal_at(6)])
+    assert life.wait() == 0, life.text()
+    restarts = life.events("worker restarts")
+    assert len(restarts) == 3
+    assert all("killed (SIGKILL)" in event["reason"] for event in restarts)
+    assert [event["step"] for event in life.events("restore")] == [0, 4, 8, 12]
+    assert run.sha256() == undisturbed.sha256()
+    assert run.summary()["history"] == undisturbed.summary()["history"]
+
+
+def test_f60_no_counter_goes_back_while_the_agent_lives(run):
+    # Each worker stands still after five steps, its metrics are read, and it is killed.
+    life = agent(run, callbacks=[gate(run, 5)], **SERVED)
+    pages = []
+    for number in (1, 2, 3):
+        wait_until(lambda: len(run.fired()) == number, "a worker at the gate")  # noqa: B023
+        steps = ("trainer_steps_total",)
+        wait_until(lambda: samples(fetch(life)).get(steps, 0) >= 4 * number, "metrics")  # noqa: B023
+        pages.append(samples(fetch(life)))
+        if number < 3:
+            os.kill(worker_of(life), signal.SIGKILL)
+            wait_until(lambda: len(life.events("worker restarts")) == number, "a restart")  # noqa: B023
+            pages.append(samples(fetch(life)))
+    (run.folder / "gate").touch()
+    assert life.wait() == 0, life.text()
+    for before, after in itertools.pairwise(pages):
+        counters = [k for k in before if k[0].endswith(("_total", "_count", "_bucket", "_sum"))]
+        assert len(counters) > 20
+        assert all(after.get(key, 0) >= before[key] for key in counters)
+    assert pages[-1][("trainer_worker_restarts_total", ("cause", "killed"))] == 2
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_f04_a_signal_to_the_agent_saves_and_ends(run, undisturbed, name):
+    life = agent(run, callbacks=[gate(run)])
+    wait_until(run.fired, "the worker at the gate")
+    number = signal.Signals[name]
+    life.signal(number)
+    (run.folder / "gate").touch()
+    assert life.wait(20) == 128 + number, life.text()
+    assert f"stopped at step {run.committed()[-1]}, saved" in life.text()
+    assert not life.events("worker restarts")
+    finish(run, undisturbed, command="train")
+
+
+def test_a_second_signal_ends_agent_and_worker_at_once(run):
+    life = agent(
+        run, storage=storage_fault("stall", 1, "write", seconds=30), train__grace_seconds=25
+    )
+    wait_until(run.fired, "the save that stalls")
+    worker = worker_of(life)
+    life.signal(signal.SIGTERM)
+    life.wait_for("stopping")
+    life.signal(signal.SIGTERM)
+    assert life.wait(5) == 143
+    assert not is_running(worker)
+
+
+def test_the_grace_ends_a_worker_that_does_not(run):
+    life = agent(run, callbacks=[gate(run)], train__grace_seconds=1)
+    wait_until(run.fired, "the worker at the gate")
+    life.signal(signal.SIGTERM)
+    started = time.monotonic()
+    assert life.wait(20) == 143
+    assert time.monotonic() - started < 6
+    assert life.events("worker killed")
+
+
+def test_a_hung_worker_shows_its_stacks_and_is_replaced(run, undisturbed):
+    life = agent(run, callbacks=[gate(run)], run__hang_seconds=6)
+    assert life.wait_for("worker restarts")["reason"] == "no progress for 6 s"
+    (run.folder / "gate").touch()
+    assert life.wait() == 0, life.text()
+    assert life.events("worker hangs")[0]["step"] <= 5
+    assert "inject.py" in life.text()
+    assert run.sha256() == undisturbed.sha256()
+
+
+def test_f12_restarts_without_a_new_step_end_with_7(run, undisturbed):
+    # The first checkpoint would be that of step 4.
+    life = agent(run, callbacks=[signal_at(3)])
+    assert life.wait() == 7, life.text()
+    assert len(run.fired()) == 4
+    [error] = life.events("error")
+    assert "4 workers in a row failed without a new step" in error["message"]
+    # The cause mended, all is well.
+    finish(run, undisturbed, command="train")
+
+
+def test_f12_the_count_outlives_the_agent(run):
+    life = agent(run, callbacks=[signal_at(3)], run__max_restarts=1000)
+    wait_until(lambda: len(life.events("worker restarts")) >= 2, "two restarts")
+    life.signal(signal.SIGKILL)
+    life.wait()
+    again = agent(run, callbacks=[signal_at(3)], run__max_restarts=2)
+    assert again.wait() == 7, again.text()
+    assert len(again.events("worker restarts")) == 0
+
+
+def test_a_worker_dies_with_its_agent_and_the_run_goes_on(run, undisturbed):
+    life = agent(run, callbacks=[gate(run)])
+    wait_until(run.fired, "the worker at the gate")
+    worker = worker_of(life)
+    life.signal(signal.SIGKILL)
+    life.wait()
+    wait_until(lambda: not is_running(worker), "the worker's end")
+    finish(run, undisturbed, command="train")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [({"params__units": "many"}, 2), ({"data__url": "/nowhere"}, 3)],
+    ids=["configuration", "data"],
+)
+def test_a_worker_that_refuses_is_not_replaced(run, settings, code):
+    life = agent(run, **settings)
+    assert life.wait() == code, life.text()
+    assert len(life.events("error")) == 1
+    assert not life.events("worker restarts")
+
+
+def test_f10_a_complete_run_stays_as_it_is(run):
+    assert agent(run).wait() == 0
+    before = {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")}
+    life = agent(run)
+    assert life.wait() == 0
+    assert life.events("complete")
+    assert {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")} == before
+
+
+def test_f52_a_run_that_was_taken_over_ends_with_6(run):
+    life = agent(run, callbacks=[gate(run)], run__lease_seconds=3)
+    wait_until(run.fired, "the worker at the gate")
+    lease = run.dir / "lease.json"
+    theirs = lease.read_text().replace('"job": null', '"job": "another"')
+    lease.unlink()
+    lease.write_text(theirs)
+    life.wait_for("run lost")
+    (run.folder / "gate").touch()
+    assert life.wait() == 6, life.text()
+
+
+def test_probes_tell_whether_it_trains(run):
+    life = agent(run, callbacks=[gate(run)], **SERVED)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        fetch(life, "/readyz")
+    assert fetch(life, "/healthz") == "ok\n"
+    wait_until(run.fired, "the worker at the gate")
+    assert fetch(life, "/readyz") == "training\n"
+    (run.folder / "gate").touch()
+    assert life.wait() == 0, life.text()
+
+
+def test_the_last_values_stay_up_for_one_scrape(run):
+    life = agent(run, **SERVED)
+    for _ in range(2):
+        fetch(life)
+        time.sleep(1.5)  # between two scrapes, which is how long the next one is waited for
+    wait_until(lambda: life.events("summary"), "the worker's end")
+    page = samples(fetch(life))
+    assert page[("trainer_steps_total",)] == 18
+    assert life.wait(10) == 0, life.text()
+
+
+def test_the_agent_stays_small_and_loads_no_tensorflow(tmp_path):
+    sets = [f"--set={key}={value}" for key, value in SMALL.items()]
+    (tmp_path / "run.yaml").write_text("train: {}\n")
+    with subprocess.Popen(
+        [
+            sys.executable, "-m", "trainer", "train", "-c", str(tmp_path / "run.yaml"), *sets,
+            f"--set=run.dir={tmp_path / 'run'}", "--set=metrics.enabled=true",
+            "--set=metrics.port=0",
+        ],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "FAULT_RECORDS": str(tmp_path / "records")},
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if '"final save"' in line:
+                break
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        process.stdout.read()
+    assert process.returncode == 0
+    [resident] = [int(row.split()[1]) for row in status.splitlines() if row[:6] == "VmHWM:"]
+    assert resident * 1024 < 60e6
+    assert "tensorflow" not in maps
