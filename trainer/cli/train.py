@@ -26,7 +26,6 @@ from trainer.cli.output import drop_output
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
-
 _STDERR = 2
 
 
