@@ -101,7 +101,7 @@ class Supervisor:
         # Whoever told it to stop, past its agent, means no failure of it.
         is_failure = cause != "stopped"
         wait = await in_thread(restarts.failed, life.step, reason) if is_failure else 0.0
-        self._metrics.worker_restarts(cause).inc()
+        self._metrics.worker_restarts[cause].inc()
         self._log.warning("worker restarts", reason=reason, step=life.step, wait_seconds=wait)
         await asyncio.sleep(wait)
 

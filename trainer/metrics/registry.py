@@ -19,6 +19,7 @@ from trainer.errors import ConfigError
 from trainer.metrics.declarations import METRICS
 
 MAX_LABEL_VALUES = 10
+RESTART_CAUSES = ("crashed", "failed", "hung", "killed", "stopped")
 # What is done to a store, as in `trainer.storage.base.Operation`.
 OPERATIONS = ("list", "stat", "read", "write", "create", "delete")
 
@@ -139,7 +140,7 @@ class Metrics:
         for operation in OPERATIONS:
             self._storage_requests(operation, "ok")
             self._storage_bytes(operation)
-        self.worker_restarts = make.family("trainer_worker_restarts_total")
+        self.worker_restarts = make.counters("trainer_worker_restarts_total", RESTART_CAUSES)
         self.worker_resident_memory_bytes = make.gauge("trainer_worker_resident_memory_bytes")
         self._build_info = make.gauges("trainer_build_info")
         self._run_info = make.gauges("trainer_run_info")
