@@ -54,12 +54,17 @@ class Door:
             ) from error
         self.port = self._listener.sockets[0].getsockname()[1]
 
+    def shut(self) -> None:
+        """Let in nobody else."""
+        if self._listener is not None:
+            self._listener.close()
+
     async def close(self) -> None:
         """Stop listening and drop what is still connected."""
-        if self._listener is not None and self._http is not None:
-            self._listener.close()
-            for handler in list(self._unproven):
-                self._put_out(handler)
+        self.shut()
+        for handler in list(self._unproven):
+            self._put_out(handler)
+        if self._http is not None:
             await self._http.shutdown(0)
 
     def admit(self, request: web.BaseRequest) -> None:

@@ -96,6 +96,7 @@ class Leader:
     async def close(self) -> None:
         """Let all members read what they were told, then close."""
         self._is_closing = True
+        self._door.shut()
         for task in (self._beating, self._choosing, self._timer):
             if task is not None:
                 task.cancel()
@@ -116,7 +117,9 @@ class Leader:
         try:
             async with asyncio.timeout(self._timings.proof):
                 proofs = await prove_as_leader(socket, self._secret)
-        except (ProofError, LostError, TimeoutError) as error:
+        except LostError:
+            self._door.tell(request.remote, "left before it proved itself: has it another secret?")
+        except (ProofError, TimeoutError) as error:
             reason = str(error) or f"proved nothing for {self._timings.proof:g} s"
             self._door.tell(request.remote, reason)
         else:

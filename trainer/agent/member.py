@@ -162,6 +162,7 @@ class Member:
                             return answer
                 self._log.warning("leader lost", reason=link.lost)
                 heard = max(heard, link.pinged)
+                await self._pause()
         except BaseException:
             # The leader must not count on one that no longer waits.
             await self.close()
@@ -188,14 +189,17 @@ class Member:
             if reason != told:
                 self._log.info("waiting for the leader", leader=self._way.name, reason=reason)
                 told = reason
-            pause = self._timings.retry * random.uniform(0.1, 1)
-            if _now() + pause > deadline:
+            await self._pause()
+            if _now() > deadline:
                 raise GatheringError(
                     f"the leader {self._way.name} was not reached within"
                     f" {self._timings.wait:g} s: {reason}: check that worker 0's pod runs, and that"
                     " it has the same secret"
                 )
-            await asyncio.sleep(pause)
+
+    async def _pause(self) -> None:
+        # Random, because all the others try again, too.
+        await asyncio.sleep(self._timings.retry * random.uniform(0.1, 1))
 
 
 def _now() -> float:
