@@ -42,11 +42,6 @@ async def closes(opened):
     return message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING)
 
 
-async def see_join(running, index=1):
-    while index not in running.leader.snapshot().present:
-        await asyncio.sleep(0)
-
-
 ENDED = WorkerEnded(code=0, message="")
 # what a proven member sends instead of the next message
 BAD = {
@@ -76,7 +71,6 @@ BAD = {
 async def test_a_message_that_is(kind):
     """... is heard of nowhere: its member is lost, and nothing else happens."""
     async with cluster(2) as running, proven(running) as (opened, proofs, seal):
-        await see_join(running)
         await opened.send_bytes(BAD[kind](seal, proofs))
         assert await closes(opened)
         found = running.leader.snapshot()

@@ -42,6 +42,16 @@ class Names(AbstractResolver):
         pass
 
 
+class QueuedLog:
+    """A log that can be waited for."""
+
+    def __init__(self):
+        self.said = asyncio.Queue()
+
+    def info(self, event, **keys):
+        self.said.put_nowait(keys)
+
+
 def member(port, *, host="127.0.0.1", timings=QUICK, **options):
     options = {"secret": SECRET, "log": CapturingLogger()} | options
     return Member(host, port, timings=timings, **options)
@@ -65,12 +75,11 @@ async def why_unreached(port, **options):
 
 @on_loop
 async def test_a_late_leader_is_waited_for():
-    log, port = CapturingLogger(), free_port()
+    log, port = QueuedLog(), free_port()
     async with member(port, log=log) as one:
         joining = asyncio.create_task(one.join(offer(0, 1)))
-        while not log.calls:
-            await asyncio.sleep(0)
-        assert log.calls[0].kwargs["reason"] == "connection refused"
+        said = await log.said.get()
+        assert said == {"leader": f"127.0.0.1:{port}", "reason": "connection refused"}
         async with cluster(1, port=port):
             assert (await joining).generation == 1
 
@@ -207,15 +216,18 @@ async def test_a_leader_that_is_killed_is_found_again():
 
 @on_loop
 async def test_who_waits_outlives_a_leader():
-    port = free_port()
-    async with member(port) as zero, member(port) as one:
-        async with cluster(2, port=port) as running:
-            waiting = asyncio.create_task(one.join(offer(1, 2)))
-            while running.leader.snapshot().waiting != (1,):
-                await asyncio.sleep(0)
-        async with cluster(2, port=port):
-            plans = await asyncio.gather(zero.join(offer(0, 2)), waiting)
-            assert plans[0] == plans[1]
+    port, begun = free_port(), asyncio.Event()
+
+    async def never_choose(generation, indices):
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with member(port) as one:
+        joining = asyncio.create_task(one.join(offer(0, 1)))
+        async with cluster(1, port=port, choose=never_choose):
+            await begun.wait()
+        async with cluster(1, port=port):
+            assert (await joining).chosen == {"step": 100}
 
 
 @on_loop

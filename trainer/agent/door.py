@@ -90,8 +90,14 @@ class Door:
             self._put_out(next(iter(self._unproven)))
         handler = self._http()
         loop = asyncio.get_running_loop()
-        self._unproven[handler] = loop.call_later(self._seconds, self._put_out, handler)
+        self._unproven[handler] = loop.call_later(self._seconds, self._expire, handler)
         return handler
+
+    def _expire(self, handler: web.RequestHandler) -> None:
+        if handler.transport is not None:
+            peer = handler.transport.get_extra_info("peername")
+            self.tell(peer[0] if peer else None, f"proved nothing for {self._seconds:g} s")
+        self._put_out(handler)
 
     def _put_out(self, handler: web.RequestHandler) -> None:
         self._unproven.pop(handler).cancel()
