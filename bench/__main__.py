@@ -28,6 +28,10 @@ SCRIPTS = {
         "input_local_1kb", "input_gcs_1kb", "input_local_100kb", "input_gcs_100kb",
         "input_data_wait",
     ),
+    "bench.gathering": (
+        "gathering_told", "gathering_death", "gathering_cpu", "gathering_memory",
+        "gathering_growth",
+    ),
 }  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
 

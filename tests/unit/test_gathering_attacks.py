@@ -11,7 +11,7 @@ from aiohttp import ClientSession, WSMsgType
 from tests.small_group import QUICK, SECRET, cluster, offer, on_loop
 from trainer.agent import door
 from trainer.agent.connection import PATH, prove_as_member
-from trainer.agent.messages import OF_LEADER, Failed, Join, Plan, WorkerEnded, encode
+from trainer.agent.messages import OF_LEADER, Failed, Join, Plan, Pong, WorkerEnded, encode
 from trainer.agent.seal import Seal
 
 HASTY = replace(QUICK, proof=0.3)
@@ -135,7 +135,8 @@ async def test_a_nonce_and_no_proof_is_closed_in_time():
 
 @on_loop
 async def test_who_proves_itself_and_does_not_join_is_closed_in_time():
-    async with cluster(timings=HASTY) as running, raw(running) as opened:
+    timings = replace(HASTY, silence=1000)
+    async with cluster(timings=timings) as running, raw(running) as opened:
         await prove_as_member(opened, SECRET)
         assert await closes(opened)
 
@@ -151,7 +152,7 @@ async def test_a_member_that_does_not_read_is_lost():
 
 @on_loop
 async def test_the_oldest_unproven_connection_makes_place(monkeypatch):
-    async with cluster(2) as running:
+    async with cluster(2, timings=replace(QUICK, proof=1000)) as running:
         monkeypatch.setattr(running.leader._door, "_max_unproven", 3)
         port = running.leader.port
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
@@ -160,6 +161,17 @@ async def test_the_oldest_unproven_connection_makes_place(monkeypatch):
         for _, writer in silent:
             writer.close()
     assert door.MAX_UNPROVEN >= 512
+
+
+@on_loop
+async def test_a_refusal_arrives_whatever_its_member_has_said_since():
+    async with cluster(2) as running, raw(running) as opened:
+        proofs = await prove_as_member(opened, SECRET)
+        seal, theirs = Seal(proofs.key_of_member), Seal(proofs.key_of_leader)
+        await opened.send_bytes(seal.close(encode(Join(offer=offer(1, 3)))))
+        for _ in range(2000):
+            await opened.send_bytes(seal.close(encode(Pong())))
+        assert b"num_workers" in theirs.open(await opened.receive_bytes())
 
 
 @on_loop

@@ -215,6 +215,17 @@ async def test_a_leader_that_is_killed_is_found_again():
 
 
 @on_loop
+async def test_a_leader_that_is_frozen_is_lost():
+    async with child("lead", 0, 1) as leader:
+        port = int(await leader.stdout.readline())
+        async with member(port, timings=replace(QUICK, silence=0.3)) as zero:
+            await zero.join(offer(0, 1))
+            leader.send_signal(signal.SIGSTOP)
+            broken = await zero.next_event()
+            assert broken.reason.startswith("the leader: not heard of for 0.")
+
+
+@on_loop
 async def test_who_waits_outlives_a_leader():
     port, begun = free_port(), asyncio.Event()
 
