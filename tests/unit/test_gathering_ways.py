@@ -18,7 +18,7 @@ from trainer.agent.leader import Leader
 from trainer.agent.member import Member
 from trainer.errors import ConfigError, GatheringError
 
-IMPATIENT = replace(QUICK, wait=0.3, connect=0.2)
+IMPATIENT = replace(QUICK, wait=0.3)
 FALSE_SECRET = b"another secret, of no run"
 
 

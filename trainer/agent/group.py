@@ -199,9 +199,9 @@ class Group:
         """Begin a generation if all are there; else see that there is a deadline."""
         if self._generation is not None:
             return
-        waiting = self._seats.waiting
-        if len(waiting) == self._own.num_workers:
-            self._choose(waiting)
+        all_there = len(self._seats) == self._own.num_workers
+        if all_there and all(seat.is_waiting for seat in self._seats.values()):
+            self._choose(self._seats.waiting)
         elif self.deadline is None:
             self.deadline = self._clock() + self._timings.wait
 

@@ -39,6 +39,8 @@ from trainer.agent.timings import Timings
 from trainer.errors import GatheringError
 
 Event = Broken | Ended | Stop
+# Seconds that the last attempt has, although the deadline is nearer: too short, it says nothing.
+_SHORTEST_TRY = 1.0
 
 
 class Member:
@@ -179,7 +181,7 @@ class Member:
             return self._link
         told = None
         while True:
-            seconds = min(self._timings.connect, max(deadline - _now(), 0.1))
+            seconds = min(self._timings.connect, max(deadline - _now(), _SHORTEST_TRY))
             try:
                 self._link = await self._way.open(seconds)
             except UnreachedError as error:
