@@ -242,6 +242,16 @@ async def test_who_waits_outlives_a_leader():
 
 
 @on_loop
+async def test_an_end_that_was_told_before_the_leader_left_is_heard():
+    port = free_port()
+    async with member(port, timings=IMPATIENT) as zero, member(port) as one:
+        async with cluster(2, port=port):
+            await asyncio.gather(zero.join(offer(0, 2)), one.join(offer(1, 2)))
+            await one.end(4, "NaN")
+        assert (await zero.join(offer(0, 2))).code == 4
+
+
+@on_loop
 async def test_an_end_is_told_to_a_leader_that_was_away():
     port = free_port()
     async with member(port) as zero, member(port) as one:

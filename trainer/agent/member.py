@@ -150,11 +150,13 @@ class Member:
         """What the leader answers to `message`, which a leader that comes back is told again."""
         payload = encode(message)
         try:
-            heard = _now()
+            # Even a link that is lost may hold the answer: the run's end, told before.
+            heard, link = _now(), self._link
             while True:
-                before, link = self._link, await self._reach(heard + self._timings.wait)
-                if link is not before and isinstance(message, WorkerEnded):
-                    link.send(self._join_again())
+                if link is None:
+                    link = self._link = await self._reach(heard + self._timings.wait)
+                    if isinstance(message, WorkerEnded):
+                        link.send(self._join_again())
                 link.send(payload)
                 while (answer := await link.events.get()) is not None:
                     match answer:
@@ -163,7 +165,7 @@ class Member:
                         case Plan() | Ended():
                             return answer
                 self._log.warning("leader lost", reason=link.lost)
-                heard = max(heard, link.pinged)
+                heard, link = max(heard, link.pinged), None
                 await self._pause()
         except BaseException:
             # The leader must not count on one that no longer waits.
@@ -176,18 +178,14 @@ class Member:
         return encode(Join(offer=self._offer))
 
     async def _reach(self, deadline: float) -> Link:
-        """The link, or a new one. Raises `GatheringError` after `deadline`."""
-        if self._link is not None and self._link.lost is None:
-            return self._link
+        """A new link. Raises `GatheringError` after `deadline`."""
         told = None
         while True:
             seconds = min(self._timings.connect, max(deadline - _now(), _SHORTEST_TRY))
             try:
-                self._link = await self._way.open(seconds)
+                return await self._way.open(seconds)
             except UnreachedError as error:
                 reason = str(error)
-            else:
-                return self._link
             if reason != told:
                 self._log.info("waiting for the leader", leader=self._way.name, reason=reason)
                 told = reason
