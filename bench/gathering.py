@@ -20,11 +20,11 @@ from typing import Any
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType
 
 from bench.pairs import Result, noise_floor, run_alone
-from trainer.agent.connection import PATH, prove_as_member
-from trainer.agent.leader import Leader
-from trainer.agent.messages import MAX_BYTES_OF_LEADER, Join, Offer, Pong, encode
-from trainer.agent.seal import Seal
-from trainer.agent.timings import Timings
+from trainer.gathering.connection import PATH, prove_as_member
+from trainer.gathering.leader import Leader
+from trainer.gathering.messages import MAX_BYTES_OF_LEADER, Join, Offer, Pong, encode
+from trainer.gathering.seal import Seal
+from trainer.gathering.timings import Timings
 from trainer.log import get_log
 
 SIZES = (4, 64, 512)

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from structlog.testing import CapturingLogger
 
 from tests.small_group import QUICK, SECRET, choose, offer
-from trainer.agent.leader import Leader
-from trainer.agent.member import Member
+from trainer.gathering.leader import Leader
+from trainer.gathering.member import Member
 
 
 async def lead(port, num_workers):

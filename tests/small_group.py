@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from structlog.testing import CapturingLogger
 
-from trainer.agent.leader import Leader
-from trainer.agent.member import Member
-from trainer.agent.messages import OF_LEADER, Offer
-from trainer.agent.rules import Rules
-from trainer.agent.timings import Timings
+from trainer.gathering.leader import Leader
+from trainer.gathering.member import Member
+from trainer.gathering.messages import OF_LEADER, Offer
+from trainer.gathering.rules import Rules
+from trainer.gathering.timings import Timings
 
 SECRET = b"0123456789abcdef-of-one-run"
 QUICK = Timings(

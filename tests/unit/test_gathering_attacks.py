@@ -9,10 +9,10 @@ import pytest
 from aiohttp import ClientSession, WSMsgType
 
 from tests.small_group import QUICK, SECRET, cluster, offer, on_loop
-from trainer.agent import door
-from trainer.agent.connection import PATH, prove_as_member
-from trainer.agent.messages import OF_LEADER, Failed, Join, Plan, Pong, WorkerEnded, encode
-from trainer.agent.seal import Seal
+from trainer.gathering import door
+from trainer.gathering.connection import PATH, prove_as_member
+from trainer.gathering.messages import OF_LEADER, Failed, Join, Plan, Pong, WorkerEnded, encode
+from trainer.gathering.seal import Seal
 
 HASTY = replace(QUICK, proof=0.3)
 

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.small_group import NotedPeer, offer
-from trainer.agent.group import Group
-from trainer.agent.messages import (
+from trainer.errors import CheckpointError
+from trainer.gathering.group import Group
+from trainer.gathering.messages import (
     AskStop,
     Broken,
     Ended,
@@ -17,9 +18,8 @@ from trainer.agent.messages import (
     Stopped,
     WorkerEnded,
 )
-from trainer.agent.rules import Rules
-from trainer.agent.timings import Timings
-from trainer.errors import CheckpointError
+from trainer.gathering.rules import Rules
+from trainer.gathering.timings import Timings
 
 
 class Table:

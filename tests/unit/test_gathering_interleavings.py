@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.small_group import NotedPeer, cluster, offer, on_loop
-from trainer.agent.group import Group
-from trainer.agent.messages import Broken, Ended, Failed, Leave, Plan, Refused, Stopped
-from trainer.agent.rules import Rules
-from trainer.agent.timings import Timings
+from trainer.gathering.group import Group
+from trainer.gathering.messages import Broken, Ended, Failed, Leave, Plan, Refused, Stopped
+from trainer.gathering.rules import Rules
+from trainer.gathering.timings import Timings
 
 NUM_WORKERS = 4
 

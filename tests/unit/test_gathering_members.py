@@ -10,9 +10,9 @@ import pytest
 
 from tests.gathering_process import child
 from tests.small_group import QUICK, NotedPeer, cluster, offer, on_loop
-from trainer.agent.messages import Ended, Stop
-from trainer.agent.rules import Rules
 from trainer.errors import CheckpointError, ConfigError, GatheringError, TrainerError
+from trainer.gathering.messages import Ended, Stop
+from trainer.gathering.rules import Rules
 
 
 async def events(running, *indices):
@@ -30,7 +30,7 @@ async def test_three_members_get_the_same_plan():
 
 
 def test_an_agent_needs_no_tensorflow():
-    code = "import trainer.agent.leader, trainer.agent.member, sys; print(*sys.modules)"
+    code = "import trainer.gathering.leader, trainer.gathering.member, sys; print(*sys.modules)"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "aiohttp" in imported.stdout.split()
     assert not {"tensorflow", "keras", "numpy"} & set(imported.stdout.split())

@@ -5,8 +5,8 @@ from dataclasses import astuple
 import pytest
 
 from tests.small_group import SECRET
-from trainer.agent.seal import ProofError, Seal, check_proof, check_secret, make_proofs
 from trainer.errors import ConfigError
+from trainer.gathering.seal import ProofError, Seal, check_proof, check_secret, make_proofs
 
 NONCES = {"member_nonce": b"m" * 32, "leader_nonce": b"l" * 32}
 

@@ -13,10 +13,10 @@ from structlog.testing import CapturingLogger
 
 from tests.gathering_process import child
 from tests.small_group import QUICK, SECRET, cluster, offer, on_loop
-from trainer.agent.connection import prove_as_leader
-from trainer.agent.leader import Leader
-from trainer.agent.member import Member
 from trainer.errors import ConfigError, GatheringError
+from trainer.gathering.connection import prove_as_leader
+from trainer.gathering.leader import Leader
+from trainer.gathering.member import Member
 
 IMPATIENT = replace(QUICK, wait=0.3)
 FALSE_SECRET = b"another secret, of no run"

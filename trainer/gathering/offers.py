@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.agent.messages import Offer, shorten
+from trainer.gathering.messages import Offer, shorten
 
 _MAX_VALUE = 200
 _SAME = ("run", "job", "num_workers", "code_version")

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.agent.messages import (
+from trainer.errors import ConfigError, GatheringError, TrainerError
+from trainer.gathering.messages import (
     AskStop,
     Broken,
     Ended,
@@ -29,11 +30,10 @@ from trainer.agent.messages import (
     encode,
     shorten,
 )
-from trainer.agent.offers import find_difference, is_older
-from trainer.agent.rules import Phase, Rules, Snapshot
-from trainer.agent.seats import Peer, Seat, Seats, refuse
-from trainer.agent.timings import Timings
-from trainer.errors import ConfigError, GatheringError, TrainerError
+from trainer.gathering.offers import find_difference, is_older
+from trainer.gathering.rules import Phase, Rules, Snapshot
+from trainer.gathering.seats import Peer, Seat, Seats, refuse
+from trainer.gathering.timings import Timings
 
 
 @dataclass

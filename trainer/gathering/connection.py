@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
-from trainer.agent.seal import NONCE_BYTES, ProofError, Proofs, Seal, check_proof, make_proofs
+from trainer.gathering.seal import NONCE_BYTES, ProofError, Proofs, Seal, check_proof, make_proofs
 
 PATH = "/gathering/1"
 MAX_QUEUED = 256

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.agent.messages import name_indices
+from trainer.gathering.messages import name_indices
 
 Phase = Literal["gathering", "choosing", "running", "stopping", "ended"]
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from trainer.agent.seal import TAG_BYTES
 from trainer.errors import (
     CheckpointError,
     ConfigError,
@@ -20,6 +19,7 @@ from trainer.errors import (
     RunHeldError,
     TrainerError,
 )
+from trainer.gathering.seal import TAG_BYTES
 
 # A member's longest message is its offer with the whole configuration, the leader's is a plan
 # with every address (60 bytes each).

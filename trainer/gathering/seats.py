@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from trainer.agent.messages import Offer, OfLeader, Refused, encode, shorten
 from trainer.errors import TrainerError
+from trainer.gathering.messages import Offer, OfLeader, Refused, encode, shorten
 
 
 class Peer(Protocol):

@@ -14,8 +14,9 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver
 
-from trainer.agent.link import Link, UnreachedError, Way
-from trainer.agent.messages import (
+from trainer.errors import GatheringError
+from trainer.gathering.link import Link, UnreachedError, Way
+from trainer.gathering.messages import (
     AskStop,
     Broken,
     EndCode,
@@ -34,9 +35,8 @@ from trainer.agent.messages import (
     encode,
     shorten,
 )
-from trainer.agent.seal import check_secret
-from trainer.agent.timings import Timings
-from trainer.errors import GatheringError
+from trainer.gathering.seal import check_secret
+from trainer.gathering.timings import Timings
 
 Event = Broken | Ended | Stop
 # Seconds that the last attempt has, although the deadline is nearer: too short, it says nothing.

@@ -13,15 +13,23 @@ from typing import Any
 
 from aiohttp import web
 
-from trainer.agent.connection import PATH, Connection, LostError, prove_as_leader
-from trainer.agent.door import Door
-from trainer.agent.group import Group
-from trainer.agent.heartbeat import beats
-from trainer.agent.messages import MAX_BYTES_OF_MEMBER, OF_MEMBER, Join, Offer, Ping, Pong, encode
-from trainer.agent.rules import Rules, Snapshot
-from trainer.agent.seal import ProofError, Proofs, check_secret
-from trainer.agent.timings import Timings
 from trainer.errors import TrainerError
+from trainer.gathering.connection import PATH, Connection, LostError, prove_as_leader
+from trainer.gathering.door import Door
+from trainer.gathering.group import Group
+from trainer.gathering.heartbeat import beats
+from trainer.gathering.messages import (
+    MAX_BYTES_OF_MEMBER,
+    OF_MEMBER,
+    Join,
+    Offer,
+    Ping,
+    Pong,
+    encode,
+)
+from trainer.gathering.rules import Rules, Snapshot
+from trainer.gathering.seal import ProofError, Proofs, check_secret
+from trainer.gathering.timings import Timings
 
 Choose = Callable[[int, tuple[int, ...]], Awaitable[Mapping[str, Any]]]
 _PING = encode(Ping())

@@ -16,11 +16,11 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractResolver
 
-from trainer.agent.connection import PATH, Connection, LostError, prove_as_member
-from trainer.agent.heartbeat import beats
-from trainer.agent.messages import MAX_BYTES_OF_LEADER, OF_LEADER, OfLeader, Ping, Pong, encode
-from trainer.agent.seal import ProofError, Proofs
-from trainer.agent.timings import Timings
+from trainer.gathering.connection import PATH, Connection, LostError, prove_as_member
+from trainer.gathering.heartbeat import beats
+from trainer.gathering.messages import MAX_BYTES_OF_LEADER, OF_LEADER, OfLeader, Ping, Pong, encode
+from trainer.gathering.seal import ProofError, Proofs
+from trainer.gathering.timings import Timings
 
 _PONG = encode(Pong())
 
