@@ -17,7 +17,10 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, web
 START_SECONDS = 30
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host"}
 
-Kind = Literal["status", "refuse", "cut_upload", "lose_reply", "cut", "corrupt", "stall", "slow"]
+Kind = Literal[
+    "status", "refuse", "cut_upload", "corrupt_upload", "lose_reply", "cut", "corrupt", "stall",
+    "slow",
+]  # fmt: skip
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Fault:
     status      is answered with `value`, an HTTP status
     refuse      the connection is reset before the request is forwarded
     cut_upload  the connection is reset after `value` bytes of the request's body
+    corrupt_upload  one bit in the middle of the request's body is flipped
     lose_reply  is done, and the connection is reset in place of the answer
     cut         the connection is reset in the middle of the answer's body
     corrupt     one bit of the answer's body is flipped
@@ -88,6 +92,8 @@ class FaultProxy:
             case "cut_upload":
                 await request.content.readexactly(int(fault.value))
                 return _reset(request)
+            case "corrupt_upload":
+                body = _flipped(body)
             case "slow":
                 await asyncio.sleep(fault.value)
         return await self._forward(request, body, fault)
@@ -106,7 +112,7 @@ class FaultProxy:
                 data=BytesIO(body), allow_redirects=False,
             ) as answer,
         ):  # fmt: skip
-            content = bytearray(await answer.read())
+            content = await answer.read()
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
         if "Location" in kept:  # of an upload session: keep the client on this side
             kept["Location"] = re.sub(
@@ -119,16 +125,22 @@ class FaultProxy:
                 # Ends when the client closes the connection: its handler is cancelled.
                 await asyncio.get_running_loop().create_future()
             case "corrupt" if content:
-                content[len(content) // 2] ^= 1
+                content = _flipped(content)
         response = web.StreamResponse(status=answer.status, headers=kept)
         response.content_length = len(content)
         await response.prepare(request)
         if fault and fault.kind == "cut":
-            await response.write(bytes(content[: len(content) // 2]))
+            await response.write(content[: len(content) // 2])
             return _reset(request, response)
-        await response.write(bytes(content))
+        await response.write(content)
         await response.write_eof()
         return response
+
+
+def _flipped(data: bytes) -> bytes:
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    return bytes(changed)
 
 
 def _uploaded_name(body: bytes) -> str:

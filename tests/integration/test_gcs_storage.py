@@ -84,7 +84,7 @@ def test_a_broken_download_is_repeated_until_its_bytes_are_right(store, proxy, c
 
 
 @pytest.mark.parametrize("size", [1000, BIG])
-@pytest.mark.parametrize("fault", ["refuse", "cut_upload", "lose_reply", "stall"])
+@pytest.mark.parametrize("fault", ["refuse", "cut_upload", "corrupt_upload", "lose_reply", "stall"])
 def test_a_broken_upload_is_repeated_whole(store, proxy, fault, size):
     data = os.urandom(size)
     proxy.faults.append(Fault(fault, "(POST|PUT) /upload", size // 2, skip=int(size == BIG)))

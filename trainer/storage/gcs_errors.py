@@ -9,6 +9,7 @@ import http.client
 import requests
 import urllib3
 from google.api_core.exceptions import (
+    BadRequest,
     Forbidden,
     GoogleAPICallError,
     GoogleAPIError,
@@ -92,21 +93,25 @@ def explained(
 
 def is_temporary(error: Exception) -> bool:
     """Whether the same request may be answered a little later."""
+    if code_of(error) == "checksum":
+        return True
     if isinstance(error, GoogleAPICallError):
         return error.code in _TEMPORARY_CODES
     if isinstance(error, InvalidResponse):
         return error.response.status_code in _TEMPORARY_CODES
-    return isinstance(error, (*BROKEN_CONNECTION, DataCorruption, GoogleAuthError))
+    return isinstance(error, (*BROKEN_CONNECTION, GoogleAuthError))
 
 
 def code_of(error: Exception) -> str:
     """A short name of what went wrong, for a metric's label: one of a few."""
+    # An upload that was damaged on the way is a bad request to the service.
+    is_damaged_upload = isinstance(error, BadRequest) and "CRC32C" in str(error).upper()
+    if is_damaged_upload or isinstance(error, DataCorruption):
+        return "checksum"
     if isinstance(error, GoogleAPICallError) and error.code is not None:
         return str(int(error.code))
     if isinstance(error, InvalidResponse):
         return str(int(error.response.status_code))
-    if isinstance(error, DataCorruption):
-        return "checksum"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
         return "timeout"
     return "credentials" if isinstance(error, GoogleAuthError) else "connection"
