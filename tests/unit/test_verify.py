@@ -1,6 +1,7 @@
 """Verification names every problem, with file and offset, not only the first."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,22 @@ def test_an_unharmed_data_set(storage: Storage) -> None:
     said: list[str] = []
     assert verify(storage, on_progress=said.append) == []
     assert said == [f"verified {FIRST}: 0 problems", f"verified {SECOND}: 0 problems"]
+
+
+def test_f30_damage_on_the_way_is_read_again(storage: Storage) -> None:
+    whole, num_damaged = storage.read, 0
+
+    def read(path: str, **part: Any) -> bytes:
+        nonlocal num_damaged
+        data = whole(path, **part)
+        if path != FIRST or num_damaged:
+            return data
+        num_damaged += 1
+        return bytes([data[0] ^ 1]) + data[1:]
+
+    storage.read = read  # type: ignore[method-assign]
+    assert verify(storage) == []
+    assert num_damaged == 1
 
 
 def test_the_data_set_of_the_package() -> None:
