@@ -1,7 +1,6 @@
 """Everything that a start finds out, tried one by one and told, with nothing trained."""
 
 import platform
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +11,7 @@ from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import live_holder
 from trainer.config import RunConfig
 from trainer.data.builtin import resolve_data_url
-from trainer.data.disk_cache import cache_parent, private_folder
+from trainer.data.disk_cache import cache_parent, lack_of_room, private_folder
 from trainer.errors import ConfigError, RunHeldError, StorageError, TrainerError
 from trainer.launch import Launch, check
 from trainer.preflight import check_data
@@ -106,11 +105,10 @@ def _disk_cache(config: RunConfig) -> Finding:
     wanted = config.data.disk_cache_mb
     try:
         folder = private_folder(cache_parent(config.data.disk_cache_dir))
-        free = shutil.disk_usage(folder).free // 1_000_000
+        lack = lack_of_room(folder, wanted * 1_000_000)
     except OSError as error:
         return Finding("disk cache", f"off: {error}")
-    room = "" if free >= wanted else "; it ends where the disk is full: set data.disk_cache_mb"
-    return Finding("disk cache", f"{folder}: up to {wanted:,} MB, {free:,} MB free{room}")
+    return Finding("disk cache", lack or f"{folder}: room for up to {wanted:,} MB")
 
 
 def _run(start: Launch, open: Callable[..., Storage]) -> str:

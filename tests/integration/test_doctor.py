@@ -55,7 +55,7 @@ def test_the_disk_cache_of_remote_data_is_looked_at(url, tmp_path):
     cache = f"data.disk_cache_dir={tmp_path}"
     code, found = examine(f"run.dir={tmp_path / 'run'}", f"data.url={url}", cache)
     assert code == 3  # there is no data
-    assert "up to 512 MB" in found["disk cache"]["detail"]
+    assert "room for up to 512 MB" in found["disk cache"]["detail"]
 
 
 def test_a_bucket_that_is_not_there(proxy):

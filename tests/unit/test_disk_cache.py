@@ -1,6 +1,7 @@
 """Pieces on disk: verified, bounded, shared between processes, and never in the way."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -157,6 +158,13 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path, caplog: pytest.LogCaptur
     (tmp_path / f"trainer-data-{os.geteuid()}").symlink_to(tmp_path / "elsewhere")
     assert open_disk_cache(str(tmp_path), 1000) is None
     assert "disk cache off" in caplog.text
+
+
+def test_too_little_room_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert open_disk_cache(str(tmp_path), 1000)
+    assert not caplog.text
+    assert open_disk_cache(str(tmp_path), 1 << 60)
+    assert re.search(r"[\d,]+ MB are free in \S+ for 1,152,921,504,606 MB", caplog.text)
 
 
 def test_no_room_is_no_cache(tmp_path: Path) -> None:

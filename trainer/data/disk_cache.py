@@ -6,6 +6,7 @@ Everything here may fail without harm: what is not found, or damaged, is downloa
 
 import logging
 import os
+import shutil
 import stat
 import struct
 import tempfile
@@ -124,10 +125,28 @@ def open_disk_cache(parent: str | None, limit_bytes: int) -> DiskCache | None:
         return None
     try:
         folder = private_folder(cache_parent(parent))
+        room = lack_of_room(folder, limit_bytes)
     except OSError as error:
         tell(error)
         return None
+    if room:
+        _log.warning("disk cache: %s", room)
     return DiskCache(folder, limit_bytes, on_failure=tell)
+
+
+def lack_of_room(folder: Path, limit_bytes: int) -> str | None:
+    """That a cache in `folder` cannot grow to its limit, in words. Raises OSError."""
+    kept = 0
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):  # others may use it, too
+            kept += file.stat().st_size
+    free = shutil.disk_usage(folder).free
+    if kept + free >= limit_bytes:
+        return None
+    return (
+        f"{free // 1_000_000:,} MB are free in {folder} for {limit_bytes // 1_000_000:,} MB: it "
+        "ends where the disk is full; set data.disk_cache_mb or data.disk_cache_dir"
+    )
 
 
 def cache_parent(configured: str | None) -> Path:
