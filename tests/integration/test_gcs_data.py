@@ -11,7 +11,9 @@ from trainer.config import DataConfig
 from trainer.data.builtin import resolve_data_url
 from trainer.data.dataset import open_dataset
 from trainer.data.pipeline import Place
+from trainer.data.prepare import prepare
 from trainer.data.spec import DataSpec
+from trainer.errors import NoBucketError
 from trainer.storage import gcs, open_storage
 
 pytestmark = pytest.mark.needs_gcs
@@ -28,6 +30,16 @@ def url(proxy):
     for file in Path(BUILT_IN).iterdir():
         target.write(file.name, file.read_bytes())
     return "gs://bucket/fashion_mnist"
+
+
+def test_no_bucket_is_said_before_anything_is_built(proxy, tmp_path):
+    gcs._client.cache_clear()
+
+    def build(_request):
+        raise AssertionError("built for nothing")
+
+    with pytest.raises(NoBucketError, match="no bucket gs://nowhere"):
+        prepare("small", "gs://nowhere/data", work=tmp_path, build=build)
 
 
 def batches(url, cache, folder):

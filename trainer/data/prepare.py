@@ -33,7 +33,8 @@ from trainer.data.originals import require_originals
 from trainer.data.tfrecord import checksum
 from trainer.data.verify import verify
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
-from trainer.storage import open_storage
+from trainer.storage import is_remote, open_storage
+from trainer.storage.access import ATTEMPT_SECONDS, wait_for_access
 from trainer.storage.base import Entry, Storage
 from trainer.storage.parallel import alone_if, in_parallel
 
@@ -102,6 +103,11 @@ def prepare(
     complete = _complete_manifest(storage, base, version, say)
     if complete is not None:
         return complete
+    if is_remote(to):  # before the work of building, which would be for nothing
+        wait_for_access(
+            open_storage(to, deadline_seconds=ATTEMPT_SECONDS),
+            writes=True, seconds=0, on_wait=_say_nothing,
+        )  # fmt: skip
     with _work_folder(cache) as folder:
         say(f"building {name} with TensorFlow Datasets")
         request = dataclasses.replace(request, work=folder)
