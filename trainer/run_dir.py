@@ -70,7 +70,7 @@ class RunDir:
     @cached_property
     def checkpoints(self) -> CheckpointStore:
         """The run's checkpoints."""
-        storage = self.open(f"{self.url}/{CHECKPOINTS}")
+        storage = self._open_inside(CHECKPOINTS)
         lease = self.lease
         return CheckpointStore(
             storage,
@@ -114,7 +114,10 @@ class RunDir:
     @property
     def model(self) -> Storage:
         """Where exported files go."""
-        return self.open(f"{self.url}/{MODEL}")
+        return self._open_inside(MODEL)
+
+    def _open_inside(self, folder: str) -> Storage:
+        return self.open(f"{self.url.rstrip('/')}/{folder}")
 
     def config(self) -> RunConfig:
         """The configuration that the run was last started with.

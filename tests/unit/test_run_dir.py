@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_storage import MemoryStorage
 from trainer.checkpoint.store import CheckpointStore
 from trainer.config import RunConfig
 from trainer.errors import CheckpointError, ConfigError
@@ -35,6 +36,18 @@ def admit(folder: Path) -> RunDir:
 def lose_checkpoints(run: RunDir) -> None:
     for found in run.checkpoints.all():
         run.checkpoints.delete(found.step, found.fence)
+
+
+def test_a_slash_at_the_end_changes_nothing() -> None:
+    opened: list[str] = []
+
+    def open(url: str) -> MemoryStorage:
+        opened.append(url)
+        return MemoryStorage(url=url)
+
+    run = RunDir("gs://bucket/demo/", open)
+    assert (run.checkpoints.all(), list(run.model.list())) == ([], [])
+    assert {"gs://bucket/demo/checkpoints", "gs://bucket/demo/model"} <= set(opened)
 
 
 def test_a_checkpoint_is_remembered(tmp_path: Path) -> None:
