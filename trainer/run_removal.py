@@ -4,6 +4,7 @@ from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import CLOCK_FILE, LEASE_FILE, Timing, acquire, live_holder
 from trainer.errors import RunHeldError
 from trainer.run_dir import CHECKPOINTS, CONFIG_FILE, MODEL, RUN_FILE, SUMMARY_FILE, RunDir
+from trainer.storage.access import PROBES
 
 
 def delete_run(run: RunDir) -> tuple[int, list[str]]:
@@ -20,7 +21,11 @@ def delete_run(run: RunDir) -> tuple[int, list[str]]:
         paths = [entry.path for entry in run.storage.list()]
         files = {CONFIG_FILE, RUN_FILE, SUMMARY_FILE, CLOCK_FILE}
         doomed = [
-            path for path in paths if path in files or path.split("/")[0] in (CHECKPOINTS, MODEL)
+            path
+            for path in paths
+            if path in files
+            or path.split("/")[0] in (CHECKPOINTS, MODEL)
+            or path.startswith(PROBES)  # of a start that was killed
         ]
         for path in sorted(doomed, key=lambda path: not path.endswith("/COMMIT")):
             run.storage.delete(path)

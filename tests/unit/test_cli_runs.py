@@ -20,7 +20,7 @@ def run(tmp_path):
     for path in (
         "config.yaml", "run.json", "summary.json", "lease.clock", "model/model.keras",
         "checkpoints/step-00000004-f1/COMMIT", "checkpoints/step-00000004-f1/a/manifest.json",
-        "notes.txt",
+        ".access-0123", "notes.txt",
     ):  # fmt: skip
         storage.write(path, b"{}")
     return storage

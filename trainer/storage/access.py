@@ -15,8 +15,9 @@ from trainer.storage.base import Entry, Storage
 # One request, repeated or not: a refusal of another kind may follow, and is then told.
 ATTEMPT_SECONDS = 5.0
 _POLL_SECONDS = 2.0
+PROBES = ".access-"
 # Other processes may try at the same time.
-_PROBE = f".access-{uuid.uuid4().hex}"
+_PROBE = f"{PROBES}{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True)
