@@ -146,6 +146,14 @@ def test_a_refusal_names_the_permission(store, proxy):
     assert len(proxy.requests) == 1
 
 
+def test_names_that_no_path_may_have_are_passed_over(store):
+    store.write("a/b", b"data")
+    folder = store.url.removeprefix("gs://bucket/")
+    for name in ("a/back\\slash", "a/two\nlines", "a/"):
+        gcs._client().bucket("bucket").blob(f"{folder}/{name}").upload_from_string(b"data")
+    assert [entry.path for entry in store.list("a")] == ["a/b"]
+
+
 def test_absent_objects(store):
     for call in (store.read, store.stat):
         with pytest.raises(ObjectNotFoundError, match="no object gs://bucket/"):

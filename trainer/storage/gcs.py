@@ -19,11 +19,11 @@ from google.api_core.exceptions import (
     RetryError,
 )
 from google.api_core.retry import Retry
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
 
-from trainer.errors import ObjectNotFoundError, StorageError
-from trainer.storage.base import Entry, OnRequest, Operation, check_path
+from trainer.errors import ConfigError, ObjectNotFoundError, StorageError
+from trainer.storage.base import Entry, OnRequest, Operation, check_path, is_name
 from trainer.storage.gcs_errors import (
     CLIENT_ERRORS,
     IDENTIFY,
@@ -37,6 +37,9 @@ from trainer.storage.gcs_errors import (
 _Result = TypeVar("_Result")
 
 _FIRST_WAIT_SECONDS = 0.5
+# Of a host as many are kept as threads ask at once: beyond that each request makes one, and the
+# client warns of it.
+_POOLS, _CONNECTIONS = 10, 64
 _PAGE = 1000
 _FIELDS = "items(name,size,updated,generation,crc32c),nextPageToken"
 
@@ -47,7 +50,16 @@ def _client() -> storage.Client:
     # no project, and asking for one would cost a lookup. The client would also read the bucket,
     # for traces that nobody takes here and with a right that nobody else needs.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    return storage.Client(project="none")
+    host = os.environ.get("STORAGE_EMULATOR_HOST")
+    if host and not host.startswith(("http://", "https://")):
+        raise ConfigError(f"STORAGE_EMULATOR_HOST={host} is no URL: write http://HOST:PORT")
+    try:
+        client = storage.Client(project="none")
+    except OSError as error:
+        raise DefaultCredentialsError(str(error)) from error  # type: ignore[no-untyped-call]
+    for adapter in client._http.adapters.values():
+        adapter.init_poolmanager(_POOLS, _CONNECTIONS)
+    return client
 
 
 def identity() -> str:
@@ -61,7 +73,7 @@ def identity() -> str:
         credentials, _ = google.auth.default()
         if getattr(credentials, "service_account_email", "") == "default":
             credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
-    except GoogleAuthError as error:
+    except (GoogleAuthError, OSError) as error:
         raise StorageError(f"no credentials ({type(error).__name__}): {IDENTIFY}") from error
     email = getattr(credentials, "service_account_email", None)
     return email or f"a user's own ({type(credentials).__module__})"
@@ -93,13 +105,17 @@ class GCSStorage:
         self._on_request = on_request
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Objects under the folder `prefix`, ordered by path; 1,000 a request."""
+        """Objects under the folder `prefix`, ordered by path; 1,000 a request.
+
+        Names that no path may have are passed over, as in a local folder.
+        """
         folder = f"{self._name(prefix.removesuffix('/'))}/" if prefix else self._root
         token = None
         while True:
             page, token = self._repeat("list", prefix, partial(self._page, folder, token))
-            # A console makes "folders", empty objects whose name ends with a slash.
-            yield from (self._entry(blob) for blob in page if not blob.name.endswith("/"))
+            # Others may have put anything there, as the empty "folders/" of a console.
+            entries = (self._entry(blob) for blob in page)
+            yield from (entry for entry in entries if all(map(is_name, entry.path.split("/"))))
             if token is None:
                 return
 
@@ -269,6 +285,7 @@ class GCSStorage:
             # Those that are repeated were counted as they came.
             if not isinstance(error, RetryError):
                 self._on_request(operation, code_of(error), 0)
-            raise explained(operation, self.url, path, error, waited=self._deadline) from error
+            # Without the cause: it shows the URL of an upload session, which is a key to it.
+            raise explained(operation, self.url, path, error, waited=self._deadline) from None
         self._on_request(operation, "ok", size(result))
         return result

@@ -1,0 +1,111 @@
+"""Google's client as `trainer.storage.gcs` uses it: tokens, upload sessions, connections."""
+
+import logging
+import threading
+import traceback
+import uuid
+from functools import partial
+
+import pytest
+from google.auth.credentials import Credentials
+from google.cloud import storage
+
+from tests.fault_proxy import Fault
+from trainer.errors import ConfigError, StorageError
+from trainer.storage import gcs
+from trainer.storage.gcs import GCSStorage
+
+pytestmark = pytest.mark.needs_gcs
+
+TOKEN = "ya29.token-"
+
+
+class Refreshed(Credentials):
+    """A new token each time; `num_refreshes` tells how often."""
+
+    num_refreshes = 0
+
+    def __init__(self):
+        super().__init__()
+        self.token = TOKEN
+
+    def refresh(self, request):
+        self.num_refreshes += 1
+        self.token = f"{TOKEN}{self.num_refreshes}"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_client(proxy):
+    gcs._client.cache_clear()
+    yield
+    gcs._client.cache_clear()
+
+
+@pytest.fixture
+def store(proxy):
+    return GCSStorage("bucket", uuid.uuid4().hex, timeout_seconds=5, deadline_seconds=1)
+
+
+@pytest.fixture
+def credentials(monkeypatch):
+    """The client has them, as it would have with a cloud."""
+    found = Refreshed()
+    monkeypatch.setattr(gcs.storage, "Client", partial(storage.Client, credentials=found))
+    return found
+
+
+def test_f32_a_refused_token_is_renewed_once(store, proxy, credentials):
+    proxy.faults.append(Fault("status", "POST /upload", 401))
+    store.write("a", b"data")
+    assert proxy.num_fired("status") == credentials.num_refreshes == 1
+    assert len(proxy.requests) == 2
+
+
+def test_f32_an_expired_token_is_renewed_before_it_is_sent(store, credentials):
+    credentials.token = None
+    store.write("a", b"data")
+    assert credentials.num_refreshes == 1
+
+
+def test_f32_tokens_and_upload_sessions_are_never_told(store, proxy, credentials, caplog):
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.WARNING, "aiohttp")  # the proxy's own
+    proxy.faults += [
+        Fault("status", "POST /upload.*uploadType=multipart", 401, times=100),
+        Fault("status", "PUT /upload", 503, times=100),
+    ]
+    for size in (4, 9 << 20):  # in one request, and in a session
+        with pytest.raises(StorageError) as caught:
+            store.write("a", bytes(size))
+        told = "".join(traceback.format_exception(caught.value)) + caplog.text
+        assert "cannot write" in told
+        assert TOKEN not in told
+        assert "upload_id" not in told
+    assert credentials.num_refreshes
+    assert proxy.fired[-1][1].startswith("PUT /upload")
+
+
+def test_many_threads_have_connections_of_their_own(store, proxy, caplog):
+    store.write("a", b"data")
+    proxy.faults.append(Fault("slow", "GET /download", 0.2, times=100))
+    threads = [threading.Thread(target=store.read, args=("a",)) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert proxy.num_fired("slow") == 24
+    assert "Connection pool is full" not in caplog.text
+
+
+def test_an_emulator_without_a_scheme_is_refused_at_once(store, monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "localhost:4443")
+    with pytest.raises(ConfigError, match="localhost:4443 is no URL: write http://HOST:PORT"):
+        store.read("a")
+
+
+def test_a_key_file_that_cannot_be_read_is_no_credentials(store, tmp_path, monkeypatch):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
+    for call in (gcs.identity, lambda: store.read("a")):
+        with pytest.raises(StorageError, match=r"credentials.*set GOOGLE_APPLICATION_CREDENTIALS"):
+            call()
