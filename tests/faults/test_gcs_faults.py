@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 
@@ -66,13 +67,18 @@ def requests(page, operation, code):
     return float(found[1]) if found else 0.0
 
 
-def test_data_and_run_in_the_store_give_the_same_result(run, undisturbed, data):
+def test_data_and_run_in_the_store_give_the_same_result(run, proxy, undisturbed, data):
+    # Rights on objects have to be enough: all that concerns the bucket itself is denied.
+    proxy.faults.append(Fault("status", r"^\w+ /storage/v1/b/[^/]*$", 403, times=10**6))
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{proxy.port}/storage/v1/b/bucket")
     run.settings["data.url"] = data
     starts = kill_at_random_steps(run, kills=5, steps=18, seed=1)
     assert len(set(starts)) > 2
     finish(run, undisturbed, export__formats=["keras"])
     assert paths(open_storage(f"{run.url}/model")) == ["model.keras"]
     assert not (run.folder / "gs:").exists()
+    assert len(proxy.fired) == 1  # the one above
 
 
 def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):
