@@ -11,6 +11,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+import trainer
+from trainer.checkpoint.holder import this_holder
 from trainer.config import RunConfig
 from trainer.errors import StoppedError
 from trainer.link import Link
@@ -133,11 +135,18 @@ def _train(
         console=None if is_for_machines(config.log) else _console(),
         on_progress=(lambda _step=None: None) if link is None else link.progress,
     )  # fmt: skip
+    run.events.add("start", holder=str(this_holder()), version=trainer.__version__)
     try:
-        return Outcome(0, train(job))
+        summary = train(job)
     except StoppedError as stopped:
         log.info("stopped", reason=str(stopped))
+        run.events.add("stop", reason=str(stopped))
         return Outcome(stopped.exit_code, message=str(stopped))
+    except Exception as error:
+        run.events.add("failure", reason=f"{type(error).__name__}: {error}"[:2000])
+        raise
+    run.events.add("complete", step=summary["steps"])
+    return Outcome(0, summary)
 
 
 def _is_enough(summary: dict[str, Any] | None, config: RunConfig) -> bool:

@@ -4,6 +4,7 @@ config.yaml      the resolved configuration of the last start
 run.json         identity of the data, changes that were allowed, whether there was a checkpoint
 checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
+events/          what happened, one file a life; see trainer.run_events
 model/           exported files
 summary.json     written last: the run is complete
 """
@@ -31,6 +32,7 @@ from trainer.errors import (
     StorageError,
     TrainerError,
 )
+from trainer.run_events import RunEvents
 from trainer.storage import Storage, is_remote, open_storage
 
 CONFIG_FILE = "config.yaml"
@@ -110,6 +112,11 @@ class RunDir:
         """RunHeldError when another job has taken the run over; asks the store."""
         if self.lease is not None:
             self.lease.refresh()
+
+    @cached_property
+    def events(self) -> RunEvents:
+        """The events of this life."""
+        return RunEvents(self.storage, self.lease.fence if self.lease else 0, clock=self.clock)
 
     @property
     def model(self) -> Storage:

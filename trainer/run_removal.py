@@ -1,10 +1,15 @@
 """Deleting a run."""
 
+from functools import partial
+
+from trainer.agent.restarts import RESTARTS_FILE
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import CLOCK_FILE, LEASE_FILE, Timing, acquire, live_holder
 from trainer.errors import RunHeldError
 from trainer.run_dir import CHECKPOINTS, CONFIG_FILE, MODEL, RUN_FILE, SUMMARY_FILE, RunDir
+from trainer.run_events import EVENTS
 from trainer.storage.access import PROBES
+from trainer.storage.parallel import in_parallel
 
 
 def delete_run(run: RunDir) -> tuple[int, list[str]]:
@@ -19,16 +24,17 @@ def delete_run(run: RunDir) -> tuple[int, list[str]]:
     timing = Timing()
     with acquire(run.storage, me, timing).kept(timing):
         paths = [entry.path for entry in run.storage.list()]
-        files = {CONFIG_FILE, RUN_FILE, SUMMARY_FILE, CLOCK_FILE}
+        files = {CONFIG_FILE, RUN_FILE, SUMMARY_FILE, RESTARTS_FILE, CLOCK_FILE}
         doomed = [
             path
             for path in paths
             if path in files
-            or path.split("/")[0] in (CHECKPOINTS, MODEL)
+            or path.split("/")[0] in (CHECKPOINTS, EVENTS, MODEL)
             or path.startswith(PROBES)  # of a start that was killed
         ]
-        for path in sorted(doomed, key=lambda path: not path.endswith("/COMMIT")):
-            run.storage.delete(path)
+        for is_marker in (True, False):
+            chosen = [path for path in doomed if path.endswith("/COMMIT") == is_marker]
+            in_parallel([partial(run.storage.delete, path) for path in chosen])
         run.storage.remove_temporaries(older_than_seconds=0)
     run.storage.delete(LEASE_FILE)
     return len(doomed) + 1, [path for path in paths if path not in {*doomed, LEASE_FILE}]

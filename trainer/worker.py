@@ -128,6 +128,7 @@ def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
     if restored.checkpoint is None:
         _warm_start(job, assembled.state)
         job.log.info("restore", step=0, reason="no checkpoint yet, starting at step 0")
+        job.run.events.add("restore", step=0, skipped=restored.reasons)
         return restored
     manifest = restored.checkpoint.manifest
     # Put into the model when callbacks have begun: see `begin_training`.
@@ -138,6 +139,9 @@ def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
         "restore", step=position.step, target_step=schedule.target_step, phase=position.phase,
         sha256=manifest.sha256[:12],
     )  # fmt: skip
+    job.run.events.add(
+        "restore", step=position.step, fence=manifest.fence, skipped=restored.reasons
+    )
     return restored
 
 

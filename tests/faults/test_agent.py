@@ -1,6 +1,7 @@
 """`trainer train`: an agent that keeps a worker training, whatever becomes of the worker."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -75,6 +76,9 @@ def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
     assert [event["step"] for event in life.events("restore")] == [0, 4, 9, 12, 16]
     assert run.sha256() == undisturbed.sha256()
     assert run.summary()["history"] == undisturbed.summary()["history"]
+    lives = [path.read_text().splitlines() for path in sorted((run.dir / "events").iterdir())]
+    told = [[json.loads(line)["event"] for line in lines] for lines in lives]
+    assert told == [["start", "restore"]] * 4 + [["start", "restore", "complete"]]
 
 
 def test_f60_no_counter_goes_back_while_the_agent_lives(run):

@@ -129,6 +129,9 @@ def verify(url: str, as_json: bool) -> None:
     from trainer.storage import open_storage
 
     storage = open_storage(resolve_data_url(url))
+    next(
+        iter(storage.list()), None
+    )  # or a bucket that is not there would be one without a manifest
     problems = [str(p) for p in find_problems(storage, on_progress=None if as_json else _say)]
     if as_json:
         print_json({"ok": not problems, "problems": problems})

@@ -1,0 +1,41 @@
+"""What happened to a run, kept in its folder: one file a life of its worker, one line an event.
+
+A store cannot append, so a file is written anew with each event; there are few of them in a life.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trainer.errors import StorageError
+from trainer.storage import Storage
+
+EVENTS = "events"
+
+_log = logging.getLogger(__name__)
+
+
+class RunEvents:
+    """The events of one life, which `fence` numbers.
+
+    Nothing depends on them: one that cannot be written is only told.
+    """
+
+    def __init__(
+        self, storage: Storage, fence: int, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._storage = storage
+        self._path = f"{EVENTS}/{fence:06d}.jsonl"
+        self._clock = clock
+        self._lines: list[str] = []
+
+    def add(self, event: str, **fields: Any) -> None:
+        """Keep an event, with the time and what is known of it (plain JSON data)."""
+        time = round(self._clock(), 3)
+        self._lines.append(json.dumps({"time": time, "event": event, **fields}) + "\n")
+        try:
+            self._storage.write(self._path, "".join(self._lines).encode())
+        except StorageError as error:
+            _log.warning("event '%s' was not kept: %s", event, error)
