@@ -1,6 +1,6 @@
 """A small data set, model and run on logical CPUs, for tests that really train.
 
-Import this before TensorFlow runs its first operation: it makes three logical CPUs, of which a
+Import this before TensorFlow runs its first operation: it makes four logical CPUs, of which a
 test of one device uses the first.
 """
 
@@ -32,7 +32,7 @@ from trainer.models.train_step import TrainStepModel
 from trainer.strategy import make_strategy
 from trainer.training import begin_training, end_training
 
-LOGICAL_CPUS = 3
+LOGICAL_CPUS = 4
 _cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     _cpu, [tf.config.LogicalDeviceConfiguration()] * LOGICAL_CPUS
@@ -158,16 +158,18 @@ class Run:
     epochs: int = 2
     validation: str | None = None
     steps_per_call: int | None = None
+    micro_batches: int = 1
     boundary: Any = field(default_factory=NoBoundary)
     position: Position = field(default_factory=Position)
     put_back: Callable[[], None] = lambda: None
+    on_call: Callable[[CallResult], None] = lambda _result: None
     calls: list[CallResult] = field(default_factory=list)
 
     def loop(self, model: Any, strategy: Any, callbacks: Sequence[Any] = ()) -> Position:
         """Train as a worker does with `train.engine: loop`."""
         place = Place(replicas=strategy.num_replicas_in_sync)
         build(model, strategy, self.dataset.sample())
-        pipeline = self.dataset.training(place)
+        pipeline = self.dataset.training(place, micro_batches=self.micro_batches)
         evaluator = Evaluator(model, strategy, self.dataset, place)
         schedule = self._schedule(pipeline)
         hooks = keras.callbacks.CallbackList(
@@ -177,10 +179,11 @@ class Run:
         def validate(between: Callable[[], None]) -> dict[str, float]:
             return evaluator.evaluate(self.validation, callbacks=hooks, between=between)
 
+        steps = CompiledSteps(model, strategy, "train_step", micro_batches=self.micro_batches)
         loop = TrainLoop(
-            model, CompiledSteps(model, strategy, "train_step"), schedule, self.boundary,
+            model, steps, schedule, self.boundary,
             callbacks=hooks, validate=validate if self.validation else None,
-            on_call=self.calls.append,
+            on_call=self._on_call,
         )  # fmt: skip
         begin_training(hooks, schedule, self.position, self.put_back)
         iterator = distribute(strategy, pipeline.dataset(self.position.step), place)
@@ -199,6 +202,10 @@ class Run:
             self._schedule(pipeline), self.position, callbacks=[*callbacks, begin],
             boundary=self.boundary,
         )  # fmt: skip
+
+    def _on_call(self, result: CallResult) -> None:
+        self.calls.append(result)
+        self.on_call(result)
 
     def _schedule(self, pipeline: Pipeline) -> Schedule:
         return Schedule(self.epochs, pipeline.order.steps_per_epoch, self.steps_per_call)

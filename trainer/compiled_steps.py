@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.models.replicas import prepare_replicas, weighted
+from trainer.models.micro_batches import MicroBatches
+from trainer.models.optimizers import replica_step
+from trainer.models.replicas import (
+    local_values,
+    loss_scale_of,
+    means_over_steps,
+    prepare_device,
+    prepare_replicas,
+)
 
 # A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
 _CLOCK_SECONDS = 0.1
@@ -22,11 +30,14 @@ class CallResult:
     `logs` are float32 [steps] by name; `ended` and `waited` float64 [steps]: Unix time of each
     step's end and seconds that it waited for data, both filled in between the steps timed. What
     the clock itself takes is taken off the waits: no wait may be a little below 0.
+    `overflowed_at` float32 [steps]: the loss scale of each step that was skipped because scaled
+    gradients overflowed, 0 of the others; None without loss scaling.
     """
 
     logs: dict[str, Any]
     ended: Any
     waited: Any
+    overflowed_at: Any = None
 
     @property
     def num_steps(self) -> int:
@@ -43,19 +54,25 @@ class CompiledSteps:
 
     clock_every: of so many steps, one is timed; follows the speed that calls have.
     check: is given the concrete function before the first step, and may raise.
+    micro_batches: in so many parts each replica's share of a step is worked on, one by one.
     """
 
     def __init__(
-        self, model: Any, strategy: Any, step: str, *, check: Callable[[Any], None] | None = None
-    ) -> None:
+        self, model: Any, strategy: Any, step: str, *,
+        check: Callable[[Any], None] | None = None, micro_batches: int = 1,
+    ) -> None:  # fmt: skip
         self._model = model
         self._check = check
         self._strategy = strategy
         self._step = getattr(model, step)
         self._names: list[str] = []
         self._is_distributed = strategy.num_replicas_in_sync > 1
+        self._parts = MicroBatches(model, micro_batches) if micro_batches > 1 else None
+        self._scale = loss_scale_of(model) if step == "train_step" else None
         if self._is_distributed:
             prepare_replicas(model)
+        else:
+            prepare_device(model, micro_batches)
         self._function = tf.function(self._run, reduce_retracing=True)
         self.clock_every = 1
 
@@ -72,7 +89,8 @@ class CompiledSteps:
         # delivers together.
         self.clock_every = int(_CLOCK_SECONDS * num_steps / seconds) | 1
         by_name = {name: logs[:, column] for column, name in enumerate(self._names)}
-        return CallResult(by_name, *_fill_times(times, ended))
+        overflowed_at = None if self._scale is None else logs[:, -1]
+        return CallResult(by_name, *_fill_times(times, ended), overflowed_at)
 
     def check(self, iterator: Any) -> None:
         """Compile the steps and have them checked, once."""
@@ -92,8 +110,7 @@ class CompiledSteps:
             with tf.control_dependencies([started]):
                 element = iterator.get_next()
             fetched = _now_if(is_timed, _tensors(element))
-            outputs = self._strategy.run(self._replica_step, args=(element,))
-            logs = logs.write(index, self._global_logs(outputs))
+            logs = logs.write(index, self._global_step(element))
             return index + 1, logs, times.write(index, [before, started, fetched])
 
         _, logs, times = tf.while_loop(
@@ -102,34 +119,86 @@ class CompiledSteps:
         )  # fmt: skip
         return logs.stack(), times.stack()
 
-    def _replica_step(self, element: Any) -> Any:
-        data, share = element
-        if not self._is_distributed:
-            return _flat(self._step(data))
-        weight, is_counted = share[0], share[1] > 0
-        before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
-        with weighted(weight):
-            outputs = _flat(self._step(data))
-        # A replica without a record of this step ran on copies of others': forget its metrics.
-        for variable, value in before:
-            variable.assign(tf.where(is_counted, variable.value.read_value(), value))
-        # Weighted, so that the mean over replicas is that over records.
-        return {name: tf.cast(value, tf.float32) * weight for name, value in outputs.items()}
-
-    def _global_logs(self, outputs: Any) -> Any:
-        """float32 [logs]: metrics over all replicas, other logs averaged."""
-        if self._is_distributed:
+    def _global_step(self, element: Any) -> Any:
+        """float32 [logs]: one step's logs in the order of `_names`, and then `overflowed_at`."""
+        scale = None if self._scale is None else tf.identity(_first_copy(self._scale))
+        if self._parts:
+            outputs = self._global_parts(self._parts, element)
+        else:
+            outputs = self._strategy.run(self._replica_step, args=(element,))
+        if self._is_distributed or self._parts:
             metrics = self._model.get_metrics_result()
             outputs = {
-                name: metrics[name]
-                if name in metrics
-                else self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+                name: metrics[name] if name in metrics else self._mean(value)
                 for name, value in outputs.items()
             }
         # In the order in which Keras hands logs to callbacks.
         self._names = sorted(outputs)
-        values = [outputs[name] for name in self._names]
-        return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
+        logs = _stack([outputs[name] for name in self._names])
+        if scale is None:
+            return logs
+        # A step that is skipped, and no other, lowers the scale.
+        overflowed = _first_copy(self._scale) < scale
+        return tf.concat([logs, [tf.where(overflowed, scale, 0.0)]], axis=0)
+
+    def _replica_step(self, element: Any) -> dict[str, Any]:
+        data, shares = element
+        if self._is_distributed:
+            with replica_step(shares[0, 0]):
+                return self._counted_step(data, shares[0])
+        with replica_step():
+            return _flat(self._step(data))
+
+    def _counted_step(self, data: Any, share: Any) -> dict[str, Any]:
+        """One replica's logs, weighted so that their mean over replicas is that over records."""
+        weight, is_counted = share[0], share[1] > 0
+        before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
+        outputs = _flat(self._step(data))
+        weighted = means_over_steps(self._model)
+        for variable, value in before:
+            now = variable.value.read_value()
+            # A replica without a record of this step ran on copies of others': forget its metrics.
+            is_mean = id(variable) in weighted
+            variable.assign(
+                value + (now - value) * weight if is_mean else tf.where(is_counted, now, value)
+            )
+        return {name: tf.cast(value, tf.float32) * weight for name, value in outputs.items()}
+
+    def _global_parts(self, parts: MicroBatches, element: Any) -> dict[str, Any]:
+        """One step's logs from one micro-batch after the other, and one update."""
+        names: list[str] = []
+
+        def replica_part(element: Any, part: Any, sums: Any) -> Any:
+            data, shares = element
+            share = shares[part]
+            with replica_step(share[0] / parts.count, collects=True) as step:
+                outputs = self._counted_step(parts.rows(data, shares, part), share)
+            names[:] = sorted(outputs)
+            return parts.add(sums, step), _stack([outputs[name] for name in names])
+
+        def body(part: Any, sums: Any, logs: Any) -> Any:
+            sums, values = self._strategy.run(replica_part, args=(element, part, sums))
+            return part + 1, sums, logs.write(part, self._mean(values))
+
+        logs = tf.TensorArray(tf.float32, size=parts.count, element_shape=[None])
+        _, sums, logs = tf.while_loop(
+            lambda part, *_: part < parts.count, body,
+            (tf.constant(0), self._strategy.run(parts.zeros), logs), parallel_iterations=1,
+        )  # fmt: skip
+        self._strategy.run(parts.apply, args=(sums,))
+        means = tf.reduce_mean(logs.stack(), axis=0)
+        return {name: means[index] for index, name in enumerate(names)}
+
+    def _mean(self, value: Any) -> Any:
+        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+
+
+def _stack(values: list[Any]) -> Any:
+    return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
+
+
+def _first_copy(variable: Any) -> Any:
+    return local_values(variable)[0].read_value()
 
 
 def _flat(logs: Any) -> dict[str, Any]:

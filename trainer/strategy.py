@@ -19,7 +19,7 @@ def prepare_process(config: RunConfig) -> list[str]:
     tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
-    if (problem := config.data.replicas_problem(len(devices))) is not None:
+    if (problem := config.parts_problem(len(devices))) is not None:
         raise ConfigError(problem)
     seed_process(config.train)
     return devices

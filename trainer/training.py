@@ -127,7 +127,10 @@ class Training:
 
     def _steps(self) -> CompiledSteps:
         model, strategy = self._assembled.model, self._assembled.strategy
-        return CompiledSteps(model, strategy, "train_step", check=self._assembled.state.check_step)
+        return CompiledSteps(
+            model, strategy, "train_step", check=self._assembled.state.check_step,
+            micro_batches=self._job.config.train.accumulate_steps,
+        )  # fmt: skip
 
     def _validation(self, callbacks: Any) -> Validate | None:
         split = self._job.config.data.validation

@@ -41,7 +41,9 @@ def train(job: Job) -> dict[str, Any]:
     job.log.info("config", run=job.config.run_name, recipe=job.config.recipe, dir=job.run.url)
     assembled = assemble(job)
     job.on_progress()
-    pipeline = assembled.dataset.training(assembled.place)
+    pipeline = assembled.dataset.training(
+        assembled.place, micro_batches=job.config.train.accumulate_steps
+    )
     schedule = schedule_of(job.config, pipeline.order.steps_per_epoch)
     restored = _restore(job, assembled, schedule)
     job.on_progress()
@@ -94,6 +96,13 @@ def _model_of(job: Job) -> Any:
         raise ConfigError(
             f"recipe {name}: its model function must return a keras.Model with an optimizer "
             f"(compile it, or equip a TrainStepModel), not {type(model).__name__} without one"
+        )
+    is_scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    if job.config.train.precision == "mixed_float16" and not is_scaled:
+        raise ConfigError(
+            f"recipe {name}: train.precision: mixed_float16 needs losses that are scaled, and its "
+            "model's optimizer scales none: compile with auto_scale_loss=True, or wrap it in "
+            "keras.optimizers.LossScaleOptimizer"
         )
     return model
 

@@ -159,6 +159,8 @@ def test_f68_dry_run_of_a_new_run_touches_nothing(tmp_path):
     [
         (["cluster.replicas=7"], "cannot be split over 7 replicas"),
         (["train.engine=fit", "cluster.replicas=2"], "trains on one device"),
+        (["train.engine=fit", "train.accumulate_steps=2"], "does not accumulate"),
+        (["train.accumulate_steps=3"], "8 streams and 1 replicas in 3 micro-batches"),
         (["data.train=train[:5]"], "set data.streams to 5 or less"),
         (["data.last_batch=drop", "data.batch_size=8000"], "leaves no step of 8000"),
     ],

@@ -84,7 +84,7 @@ def refusal(*overrides):
          "'checkpoint.every_seconds' is 'soon': must be a number or 'auto'"),
         ("train.deterministic=1", "'train.deterministic' is 1: must be true or false"),
         ("train.precision=float16",
-         "'train.precision' is 'float16': must be 'float32' or 'mixed_bfloat16'"),
+         "'train.precision' is 'float16': must be 'float32', 'mixed_bfloat16' or 'mixed_float16'"),
         ("run.name=12", f"'run.name' is 12: must be text {QUOTES}"),
         ("run.name=true", f"'run.name' is true: must be text {QUOTES}"),
         ("log.format=on", "'log.format' is 'on': must be 'auto', 'text' or 'json'"),

@@ -99,14 +99,6 @@ def test_weights_are_those_of_fit_to_the_bit(
     assert same_weights(trained(run, make=make, dropout=0.3), by_fit)
 
 
-def test_averaged_weights_are_those_of_fit(vectors: str) -> None:
-    models = []
-    for engine in (Run.loop, Run.fit):
-        models.append(compiled(cpus(), optimizer=lambda: keras.optimizers.Adam(0.02, use_ema=True)))
-        engine(Run(dataset_of(vectors)), models[-1], cpus())
-    assert same_weights(*models)
-
-
 # Where a callback ends training, as (epoch, batch); the step that is then the last.
 STOPS = {"never": (None, 12), "in epoch": ((1, 1), 6), "after epoch": ((1, None), 8)}
 

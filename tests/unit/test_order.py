@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.order import EvalOrder, TrainOrder, permutation, replica_ids, split_evenly
+from trainer.data.order import (
+    EvalOrder,
+    TrainOrder,
+    divide,
+    micro_batches,
+    permutation,
+    split_evenly,
+)
 from trainer.errors import ConfigError
 
 
@@ -77,23 +84,35 @@ def test_shares_of_replicas_partition_the_step(
     order: TrainOrder, workers: int, replicas: int, data: st.DataObject
 ) -> None:
     step = data.draw(st.integers(0, order.steps_per_epoch - 1))
-    shares = [
-        share
-        for worker in range(workers)
-        for share in replica_ids(
-            order, 0, step, worker=worker, num_workers=workers, replicas=replicas
-        )
-    ]
-    assert sorted(np.concatenate(shares)) == sorted(order.step_ids(0, step))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    total = workers * replicas
+    (whole,) = micro_batches(order, 0, step, num_workers=workers)
+    shares = divide(whole, total, range(total))
+    ids = [share.ids for share in shares if share.is_counted]
+    assert sorted(np.concatenate(ids)) == sorted(order.step_ids(0, step))
+    assert max(map(len, ids)) - min(map(len, ids)) <= 1
+    assert sum(share.weight for share in shares) == pytest.approx(total)
 
 
-def test_a_worker_reads_its_own_streams_of_a_full_step() -> None:
+@pytest.mark.parametrize("parts", [1, 2, 6])
+def test_a_worker_reads_its_own_streams_of_a_full_step(parts: int) -> None:
     order = order_of()
     own = {r for s in (1, 3, 5, 7) for r in order.stream_ids(0, s, 0, 10**9)}
     for step in range(order.steps_per_epoch - 1):
-        (share,) = replica_ids(order, 0, step, worker=1, num_workers=2, replicas=1)
-        assert set(share) <= own
+        for part in micro_batches(order, 0, step, parts=parts, num_workers=2):
+            (share,) = divide(part, 2, range(1, 2))
+            assert set(share.ids) <= own
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_micro_batches_are_the_same_at_every_world_size(parts: int) -> None:
+    order = order_of(1003, 50)
+    for step in range(order.steps_per_epoch):
+        alone, *others = (
+            [set(part.ids) for part in micro_batches(order, 1, step, parts=parts, num_workers=w)]
+            for w in (1, 2, 4, 8)
+        )
+        assert all(other == alone for other in others)
+        assert set.union(*alone) == set(order.step_ids(1, step))
 
 
 @settings(max_examples=60, deadline=2000)

@@ -1,5 +1,6 @@
 """Batches by step: the same from memory and stream, at any world size, from any step on."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def jitter(example: tuple[Any, Any], seed: Any) -> tuple[Any, Any]:
 
 
 def steps_of(pipeline: Pipeline, num_steps: int, start: int = 0) -> list[list[Any]]:
-    """A list a step of one (x, y, share) a replica, as numpy."""
+    """A list a step of one (x, y, shares) a replica, as numpy."""
     elements = iter(pipeline.dataset(start))
     return [
         [flat(next(elements)) for _ in range(pipeline.place.replicas)] for _ in range(num_steps)
@@ -33,8 +34,37 @@ def steps_of(pipeline: Pipeline, num_steps: int, start: int = 0) -> list[list[An
 
 
 def flat(element: Any) -> tuple[np.ndarray, ...]:
-    (x, y), share = element
-    return x.numpy(), y.numpy(), share.numpy()
+    (x, y), shares = element
+    return x.numpy(), y.numpy(), shares.numpy()
+
+
+def split(element: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(x, share) of each micro-batch of an element."""
+    x, _, shares = element
+    ends = np.cumsum(shares[:, 2]).astype(int)
+    return list(zip(np.split(x, ends[:-1]), shares, strict=True))
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_micro_batches_hold_the_same_records_on_all_replicas(vectors: str, replicas: int) -> None:
+    """Which is what batch normalization needs, also in the last step of 5 records."""
+    dataset = dataset_of(vectors)
+    steps = {
+        n: steps_of(dataset.training(Place(replicas=n), micro_batches=2), STEPS)
+        for n in (1, replicas)
+    }
+    sets = {
+        n: [
+            [
+                sorted({row.tobytes() for x, _ in parts for row in x})
+                for parts in zip(*map(split, step), strict=True)
+            ]
+            for step in found
+        ]
+        for n, found in steps.items()
+    }
+    assert sets[replicas] == sets[1]
+    assert all(not set(one) & set(other) for one, other in sets[1])
 
 
 def equal(one: list[list[Any]], other: list[list[Any]]) -> bool:
@@ -149,31 +179,38 @@ def test_the_last_step_keeps_its_true_size(vectors: str) -> None:
 
 def test_shares_weigh_records_equally(vectors: str) -> None:
     *full, last = steps_of(dataset_of(vectors).training(Place(replicas=2)), STEPS)
-    assert all(share.tolist() == [1, 1] for step in full for _, _, share in step)
+    assert all(shares.tolist() == [[1, 1, 8]] for step in full for _, _, shares in step)
     # 5 records on 2 replicas: each replica's mean times its weight, over 2, is a fifth a record.
     sizes = np.array([len(x) for x, _, _ in last])
     assert sorted(sizes) == [2, 3]
     assert np.allclose(
-        [share[0] / n / 2 for n, (_, _, share) in zip(sizes, last, strict=True)], 1 / 5
+        [shares[0][0] / n / 2 for n, (_, _, shares) in zip(sizes, last, strict=True)], 1 / 5
     )
 
 
 @pytest.mark.parametrize(
-    ("records", "replicas", "cache"),
-    [(1, 2, "memory"), (1, 3, "stream"), (2, 3, "stream"), (3, 4, "memory"), (7, 16, "stream")],
-)
-def test_fewer_records_than_replicas_are_spread(
-    tmp_path: Any, records: int, replicas: int, cache: str
+    ("records", "replicas", "cache", "parts"),
+    [
+        (1, 2, "memory", 1), (1, 3, "stream", 1), (2, 3, "stream", 1), (3, 4, "memory", 1),
+        (7, 16, "stream", 1), (1, 1, "memory", 2), (3, 2, "stream", 4), (5, 4, "memory", 4),
+        (13, 3, "memory", 2), (16, 2, "stream", 4),
+    ],
+)  # fmt: skip
+def test_every_record_of_a_smaller_step_weighs_the_same(
+    tmp_path: Any, records: int, replicas: int, cache: str, parts: int
 ) -> None:
-    """No replica is without a record, the mean is that of the records, each is counted once."""
+    """No part is without a record, the mean is that of the records, each is counted once."""
     url = write_vectors(tmp_path, {"train": [16 + records]})
-    pipeline = dataset_of(url, cache=cache).training(Place(replicas=replicas))
+    dataset = dataset_of(url, cache=cache)
+    pipeline = dataset.training(Place(replicas=replicas), micro_batches=parts)
     last = steps_of(pipeline, 1, 1)[0]
-    weight = {}
-    for x, _, share in last:
-        for row in x:
-            weight[row.tobytes()] = weight.get(row.tobytes(), 0) + share[0] / len(x) / replicas
-    counted = [row.tobytes() for x, _, share in last if share[1] for row in x]
+    weight: dict[bytes, float] = {}
+    counted = []
+    for part, (share, is_counted, size) in chain.from_iterable(map(split, last)):
+        assert len(part) == size > 0
+        for row in part:
+            weight[row.tobytes()] = weight.get(row.tobytes(), 0) + share / size / replicas / parts
+        counted += [row.tobytes() for row in part if is_counted]
     assert np.allclose(list(weight.values()), 1 / records)
     assert (sorted(counted), len(weight)) == (sorted(weight), records)
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tests.small_training import compiled, cpus
 from trainer.errors import ConfigError
-from trainer.models.replicas import assign_everywhere, local_values, prepare_replicas, weighted
+from trainer.models.optimizers import replica_step
+from trainer.models.replicas import assign_everywhere, local_values, prepare_replicas
 
 
 def metric_on(replicas: int) -> Any:
@@ -75,9 +76,9 @@ def test_batch_norm_is_synchronized_wherever_it_is() -> None:
     assert inner.layers[1].synchronized
 
 
-def test_gradient_accumulation_is_refused() -> None:
+def test_keras_own_accumulation_is_refused() -> None:
     model = compiled(cpus(2), optimizer=lambda: keras.optimizers.SGD(gradient_accumulation_steps=4))
-    with pytest.raises(ConfigError, match=r"gradient_accumulation_steps=4 .* larger data.batch"):
+    with pytest.raises(ConfigError, match=r"=4 of the optimizer .* set train.accumulate_steps=4 "):
         prepare_replicas(model)
 
 
@@ -95,7 +96,7 @@ def test_a_weight_is_applied_once(*, scales_loss: bool) -> None:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1.0), "mse")
     prepare_replicas(model)
-    with weighted(tf.constant(0.25)):
+    with replica_step(tf.constant(0.25)):
         assert step(model.optimizer, scales_loss=scales_loss) == 0.25
 
 
@@ -107,7 +108,7 @@ def test_each_replica_has_its_own_weight() -> None:
     barrier, found = threading.Barrier(2, timeout=30), {}
 
     def replica(weight: float) -> None:
-        with weighted(tf.constant(weight)):
+        with replica_step(tf.constant(weight)):
             barrier.wait()
             found[weight] = float(model.optimizer.scale_loss(tf.constant(1.0)))
 

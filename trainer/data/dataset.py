@@ -35,11 +35,11 @@ class Dataset:
     threads: int
     on_bad: OnBad | None = None
 
-    def training(self, place: Place) -> Pipeline:
+    def training(self, place: Place, *, micro_batches: int = 1) -> Pipeline:
         """Endless shuffled batches of `data.train`."""
         part = parse_slice(self.config.train, self.manifest)
-        order = self.training_order()
-        return Pipeline(self._source(part, self.spec), order, place, self.seed, self.threads)
+        order, source = self.training_order(), self._source(part, self.spec)
+        return Pipeline(source, order, place, self.seed, self.threads, micro_batches)
 
     def training_order(self) -> TrainOrder:
         """Which records of `data.train` each step takes; reads no record."""

@@ -12,6 +12,7 @@ same at every world size.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -66,27 +67,64 @@ class Order(Protocol):
         ...
 
 
-def replica_ids(
-    order: Order, epoch: int, step: int, *, worker: int, num_workers: int, replicas: int
-) -> list[Ids]:
-    """The share of each of a worker's replicas in a global step, in replica order.
+@dataclass(frozen=True)
+class Part:
+    """Some records of a step, and what they weigh where parts are averaged.
 
-    Shares of a full step are equal; those of a smaller last step differ by at most one, and
-    some are empty when it has fewer records than there are replicas.
+    `weight` makes the mean over all parts the mean over the step's records. A part that is not
+    counted holds copies of other parts' records, because there are fewer records than parts.
+    """
+
+    ids: Ids
+    weight: float = 1.0
+    is_counted: bool = True
+
+
+def micro_batches(
+    order: Order, epoch: int, step: int, *, parts: int = 1, num_workers: int = 1
+) -> list[Part]:
+    """A global step in `parts`, which hold the same records at every number of workers.
+
+    A full step takes equally many of every stream, so that workers read their own streams alone.
     """
     ids = order.step_ids(epoch, step, num_workers)
-    first, total = worker * replicas, num_workers * replicas
-    return [split_evenly(ids, total, first + replica) for replica in range(replicas)]
+    if parts == 1:
+        return [Part(ids)]
+    if len(ids) < order.batch_size:
+        ids = order.step_ids(epoch, step)
+    return _weighed(ids, parts, range(parts), lambda part: ids[part::parts])
 
 
-def spread(ids: Ids, replicas: int) -> list[Ids]:
-    """Shares of a step of fewer records than replicas: none empty, every record equally often.
+def divide(part: Part, replicas: int, own: range) -> list[Part]:
+    """A step, or a micro-batch of one, for those of so many replicas that are `own`.
 
-    Means over all shares are then means over the records. The first len(ids) shares hold each
+    Shares of a full step are equal; those of a smaller last step differ by at most one.
+    """
+    shares = _weighed(part.ids, replicas, own, lambda i: split_evenly(part.ids, replicas, i))
+    return [
+        Part(share.ids, part.weight * share.weight, part.is_counted and share.is_counted)
+        for share in shares
+    ]
+
+
+def _weighed(ids: Ids, count: int, own: range, cut: Callable[[int], Ids]) -> list[Part]:
+    """Those of `count` parts that are `own`: as `cut` does it, or else spread."""
+    if len(ids) >= count:
+        parts = [cut(i) for i in own]
+        return [Part(part, count * len(part) / len(ids)) for part in parts]
+    spreaded = spread(ids, count)
+    size = sum(map(len, spreaded))
+    return [Part(spreaded[i], count * len(spreaded[i]) / size, i < len(ids)) for i in own]
+
+
+def spread(ids: Ids, parts: int) -> list[Ids]:
+    """Parts of a step of fewer records than parts: none empty, every record equally often.
+
+    Means over all parts are then means over the records. The first len(ids) parts hold each
     record once; the others hold further copies, which must not be counted.
     """
-    copies = -(-replicas // len(ids)) - 1
-    rest, others = np.tile(ids, copies), replicas - len(ids)
+    copies = -(-parts // len(ids)) - 1
+    rest, others = np.tile(ids, copies), parts - len(ids)
     return [*np.split(ids, len(ids)), *(split_evenly(rest, others, i) for i in range(others))]
 
 

@@ -1,24 +1,25 @@
 """From the order of records to batches on replicas: a tf.data pipeline indexed by step.
 
 A pipeline starts at any global step at the cost of one chunk, holds no state that a
-checkpoint would need, and yields one element a replica and step: (examples, share).
-`share` is float32 [2], (1, 1) for a full step. Its first number is the weight that makes the
-mean over replicas the mean over records, also in an epoch's smaller last step (see
+checkpoint would need, and yields one element a replica and step: (examples, shares).
+`shares` is float32 [M, 3], a row for each of the M micro-batches whose examples follow each other,
+(1, 1, records) in a full step. Its first number is the weight that makes the mean over replicas
+and micro-batches the mean over records, also in an epoch's smaller last step (see
 `trainer.models.replicas`). With fewer records than replicas, some replicas get copies of other
 replicas' records (see `trainer.data.order.spread`): their second number is 0, and what they
-measure is not counted.
+measure is not counted. The third is the number of records.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.order import Ids, Order, replica_ids, spread
+from trainer.data.order import Ids, Order, Part, divide, micro_batches
 from trainer.data.source import MemorySource, RecordSource, refuse_stateful_random
 from trainer.user_code import user_code
 
@@ -47,9 +48,10 @@ class Pipeline:
     place: Place
     seed: int
     threads: int
+    micro_batches: int = 1
 
     def dataset(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
-        """(examples, share) for each replica and step from global step `start_step` on.
+        """(examples, shares) for each replica and step from global step `start_step` on.
 
         Endless, or up to the end of pass `num_passes`. Examples are batched along axis 0;
         their number differs only in a pass's last step, and is static where it never does.
@@ -58,9 +60,9 @@ class Pipeline:
         return examples.prefetch(2 * self.place.replicas).with_options(self._options())
 
     def chunks(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
-        """(ids, share, epoch) of some steps at once, with their payloads unless in memory.
+        """(ids, shares, epoch) of some steps at once, with their payloads unless in memory.
 
-        Of E elements (steps x replicas) of R rows: int64 [E, R], float32 [E, 2], int32 [E] and
+        Of E elements (steps x replicas) of R rows: int64 [E, R], float32 [E, M, 3], int32 [E] and
         string [E, R]. Rows that are not there hold id -1 and, so that decoding never sees an
         empty record, another row's payload.
         """
@@ -91,19 +93,20 @@ class Pipeline:
     def _num_replicas(self) -> int:
         return self.place.num_workers * self.place.replicas
 
-    @property
+    @cached_property
     def _rows(self) -> int:
         """Records of one replica in a step, at most."""
-        last = self.order.num_records - (self.order.steps_per_epoch - 1) * self.order.batch_size
-        copied = spread(np.arange(last), self._num_replicas) if last < self._num_replicas else []
-        return max(-(-self.order.batch_size // self._num_replicas), *map(len, copied), 1)
+        order, replicas = self.order, self._num_replicas
+        last = self._replica_parts(0, order.steps_per_epoch - 1, range(replicas))
+        rows = [sum(len(part.ids) for part in parts) for parts in last]
+        return max(-(-order.batch_size // replicas), *rows, 1)
 
     @property
     def _is_always_full(self) -> bool:
         """Whether each replica has `_rows` records in every step."""
         order = self.order
         is_last_full = order.num_records == order.steps_per_epoch * order.batch_size
-        return is_last_full and order.batch_size % self._num_replicas == 0
+        return is_last_full and order.batch_size % (self._num_replicas * self.micro_batches) == 0
 
     @property
     def _chunk_steps(self) -> int:
@@ -148,7 +151,7 @@ class Pipeline:
             ids, share, epochs, *payloads = tf.numpy_function(plan, [chunk], types, stateful=False)
             for tensor in (ids, *payloads):
                 tensor.set_shape([None, self._rows])
-            share.set_shape([None, 2])
+            share.set_shape([None, self.micro_batches, 3])
             epochs.set_shape([None])
             return ids, share, epochs, *payloads
 
@@ -165,23 +168,24 @@ class Pipeline:
                 shares.append(share)
         return np.stack(rows), np.asarray(shares, np.float32), np.full(len(rows), epoch, np.int32)
 
-    def _step(self, epoch: int, step: int) -> list[tuple[Ids, tuple[float, float]]]:
-        """(ids, share) of each replica of this worker."""
-        place, replicas = self.place, self._num_replicas
-        all_ids = self.order.step_ids(epoch, step, place.num_workers)
-        if len(all_ids) < replicas:
-            spreaded = spread(all_ids, replicas)
-            mine = range(place.worker * place.replicas, (place.worker + 1) * place.replicas)
-            size = sum(map(len, spreaded))
-            return [
-                (spreaded[i], (replicas * len(spreaded[i]) / size, float(i < len(all_ids))))
-                for i in mine
-            ]
-        own = replica_ids(
-            self.order, epoch, step,
-            worker=place.worker, num_workers=place.num_workers, replicas=place.replicas,
-        )  # fmt: skip
-        return [(ids, (replicas * len(ids) / len(all_ids), 1.0)) for ids in own]
+    def _step(self, epoch: int, step: int) -> list[tuple[Ids, list[tuple[float, float, int]]]]:
+        """(ids, shares) of each replica of this worker."""
+        first = self.place.worker * self.place.replicas
+        own = self._replica_parts(epoch, step, range(first, first + self.place.replicas))
+        return [
+            (
+                np.concatenate([part.ids for part in parts]),
+                [(part.weight, float(part.is_counted), len(part.ids)) for part in parts],
+            )
+            for parts in own
+        ]
+
+    def _replica_parts(self, epoch: int, step: int, own: range) -> list[tuple[Part, ...]]:
+        """The micro-batches of each replica that is `own`, of those of all workers."""
+        parts = micro_batches(
+            self.order, epoch, step, parts=self.micro_batches, num_workers=self.place.num_workers
+        )
+        return list(zip(*(divide(part, self._num_replicas, own) for part in parts), strict=True))
 
     def _examples(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
         augment = self._records.spec.augment

@@ -4,87 +4,114 @@ Keras divides each replica's mean loss by the number of replicas and sums the gr
 is the mean over all records only while every replica has equally many; in an epoch's last
 step it is not so. Weighing a replica's loss by `replicas x its records / records of all` makes
 it so again: in `scale_loss`, which Keras' train_step and ours call, or else in `apply`, where
-all train_steps meet. Clipping and batch normalization look at the records of all replicas.
+all train_steps meet. Clipping, loss scaling and batch normalization look at the records of all
+replicas; noise is another on each.
 """
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from trainer.errors import ConfigError
-
-# Each replica is traced on a thread of its own, and they take turns at every reduction.
-_replica = threading.local()
-
-
-@contextmanager
-def weighted(weight: Any) -> Iterator[None]:
-    """What is traced inside is one replica's step of that weight, a float32 scalar tensor."""
-    _replica.weight, _replica.is_loss_scaled = weight, False
-    try:
-        yield
-    finally:
-        _replica.weight = None
-
-
-class _Weighted:
-    """Mixed into an optimizer's class: honours `weighted`."""
-
-    def scale_loss(self, loss: Any) -> Any:
-        # Weights of gradients would come too late for synchronized layers, whose gradients mix
-        # the losses of all replicas.
-        weight = getattr(_replica, "weight", None)
-        if weight is not None:
-            _replica.is_loss_scaled = True
-            loss = loss * tf.cast(weight, loss.dtype)
-        return super().scale_loss(loss)  # type: ignore[misc]
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        weight = getattr(_replica, "weight", None)
-        if weight is not None and not _replica.is_loss_scaled:
-            grads = [g if g is None else g * tf.cast(weight, g.dtype) for g in grads]
-        return super().apply(grads, trainable_variables)  # type: ignore[misc]
-
-    # Not public, but Keras has no other place between a replica's gradients and their use.
-    def _clip_gradients(self, grads: Any) -> Any:
-        context = tf.distribute.get_replica_context()
-        limits = (self.clipnorm, self.global_clipnorm, self.clipvalue)  # type: ignore[attr-defined]
-        if context is None or context.num_replicas_in_sync == 1 or not any(limits):
-            return super()._clip_gradients(grads)  # type: ignore[misc]
-        # Keras would clip each replica's gradients and then sum: another step than one device's.
-        dense = [tf.convert_to_tensor(gradient) for gradient in grads]
-        clipped = super()._clip_gradients(  # type: ignore[misc]
-            context.all_reduce(tf.distribute.ReduceOp.SUM, dense)
-        )
-        return [gradient / context.num_replicas_in_sync for gradient in clipped]
+from trainer.models.held import held
+from trainer.models.optimizers import extend_optimizer, refuse_own_accumulation
 
 
 def prepare_replicas(model: Any) -> None:
     """Make steps of `model` on several replicas those of one; before they are traced.
 
-    Raises ConfigError for an optimizer with gradient_accumulation_steps, which fails there.
+    Raises ConfigError for what cannot be right there.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    optimizer = model.optimizer
-    if optimizer is None:
-        return
-    if optimizer.gradient_accumulation_steps:
+        # Keras lists there what a layer's noise comes from; a generator elsewhere is not saved.
+        for generator in layer._seed_generators:
+            _extend_generator(generator)
+    _check_losses(model)
+    for optimizer in optimizers_of(model):
+        refuse_own_accumulation(optimizer)
+        extend_optimizer(optimizer)
+
+
+def prepare_device(model: Any, micro_batches: int) -> None:
+    """The same for one device: what a step needs there, and no more."""
+    if micro_batches > 1:
+        _check_losses(model)
+    for optimizer in optimizers_of(model):
+        if micro_batches > 1:
+            refuse_own_accumulation(optimizer)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if micro_batches > 1 or inner is not optimizer or inner.ema_overwrite_frequency:
+            extend_optimizer(optimizer)
+
+
+def _check_losses(model: Any) -> None:
+    """ConfigError for a loss that is no mean over records, and so none of the means of parts."""
+    way_out = "or set cluster.replicas=1 and train.accumulate_steps=1"
+    for loss in tf.nest.flatten(getattr(model, "loss", None)):
+        reduction = getattr(loss, "reduction", "sum_over_batch_size")
+        if reduction not in ("sum_over_batch_size", "mean"):
+            raise ConfigError(
+                f"reduction '{reduction}' of {type(loss).__name__} is no mean over records, which "
+                f"several replicas and micro-batches need: use sum_over_batch_size, {way_out}"
+            )
+    if any(getattr(output, "_keras_mask", None) is not None for output in _outputs(model)):
         raise ConfigError(
-            f"gradient_accumulation_steps={optimizer.gradient_accumulation_steps} of the optimizer "
-            "does not work on several replicas: leave it out and use a larger data.batch_size, or "
-            "set cluster.replicas=1"
+            "the model masks its outputs, and Keras divides each replica's loss by the entries "
+            "that are left there, so that they do not weigh the same: give weights with the "
+            f"records instead (x, y, weight), {way_out}"
         )
-    if not isinstance(optimizer, _Weighted):
-        # The object stays the same (models and callbacks hold it), only its class is extended.
-        cls = type(optimizer)
+
+
+def _outputs(model: Any) -> list[Any]:
+    return list(tf.nest.flatten(getattr(model, "outputs", None) or []))
+
+
+def means_over_steps(model: Any) -> set[int]:
+    """Ids of the variables of the losses of several outputs, of which Keras logs means over steps.
+
+    It counts each part of a step as one, however many records there are in it.
+    """
+    metrics = getattr(getattr(model, "_compile_loss", None), "metrics", [])
+    return {id(variable) for metric in metrics for variable in metric.variables}
+
+
+def loss_scale_of(model: Any) -> Any:
+    """The variable by which losses are multiplied, None without one; of a built optimizer."""
+    return getattr(getattr(model, "optimizer", None), "dynamic_scale", None)
+
+
+def optimizers_of(model: Any) -> Iterator[Any]:
+    """The model's optimizer, if it has one, and those that its train_step may call beside it."""
+    own = getattr(model, "optimizer", None)
+    inner = getattr(own, "inner_optimizer", None)
+    if own is not None:
+        yield own
+    for _, found in held(model):
+        if isinstance(found, keras.Optimizer) and found is not own and found is not inner:
+            yield found
+
+
+def _extend_generator(generator: Any) -> None:
+    cls = type(generator)
+    if not issubclass(cls, _OwnNoise):
         members = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-        optimizer.__class__ = type(cls.__name__, (_Weighted, cls), members)
+        generator.__class__ = type(cls.__name__, (_OwnNoise, cls), members)
+
+
+class _OwnNoise:
+    """Mixed into a SeedGenerator's class: each replica draws another seed, from equal states."""
+
+    def next(self, ordered: bool = True) -> Any:
+        seed = super().next(ordered)  # type: ignore[misc]
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return seed
+        replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+        return tf.random.experimental.stateless_fold_in(seed, replica)
 
 
 def local_values(variable: Any) -> list[tf.Variable]:

@@ -18,15 +18,18 @@ class TrainStepModel(keras.Model):
     """`keras.Model` with an explicit `train_step` and `test_step`.
 
     Data are (x, y) or (x, y, sample_weight), each batched along its first axis. A `train_step`
-    of your own must call `optimizer.scale_loss`, or several replicas with (synchronized) batch
-    normalization differ from one in an epoch's smaller last step.
+    of your own must call `optimizer.scale_loss`: float16 needs it, and without it several replicas
+    with (synchronized) batch normalization differ from one in an epoch's smaller last step.
     """
 
     _parts: tuple[Any, list[Any]] | None = None
 
     def equip(self, *, optimizer: Any, loss: Any, metrics: Sequence[Any] = ()) -> None:
         """Train without `compile`: `loss` is a keras.losses.Loss, `metrics` are objects."""
-        self.optimizer = optimizer
+        is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if self.dtype_policy.name == "mixed_float16" and not is_scaled:  # as compile does it
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        self.optimizer, self.loss = optimizer, loss
         self.stop_training = False  # as compile sets it, for callbacks
         self._parts = (loss, [keras.metrics.Mean(name="loss"), *metrics])
 

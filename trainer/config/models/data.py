@@ -76,15 +76,22 @@ class DataConfig(Section):
     _url = field_validator("url")(check_location)
     _disk_cache_dir = field_validator("disk_cache_dir")(check_local_folder)
 
-    def replicas_problem(self, replicas: int) -> str | None:
-        """Why so many replicas cannot share a batch equally; None if they can."""
-        if self.batch_size % replicas == 0:
+    def parts_problem(self, replicas: int, micro_batches: int = 1) -> str | None:
+        """Why a batch cannot be cut into so many equal parts; None if it can."""
+        parts = replicas * micro_batches
+        if self.batch_size % parts == 0 and self.batch_size % (self.streams * micro_batches) == 0:
             return None
-        step = math.lcm(replicas, self.streams)
+        step = math.lcm(parts, self.streams * micro_batches)
         below = self.batch_size // step * step
         fits = [str(n) for n in (below, below + step) if n]
+        over = f"{replicas} replicas"
+        if micro_batches > 1:
+            over = (
+                f"{self.streams} streams and {replicas} replicas in {micro_batches} micro-batches "
+                "(train.accumulate_steps)"
+            )
         return (
-            f"data.batch_size {self.batch_size} cannot be split over {replicas} replicas: "
+            f"data.batch_size {self.batch_size} cannot be split over {over}: "
             f"use a multiple of {step} ({' or '.join(fits)})"
         )
 

@@ -77,14 +77,19 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _replicas_fit(self) -> Self:
-        replicas = self.cluster.replicas
-        if replicas == "auto":  # known when the devices are
-            return self
-        if (problem := self.data.replicas_problem(replicas)) is not None:
+        # "auto" is known when the devices are.
+        replicas = 1 if self.cluster.replicas == "auto" else self.cluster.replicas
+        if (problem := self.parts_problem(replicas)) is not None:
             raise ValueError(problem)
         if self.train.engine == "fit" and replicas > 1:
             raise ValueError("train.engine: fit trains on one device: use the loop engine")
+        if self.train.engine == "fit" and self.train.accumulate_steps > 1:
+            raise ValueError("train.engine: fit does not accumulate: use the loop engine")
         return self
+
+    def parts_problem(self, replicas: int) -> str | None:
+        """Why so many replicas cannot share a batch, or its micro-batches, equally; or None."""
+        return self.data.parts_problem(replicas, self.train.accumulate_steps)
 
     @property
     def run_name(self) -> str:

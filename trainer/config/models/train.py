@@ -33,8 +33,15 @@ class TrainConfig(Section):
         "auto", help="Steps inside one call of the compiled function; 1 gives callbacks the "
         "weights of exactly their step."
     )  # fmt: skip
-    precision: Literal["float32", "mixed_bfloat16"] = identity(
-        "float32", help="Keras dtype policy of the model."
+    accumulate_steps: int = identity(
+        1,
+        help="Micro-batches into which each replica's share of data.batch_size is cut, to save "
+        "memory: their gradients are applied as one step. Batch normalization sees one at a time.",
+        ge=1,
+        le=10**6,
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = identity(
+        "float32", help="Keras dtype policy of the model; mixed_float16 scales its losses."
     )
     deterministic: bool = identity(
         True, help="Only operations that repeat bit for bit; slower on GPUs."
