@@ -52,12 +52,14 @@ class Reporting:
             else ProgressBar(console, log, batch_size=batch_size, start=start, target=target)
         )  # fmt: skip
         # Metrics first: they count the step that NonFinite then refuses.
-        self.first = [self._metrics, NonFiniteCallback(steps_per_epoch=order.steps_per_epoch)]
+        self._non_finite = NonFiniteCallback(steps_per_epoch=order.steps_per_epoch)
+        self.first = [self._metrics, self._non_finite]
         self.last = [self._progress]
 
     def on_call(self, result: CallResult) -> None:
         """The loop's steps of one call."""
         self._metrics.on_call(result)
+        self._non_finite.on_call(result)
 
     def on_saved(self, manifest: Manifest, seconds: float) -> None:
         """A checkpoint was committed; called by the saving thread."""

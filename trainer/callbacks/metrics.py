@@ -46,6 +46,8 @@ class MetricsCallback(keras.callbacks.Callback):
             self._ended = float(ended)
         self._metrics.data_wait_seconds.inc(max(float(result.waited.sum()), 0.0))
         self._metrics.last_step_timestamp_seconds.set(float(result.ended[-1]))
+        if result.overflowed_at is not None:
+            self._metrics.skipped_steps.inc(int((result.overflowed_at > 0).sum()))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Count one step."""

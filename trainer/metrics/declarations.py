@@ -37,6 +37,11 @@ METRICS = (
     Declaration("trainer_target_step", "gauge", "Global step at which the run is complete"),
     Declaration("trainer_last_step_timestamp_seconds", "gauge", "Unix time of the last step's end"),
     Declaration("trainer_nonfinite_steps_total", "counter", "Steps whose loss was NaN or infinite"),
+    Declaration(
+        "trainer_skipped_steps_total",
+        "counter",
+        "Steps skipped because scaled gradients overflowed",
+    ),
     Declaration("trainer_checkpoint_saves_total", "counter", "Saves ended, by result", ("result",)),
     Declaration(
         "trainer_checkpoint_save_duration_seconds",

@@ -120,6 +120,7 @@ class Metrics:
         self.target_step = make.gauge("trainer_target_step")
         self.last_step_timestamp_seconds = make.gauge("trainer_last_step_timestamp_seconds")
         self.nonfinite_steps = make.counter("trainer_nonfinite_steps_total")
+        self.skipped_steps = make.counter("trainer_skipped_steps_total")
         self.checkpoint_saves = make.counters(
             "trainer_checkpoint_saves_total", ("success", "failure")
         )
