@@ -1,0 +1,75 @@
+"""One, two and four replicas train the same: batch norm, clipping, micro-batches, a small step."""
+
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.small_training import Run, cpus
+from trainer.config import DataConfig
+from trainer.data.dataset import open_dataset
+from trainer.data.spec import DataSpec
+from trainer.models.train_step import TrainStepModel
+
+# Real pictures: nine steps of 32 and one of 12.
+RECORDS, STEPS = 300, 10
+
+
+def decode(features: dict[str, Any]) -> tuple[Any, Any]:
+    """float32 [28, 28, 1] in [0, 1], and a class."""
+    return tf.cast(features["image"], tf.float32) / 255.0, features["label"]
+
+
+def convnet(strategy: Any) -> Any:
+    """Two convolutions, each with batch normalization; always the same weights."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(5)
+    with strategy.scope():
+        x = image = keras.Input((28, 28, 1))
+        for filters in (4, 8):
+            x = keras.layers.Conv2D(filters, 3, strides=2, use_bias=False)(x)
+            # Smooth: at the kink of a ReLU, a rounding error of 1e-7 decides about a gradient.
+            x = keras.layers.Activation("tanh")(keras.layers.BatchNormalization()(x))
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        model = TrainStepModel(image, keras.layers.Dense(10, activation="softmax")(x))
+        optimizer = keras.optimizers.Adam(0.005, global_clipnorm=0.5)
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.jit_compile = False
+    return model
+
+
+@cache
+def trained(replicas: int, epochs: int) -> tuple[list[np.ndarray], dict[str, float]]:
+    """(variables, logs of the last epoch)."""
+    config = DataConfig(
+        url="builtin:fashion_mnist", train=f"train[:{RECORDS}]", batch_size=32, streams=4,
+        block_records=20,
+    )  # fmt: skip
+    dataset = open_dataset(config, DataSpec(decode), seed=3, threads=2)
+    strategy = cpus(replicas)
+    model = convnet(strategy)
+    run = Run(dataset, epochs=epochs, micro_batches=2)
+    end = run.loop(model, strategy)
+    assert end.step == epochs * STEPS
+    return [np.asarray(v) for v in model.variables], end.epoch_logs
+
+
+def distance(replicas: int, epochs: int) -> float:
+    """The largest difference of a variable from that of one replica."""
+    pairs = zip(trained(1, epochs)[0], trained(replicas, epochs)[0], strict=True)
+    return max(float(np.max(np.abs(one - other))) for one, other in pairs)
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_agree_after_ten_steps(replicas: int) -> None:
+    assert distance(replicas, 1) < 1e-6
+    assert trained(replicas, 1)[1] == pytest.approx(trained(1, 1)[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_replicas_agree_after_two_hundred_steps(replicas: int) -> None:
+    assert distance(replicas, 20) < 1e-4
+    assert trained(replicas, 20)[1]["loss"] < 1.8, "nothing was learned"
