@@ -6,13 +6,16 @@ from tests.faults.recipe import SmallParams, recipe
 from trainer.recipes.base import Recipe
 
 
-def _model(params: SmallParams) -> Any:
+def _model(params: SmallParams, every: int | None = None) -> Any:
     import keras
 
     model = recipe.model(params)
-    optimizer = keras.optimizers.Adam(params.learning_rate, use_ema=True, ema_momentum=0.9)
+    optimizer = keras.optimizers.Adam(
+        params.learning_rate, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=every
+    )
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
 averaged = Recipe(SmallParams, recipe.data, _model)
+overwriting = Recipe(SmallParams, recipe.data, lambda params: _model(params, every=5))

@@ -14,6 +14,24 @@ def test_two_logical_cpus_are_killed_and_resumed(zygote, tmp_path):
     finish(run, calm)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_averages_and_micro_batches_are_killed_and_resumed(zygote, tmp_path, replicas):
+    settings = {
+        "cluster.replicas": replicas,
+        "train.accumulate_steps": 2,
+        "recipe": "tests.faults.averaged_recipe:overwriting",
+    }
+    run, calm = disturbed_and_calm(zygote, tmp_path, settings)
+    assert run.train(callbacks=[signal_at(6)]).code == -9
+    finish(run, calm)
+
+
+def test_other_micro_batches_are_another_run(halfway):
+    life = halfway.train(train__accumulate_steps=2)
+    assert life.code == 5, life.text()
+    assert "train.accumulate_steps" in life.text()
+
+
 def test_another_precision_is_another_run(run, undisturbed):
     life = run.train(train__precision="mixed_bfloat16")
     assert life.code == 0, life.text()
