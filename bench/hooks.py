@@ -25,7 +25,6 @@ from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Saver
 from trainer.compiled_steps import CompiledSteps
-from trainer.evaluation import distribute
 from trainer.job import Assembled, Job
 from trainer.log import configure_logging, get_log
 from trainer.loop import TrainLoop
@@ -179,7 +178,7 @@ def _train(
         on_call=watch.around("metrics", reporting.on_call),
     )  # fmt: skip
     callbacks.on_train_begin()
-    loop.run(Position(), distribute(parts.strategy, pipeline.dataset(), parts.place))
+    loop.run(Position(), iter(pipeline.dataset()))
     checkpoints.close()
     return epochs.spent(), schedule.steps_per_epoch
 

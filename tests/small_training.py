@@ -25,7 +25,7 @@ from trainer.data.index import index_directory
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.spec import DataSpec
 from trainer.data.tfrecord import frame
-from trainer.evaluation import Evaluator, distribute
+from trainer.evaluation import Evaluator
 from trainer.fit_engine import fit
 from trainer.loop import TrainLoop
 from trainer.models.train_step import TrainStepModel
@@ -186,7 +186,7 @@ class Run:
             on_call=self._on_call,
         )  # fmt: skip
         begin_training(hooks, schedule, self.position, self.put_back)
-        iterator = distribute(strategy, pipeline.dataset(self.position.step), place)
+        iterator = iter(pipeline.dataset(self.position.step))
         position = loop.run(self.position, iterator)
         end_training(model, hooks, position)
         return position

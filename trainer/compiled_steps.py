@@ -108,7 +108,7 @@ class CompiledSteps:
             before = _now_if(is_timed, [])
             started = _now_if(is_timed, [before])
             with tf.control_dependencies([started]):
-                element = iterator.get_next()
+                element = self._next(iterator)
             fetched = _now_if(is_timed, _tensors(element))
             logs = logs.write(index, self._global_step(element))
             return index + 1, logs, times.write(index, [before, started, fetched])
@@ -118,6 +118,19 @@ class CompiledSteps:
             parallel_iterations=1,
         )  # fmt: skip
         return logs.stack(), times.stack()
+
+    def _next(self, iterator: Any) -> Any:
+        """An element for each replica of this worker.
+
+        Not by an iterator that TensorFlow distributes: for each device that makes a dataset of its
+        own, with the tuner that ours is without (see `Pipeline`), and its end waits for it.
+        """
+        if not self._is_distributed:
+            return iterator.get_next()
+        own = [iterator.get_next() for _ in self._strategy.extended.worker_devices]
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: own[context.replica_id_in_sync_group % len(own)]
+        )
 
     def _global_step(self, element: Any) -> Any:
         """float32 [logs]: one step's logs in the order of `_names`, and then `overflowed_at`."""

@@ -38,7 +38,7 @@ class Evaluator:
         if split not in self._passes:
             # Kept, because tracing its functions takes as long as some passes.
             self._passes[split] = pipeline.dataset(num_passes=1)
-        iterator = distribute(self._strategy, self._passes[split], self._place)
+        iterator = iter(self._passes[split])
         try:
             return run_pass(
                 self.model, self._steps, iterator, pipeline.order.steps_per_epoch,
@@ -46,11 +46,3 @@ class Evaluator:
             )  # fmt: skip
         except Exception as error:
             raise pipeline.explain(error) from error
-
-
-def distribute(strategy: Any, dataset: Any, place: Place) -> Any:
-    """An iterator that hands each replica its own elements of a pipeline's dataset."""
-    if place.replicas > 1:
-        # The dataset holds this worker's share already, an element a replica and step.
-        return iter(strategy.distribute_datasets_from_function(lambda _context: dataset))
-    return iter(dataset)

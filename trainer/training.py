@@ -17,7 +17,6 @@ from trainer.checkpoint.store import Checkpoint
 from trainer.compiled_steps import CallResult, CompiledSteps
 from trainer.data.pipeline import Pipeline
 from trainer.errors import ConfigError, TrainerError
-from trainer.evaluation import distribute
 from trainer.export import check_export
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job
@@ -104,7 +103,7 @@ class Training:
         return kind(f"{steps} raised {describe(error)}")
 
     def _by_loop(self) -> Position:
-        model, strategy = self._assembled.model, self._assembled.strategy
+        model = self._assembled.model
         callbacks = keras.callbacks.CallbackList(
             self._chosen.all, model=model,
             epochs=self._schedule.epochs, steps=self._schedule.steps_per_epoch,
@@ -118,7 +117,7 @@ class Training:
         begin_training(callbacks, self._schedule, position, self._put_back)
         if not position.is_over(self._schedule.target_step):
             dataset = self._pipeline.dataset(position.step)
-            position = loop.run(position, distribute(strategy, dataset, self._assembled.place))
+            position = loop.run(position, iter(dataset))
         self._checkpoints.commit(position)
         # Nothing is lost from here on: a signal ends the process at once.
         self._job.stop.defer(False)
@@ -165,7 +164,7 @@ class Training:
 
     def _begin_fit(self, _logs: Any) -> None:
         dataset = self._pipeline.dataset(self._start.step)
-        self._steps().check(distribute(self._assembled.strategy, dataset, self._assembled.place))
+        self._steps().check(iter(dataset))
         self._put_back()
 
     def _capture(self, *, whole: bool) -> Captured:
