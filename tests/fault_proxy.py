@@ -19,7 +19,7 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer",
 
 Kind = Literal[
     "status", "refuse", "cut_upload", "corrupt_upload", "lose_reply", "cut", "corrupt", "stall",
-    "slow",
+    "slow", "narrow",
 ]  # fmt: skip
 
 
@@ -38,6 +38,7 @@ class Fault:
     corrupt     one bit of the answer's body is flipped
     stall       is done, and not a byte of the answer comes before the client leaves
     slow        `value` seconds pass before the request is forwarded
+    narrow      the answer's body comes at `value` bytes a second
 
     The first `skip` matching requests are left alone, the next `times` are hit.
     """
@@ -132,7 +133,12 @@ class FaultProxy:
         if fault and fault.kind == "cut":
             await response.write(content[: len(content) // 2])
             return _reset(request, response)
-        await response.write(content)
+        rate = int(fault.value) if fault and fault.kind == "narrow" else 0
+        pieces = range(0, len(content), max(rate // 10, 1)) if rate else ()
+        for start in pieces:
+            await response.write(content[start : start + rate // 10])
+            await asyncio.sleep(0.1)
+        await response.write(b"" if rate else content)
         await response.write_eof()
         return response
 
