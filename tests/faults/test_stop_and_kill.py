@@ -166,7 +166,8 @@ def test_f05_sigterm_during_a_save(run, undisturbed):
 def test_f05_sigterm_during_the_last_save(run, undisturbed):
     fault = storage_fault("signal", 1, "write", seconds=0.5)
     life = run.train(storage=fault, checkpoint__every_steps=None, checkpoint__every_epochs=None)
-    assert life.code == 143, life.text()
+    # Saved either way: it is told to stop before it waits for this save, or while it does.
+    assert life.code in (75, 143), life.text()
     assert run.committed() == [18]
     assert len(life.events("checkpoint")) == 1
     assert not (run.dir / "summary.json").exists()
