@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.agreement import Agreement
 from trainer.models.micro_batches import MicroBatches
 from trainer.models.optimizers import replica_step
 from trainer.models.replicas import (
@@ -32,12 +33,14 @@ class CallResult:
     the clock itself takes is taken off the waits: no wait may be a little below 0.
     `overflowed_at` float32 [steps]: the loss scale of each step that was skipped because scaled
     gradients overflowed, 0 of the others; None without loss scaling.
+    `next_size` is how many steps the next call has to have, where workers had to agree on it.
     """
 
     logs: dict[str, Any]
     ended: Any
     waited: Any
     overflowed_at: Any = None
+    next_size: int | None = None
 
     @property
     def num_steps(self) -> int:
@@ -60,9 +63,11 @@ class CompiledSteps:
     def __init__(
         self, model: Any, strategy: Any, step: str, *,
         check: Callable[[Any], None] | None = None, micro_batches: int = 1,
+        agreement: Agreement | None = None,
     ) -> None:  # fmt: skip
         self._model = model
         self._check = check
+        self._agreement = agreement
         self._strategy = strategy
         self._step = getattr(model, step)
         self._names: list[str] = []
@@ -76,12 +81,16 @@ class CompiledSteps:
         self._function = tf.function(self._run, reduce_retracing=True)
         self.clock_every = 1
 
-    def __call__(self, iterator: Any, num_steps: int) -> CallResult:
-        """Run `num_steps` steps on the next elements of `iterator`."""
+    def __call__(self, iterator: Any, num_steps: int, wanted_size: int = 1) -> CallResult:
+        """Run `num_steps` steps on the next elements of `iterator`.
+
+        wanted_size: of the next call, for the agreement with other workers.
+        """
         self.check(iterator)
         started = time.monotonic()
-        logs, times = self._function(
-            iterator, tf.constant(num_steps), tf.constant(self.clock_every)
+        ballot = self._agreement and self._agreement.ballot(wanted_size)
+        logs, times, totals = self._function(
+            iterator, tf.constant(num_steps), tf.constant(self.clock_every), ballot
         )
         logs, times, ended = logs.numpy(), times.numpy(), time.time()
         seconds = time.monotonic() - started
@@ -90,16 +99,21 @@ class CompiledSteps:
         self.clock_every = int(_CLOCK_SECONDS * num_steps / seconds) | 1
         by_name = {name: logs[:, column] for column, name in enumerate(self._names)}
         overflowed_at = None if self._scale is None else logs[:, -1]
-        return CallResult(by_name, *_fill_times(times, ended), overflowed_at)
+        next_size = None
+        if self._agreement is not None and totals is not None:
+            next_size = self._agreement.count(totals.numpy())
+        return CallResult(by_name, *_fill_times(times, ended), overflowed_at, next_size)
 
     def check(self, iterator: Any) -> None:
         """Compile the steps and have them checked, once."""
         if self._check is not None:
             one = tf.constant(1)
-            self._check(self._function.get_concrete_function(iterator, one, one))
+            ballot = self._agreement and self._agreement.ballot(1)
+            self._check(self._function.get_concrete_function(iterator, one, one, ballot))
             self._check = None
 
-    def _run(self, iterator: Any, num_steps: Any, clock_every: Any) -> Any:
+    def _run(self, iterator: Any, num_steps: Any, clock_every: Any, ballot: Any) -> Any:
+        totals = None if ballot is None else self._count(ballot)
         logs = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
         times = tf.TensorArray(tf.float64, size=num_steps, element_shape=[3])
 
@@ -117,7 +131,12 @@ class CompiledSteps:
             lambda index, *_: index < num_steps, body, (tf.constant(0), logs, times),
             parallel_iterations=1,
         )  # fmt: skip
-        return logs.stack(), times.stack()
+        return logs.stack(), times.stack(), totals
+
+    def _count(self, ballot: Any) -> Any:
+        """The sum over all replicas of all workers."""
+        votes = self._strategy.run(tf.identity, args=(ballot,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, votes, axis=None)
 
     def _next(self, iterator: Any) -> Any:
         """An element for each replica of this worker.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from trainer.agreement import Agreement
 from trainer.compiled_steps import CompiledSteps
 from trainer.data.dataset import Dataset
 from trainer.data.pipeline import Pipeline, Place
@@ -14,13 +15,13 @@ class Evaluator:
 
     def __init__(
         self, model: Any, strategy: Any, dataset: Dataset, place: Place, *,
-        check: Callable[[Any], None] | None = None,
+        check: Callable[[Any], None] | None = None, agreement: Agreement | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self._strategy = strategy
         self._dataset = dataset
         self._place = place
-        self._steps = CompiledSteps(model, strategy, "test_step", check=check)
+        self._steps = CompiledSteps(model, strategy, "test_step", check=check, agreement=agreement)
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.agreement import Agreement
 from trainer.checkpoint.state import ModelState
 from trainer.config import RunConfig
 from trainer.data.dataset import Dataset
@@ -46,3 +47,4 @@ class Assembled:
     sample: Any
     state: ModelState
     evaluator: Evaluator
+    agreement: Agreement

@@ -106,8 +106,8 @@ class TrainLoop:
 
     def _call(self, position: Position, num_steps: int, iterator: Iterator[Any]) -> Position:
         started = time.monotonic()
-        result = self._train(iterator, num_steps)
-        self._calls.measured(num_steps, time.monotonic() - started)
+        result = self._train(iterator, num_steps, self._calls.wanted)
+        self._calls.measured(num_steps, time.monotonic() - started, result.next_size)
         self._on_call(result)
         first = position.step % self._schedule.steps_per_epoch
         for index in range(num_steps):
@@ -134,20 +134,27 @@ def each_callback(callbacks: Any) -> Sequence[Any]:
 
 
 class CallSize:
-    """Steps for the next call: as configured, or as many as the allowed seconds hold."""
+    """Steps for the next call: as configured, or as many as the allowed seconds hold.
+
+    `wanted` is what this worker would choose, `size` what all have agreed on.
+    """
 
     def __init__(self, schedule: Schedule) -> None:
         self._seconds = schedule.call_seconds
         self._limit = schedule.steps_per_call or _MAX_STEPS_PER_CALL
         self._calls = 0
-        self.size = min(1, self._limit)
+        self.size = self.wanted = 1
 
-    def measured(self, num_steps: int, seconds: float) -> None:
-        """Learn from a call; the first is not counted, it compiled."""
+    def measured(self, num_steps: int, seconds: float, agreed: int | None) -> None:
+        """Learn from a call; the first is not counted, it compiled.
+
+        agreed: the size of the next one, where it is not this worker's own decision.
+        """
         self._calls += 1
         if self._calls > 1:
             fits = int(self._seconds * num_steps / max(seconds, 1e-6))
-            self.size = max(1, min(fits, 2 * self.size, self._limit))
+            self.wanted = max(1, min(fits, 2 * self.wanted, self._limit))
+        self.size = self.wanted if agreed is None else agreed
 
 
 def run_pass(
@@ -169,8 +176,8 @@ def run_pass(
     while done < num_steps:
         size = min(calls.size, num_steps - done)
         started = time.monotonic()
-        result = test(iterator, size)
-        calls.measured(size, time.monotonic() - started)
+        result = test(iterator, size, calls.wanted)
+        calls.measured(size, time.monotonic() - started, result.next_size)
         logs = result.step_logs(size - 1)
         for index in range(size if each else 0):
             step_logs = result.step_logs(index)

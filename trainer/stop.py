@@ -22,7 +22,7 @@ class StopRequest:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._is_deferred = False
-        self._since = 0.0
+        self._since: float | None = None
         self.signal: int | None = None
 
     def install(self) -> None:
@@ -46,15 +46,20 @@ class StopRequest:
         """128 + the signal's number, as shells report it."""
         return 128 + (self.signal or signal.SIGTERM)
 
+    def agree(self) -> None:
+        """Another worker was told to stop, and all of them do; no signal came here, or not yet."""
+        if self._since is None:
+            self._since = self._clock()
+
     def seconds_since(self) -> float:
-        """Seconds since the first signal."""
-        return self._clock() - self._since
+        """Seconds since it was known that there is a stop; 0 while there is none."""
+        return 0.0 if self._since is None else self._clock() - self._since
 
     def _handle(self, number: int, _frame: FrameType | None) -> Any:
         if self.is_set or not self._is_deferred:
             _leave(128 + number, b"" if self.is_set else _NOTHING_LOST)
         self.signal = number
-        self._since = self._clock()
+        self.agree()
 
 
 def _leave(code: int, message: bytes) -> NoReturn:

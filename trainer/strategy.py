@@ -1,16 +1,20 @@
 """Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
 
+import faulthandler
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.models import ClusterConfig, TrainConfig
 from trainer.errors import ConfigError
 
+_START_SECONDS = 60.0
 
-def prepare_process(config: RunConfig) -> list[str]:
+
+def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
     """Set up TensorFlow once, before its first operation; returns the devices to train on.
 
     Raises ConfigError when there are fewer devices than asked, or replicas do not divide the
@@ -19,7 +23,7 @@ def prepare_process(config: RunConfig) -> list[str]:
     tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
-    if (problem := config.parts_problem(len(devices))) is not None:
+    if (problem := config.parts_problem(num_workers * len(devices))) is not None:
         raise ConfigError(problem)
     seed_process(config.train)
     return devices
@@ -63,8 +67,23 @@ def _cpus(count: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(count)]
 
 
-def make_strategy(devices: list[str]) -> Any:
-    """OneDeviceStrategy on one device, MirroredStrategy on several."""
+def make_strategy(devices: list[str], cluster: ClusterInfo) -> Any:
+    """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like."""
+    if cluster.num_workers > 1:
+        return _of_group()
     if len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
     return tf.distribute.MirroredStrategy(devices)
+
+
+def _of_group() -> Any:
+    """MultiWorkerMirroredStrategy, which TF_CONFIG tells of the group.
+
+    Its constructor waits for all workers without bound and holds the interpreter's lock meanwhile:
+    no thread and no signal handler of Python could end it.
+    """
+    faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -55,8 +55,9 @@ class Training:
             before_deleting=job.run.refresh_lease,
         )  # fmt: skip
         self._checkpoints = Checkpoints(
-            job.config, capture=self._capture, saver=saver, schedule=schedule, stop=job.stop,
-            metrics=job.metrics, look_up=self._look_up, clock=job.clock,
+            job.config, capture=self._capture, saver=saver, schedule=schedule,
+            agreement=assembled.agreement, metrics=job.metrics, look_up=self._look_up,
+            clock=job.clock,
         )  # fmt: skip
         names = [type(callback).__name__ for callback in self._chosen.all]
         job.log.info("callbacks", names=names)
@@ -129,6 +130,7 @@ class Training:
         return CompiledSteps(
             model, strategy, "train_step", check=self._assembled.state.check_step,
             micro_batches=self._job.config.train.accumulate_steps,
+            agreement=self._assembled.agreement,
         )  # fmt: skip
 
     def _validation(self, callbacks: Any) -> Validate | None:

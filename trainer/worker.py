@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from trainer.agreement import Agreement, Alone, Group
 from trainer.checkpoint.position import Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
@@ -59,11 +60,11 @@ def assemble(job: Job) -> Assembled:
     config = job.config
     cluster = read_cluster(job.environ)
     job.log.info("cluster", worker=cluster.worker, num_workers=cluster.num_workers)
-    devices = prepare_process(config)
-    strategy = make_strategy(devices)
+    devices = prepare_process(config, cluster.num_workers)
+    strategy = make_strategy(devices, cluster)
     # TensorFlow replaces signal handlers when it builds some strategies.
     job.stop.install()
-    job.log.info("strategy", name=type(strategy).__name__, replicas=len(devices))
+    job.log.info("strategy", name=type(strategy).__name__, replicas=strategy.num_replicas_in_sync)
     place = Place(cluster.worker, cluster.num_workers, len(devices))
     with user_code(f"recipe {config.recipe}: its data function"):
         spec = job.recipe.data(job.params)
@@ -83,8 +84,17 @@ def assemble(job: Job) -> Assembled:
         build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
     state = ModelState(model)
-    evaluator = Evaluator(model, strategy, dataset, place, check=state.check_step)
-    return Assembled(strategy, dataset, place, model, sample, state, evaluator)
+    agreement = _agreement(job, place)
+    evaluator = Evaluator(
+        model, strategy, dataset, place, check=state.check_step, agreement=agreement
+    )
+    return Assembled(strategy, dataset, place, model, sample, state, evaluator, agreement)
+
+
+def _agreement(job: Job, place: Place) -> Agreement:
+    if place.num_workers == 1:
+        return Alone(job.stop)
+    return Group(job.stop, is_chief=place.worker == 0, replicas=place.replicas)
 
 
 def _model_of(job: Job) -> Any:

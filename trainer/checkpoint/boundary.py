@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from trainer.agreement import Agreement
 from trainer.checkpoint.policy import SaveCadence
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Save, Saver
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, StoppedError, StorageError
 from trainer.metrics import Metrics
-from trainer.stop import StopRequest
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Checkpoints:
         capture: Capture,
         saver: Saver,
         schedule: Schedule,
-        stop: StopRequest,
+        agreement: Agreement,
         metrics: Metrics,
         look_up: Callable[[int], None] = lambda _step: None,
         clock: Callable[[], float] = time.monotonic,
@@ -52,13 +52,14 @@ class Checkpoints:
         self._capture = capture
         self._saver = saver
         self._schedule = schedule
-        self._stop = stop
+        self._agreement = agreement
         self._best = config.checkpoint.best
         self._grace_seconds = config.train.grace_seconds
         self._metrics = metrics
         self._look_up = look_up
         self._clock = clock
         self._cadence = SaveCadence(config.checkpoint, last_save=clock())
+        agreement.by_clock = lambda: self._cadence.is_due_by(clock())
         self._last: Position | None = None
         self._before_validation: Captured | None = None
 
@@ -69,10 +70,10 @@ class Checkpoints:
     def between_calls(self, position: Position) -> None:
         """Save if due. Raises StoppedError, after a save, when told to stop."""
         self._look_up(position.step)
-        if self._stop.is_set:
+        if self._agreement.stops:
             self._save_and_stop(position)
         # A position of validation is no place for a cadence: the pass would start again.
-        if position.phase == "train" and self._cadence.is_due(position.step, self._clock()):
+        if position.phase == "train" and self._is_due(position.step):
             self.save(position)
 
     def before_validation(self) -> None:
@@ -85,7 +86,7 @@ class Checkpoints:
         Raises StoppedError.
         """
         self._look_up(step)
-        if self._stop.is_set:
+        if self._agreement.stops:
             self.close()
             saved = "nothing" if self._last is None else f"step {self._last.step}"
             raise StoppedError(
@@ -98,12 +99,16 @@ class Checkpoints:
         if (problem := self._best_problem(position.epoch_logs)) is not None:
             self.save(position)  # the name can be mended, the epoch is not to be lost
             raise ConfigError(problem)
-        if self._stop.is_set:
+        if self._agreement.stops:
             self._save_and_stop(position)
         epochs = position.step // self._schedule.steps_per_epoch
         is_last = position.is_over(self._schedule.target_step)
-        if is_last or self._cadence.is_due_after_epoch(epochs, position.step, self._clock()):
+        is_due = self._cadence.is_due_after_epoch(epochs) or self._is_due(position.step)
+        if is_last or is_due:
             self.save(position)
+
+    def _is_due(self, step: int) -> bool:
+        return self._cadence.is_due_at(step) or self._agreement.is_save_due
 
     def save(self, position: Position) -> None:
         """Copy the state and let it be written; waits for the save before, if there is one."""
@@ -136,7 +141,7 @@ class Checkpoints:
 
         Raises StorageError when it cannot be written, and StoppedError when told to stop.
         """
-        if self._stop.is_set:
+        if self._agreement.stops:
             self._save_and_stop(position)
         if self._last != position or not self._committed():
             self.save(position)
@@ -166,11 +171,11 @@ class Checkpoints:
 
     def close(self) -> None:
         """Give the save in flight its time to end, when training ended before it."""
-        self._saver.wait(self._left() if self._stop.is_set else self._grace_seconds)
+        self._saver.wait(self._left() if self._agreement.stops else self._grace_seconds)
 
     def _left(self) -> float:
         """Seconds of the grace that are left."""
-        return max(self._grace_seconds - self._stop.seconds_since(), 0.0)
+        return max(self._grace_seconds - self._agreement.stop.seconds_since(), 0.0)
 
     def _save_and_stop(self, position: Position) -> None:
         if self._saver.wait(self._left()) and (

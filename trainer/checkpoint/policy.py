@@ -20,18 +20,20 @@ class SaveCadence:
         every = self.config.every_steps
         return None if every is None else every - step % every
 
-    def is_due(self, step: int, now: float) -> bool:
-        """Whether to save after `step`, inside an epoch."""
+    def is_due_at(self, step: int) -> bool:
+        """Whether to save after `step`, whatever the time is."""
         every = self.config.every_steps
-        if every is not None and step % every == 0:
-            return True
+        return every is not None and step % every == 0
+
+    def is_due_after_epoch(self, epochs_done: int) -> bool:
+        """Whether to save after the last step of an epoch, whatever the time is."""
+        every = self.config.every_epochs
+        return every is not None and epochs_done % every == 0
+
+    def is_due_by(self, now: float) -> bool:
+        """Whether to save at this time."""
         seconds = self.interval_seconds()
         return seconds is not None and now - self.last_save >= seconds
-
-    def is_due_after_epoch(self, epochs_done: int, step: int, now: float) -> bool:
-        """Whether to save after the last step of an epoch."""
-        every = self.config.every_epochs
-        return (every is not None and epochs_done % every == 0) or self.is_due(step, now)
 
     def saved(self, now: float, cost_seconds: float) -> None:
         """Note a save and how long it kept training from going on."""

@@ -1,0 +1,99 @@
+"""What all workers of a group must decide alike: when to stop, when to save, how long a call is.
+
+A collective operation that only some workers begin hangs. So none of them acts on its own clock
+or on a signal that it alone got: each call of compiled steps also adds up the workers' ballots,
+and what they come to holds from that call's end on. One worker alone decides at once.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from trainer.stop import StopRequest
+
+BALLOT = 3
+
+
+class Agreement(Protocol):
+    """What may be acted on now, by this worker and by all others.
+
+    `by_clock` is set by whoever knows when this process's clock wants a save.
+    """
+
+    stop: StopRequest
+    by_clock: Callable[[], bool]
+
+    @property
+    def stops(self) -> bool:
+        """Whether to save and stop."""
+        ...
+
+    @property
+    def is_save_due(self) -> bool:
+        """Whether the chief's clock wants a save."""
+        ...
+
+    def ballot(self, wanted_size: int) -> Any:
+        """float64 [BALLOT]: what this worker would decide, or None where no one else votes."""
+        ...
+
+    def count(self, totals: Any) -> int:
+        """Take over what the ballots came to; returns the number of steps of the next call."""
+        ...
+
+
+class Alone:
+    """The only worker."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+        self.by_clock: Callable[[], bool] = lambda: False
+        self._wanted = 1
+
+    @property
+    def stops(self) -> bool:
+        """As asked for."""
+        return self.stop.is_set
+
+    @property
+    def is_save_due(self) -> bool:
+        """By this process's clock."""
+        return self.by_clock()
+
+    def ballot(self, wanted_size: int) -> Any:
+        """None."""
+        self._wanted = wanted_size
+
+    def count(self, totals: Any) -> int:  # noqa: ARG002
+        """What was wanted."""
+        return self._wanted
+
+
+class Group:
+    """One of several workers; the first, the chief, decides sizes and the times of saves.
+
+    replicas: of this worker, each of which adds its worker's ballot.
+    """
+
+    def __init__(self, stop: StopRequest, *, is_chief: bool, replicas: int) -> None:
+        self.stop = stop
+        self._is_chief = is_chief
+        self._replicas = replicas
+        self.by_clock: Callable[[], bool] = lambda: False
+        self.stops = False
+        self.is_save_due = False
+
+    def ballot(self, wanted_size: int) -> Any:
+        """Stop (of anybody), size and save (of the chief)."""
+        mine = (wanted_size, self.by_clock()) if self._is_chief else (0, 0)
+        return np.array([self.stop.is_set, *mine], np.float64)
+
+    def count(self, totals: Any) -> int:
+        """Once decided, a stop stays."""
+        stops, size, saves = np.asarray(totals) / self._replicas
+        if stops > 0:
+            self.stops = True
+            self.stop.agree()
+        self.is_save_due = bool(saves > 0)
+        return int(size)
