@@ -123,7 +123,7 @@ class Saves:
         self._saver = Saver(self.store, config.checkpoint, metrics, on_saved=self._on_saved)
         self._checkpoints = Checkpoints(
             config, capture=lambda **_whole: Captured(state.snapshot(), {}), saver=self._saver,
-            schedule=Schedule(epochs=1, steps_per_epoch=10**6), stop=StopRequest(),
+            schedule=Schedule(epochs=1, steps_per_epoch=10**6), agreement=Alone(StopRequest()),
             metrics=metrics,
         )  # fmt: skip
         self._step = 0
