@@ -164,7 +164,8 @@ def _train(
         return Captured(parts.state.snapshot() | arrays, {"callbacks": callbacks})
 
     checkpoints = Checkpoints(
-        job.config, capture=capture, schedule=schedule, agreement=Alone(job.stop), metrics=job.metrics,
+        job.config, capture=capture, schedule=schedule, agreement=parts.agreement,
+        metrics=job.metrics,
         saver=Saver(job.run.checkpoints, job.config.checkpoint, job.metrics),
     )  # fmt: skip
     epochs = Epochs(watch)

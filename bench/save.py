@@ -22,6 +22,7 @@ from bench.pairs import (
     take_turns,
     timed,
 )
+from trainer.agreement import Alone
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Position, Schedule
