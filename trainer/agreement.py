@@ -42,6 +42,10 @@ class Agreement(Protocol):
         """Take over what the ballots came to; returns the number of steps of the next call."""
         ...
 
+    def meet(self) -> None:
+        """Wait for all other workers to come here, too."""
+        ...
+
 
 class Alone:
     """The only worker."""
@@ -69,14 +73,21 @@ class Alone:
         """What was wanted."""
         return self._wanted
 
+    def meet(self) -> None:
+        """Nobody to wait for."""
+
 
 class Group:
     """One of several workers; the first, the chief, decides sizes and the times of saves.
 
-    replicas: of this worker, each of which adds its worker's ballot.
+    replicas: of this worker, each of which adds its worker's ballot. `barrier` returns when all
+    workers have called it.
     """
 
-    def __init__(self, stop: StopRequest, *, is_chief: bool, replicas: int) -> None:
+    def __init__(
+        self, stop: StopRequest, *, is_chief: bool, replicas: int, barrier: Callable[[], None]
+    ) -> None:
+        self.meet = barrier
         self.stop = stop
         self._is_chief = is_chief
         self._replicas = replicas

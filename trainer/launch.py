@@ -4,7 +4,9 @@ Imports no TensorFlow until a run has to be trained. Under an agent, the agent h
 waited for the stores and serves the metrics; alone, this process does all of it.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 import trainer
 from trainer.checkpoint.holder import this_holder
+from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.errors import StoppedError
 from trainer.link import Link
@@ -85,18 +88,19 @@ def launch(
         open_storage, deadline_seconds=DEADLINE_SECONDS, on_request=metrics.count_request
     )
     data_hash = check_data(config, open=opened).content_hash
-    run = RunDir(config.run.dir, opened)
+    cluster = read_cluster(os.environ)
+    run = RunDir(config.run.dir, opened, writes=cluster.worker == 0)
     reasons: list[str] = []
 
     def on_wait(reason: str) -> None:
         reasons.append(reason)
         log.warning("waiting for the run", reason=reason)
 
-    holding = (
-        run.held(config.run.lease_seconds, on_wait)
-        if link is None
-        else link.held(run, reasons.append)
-    )
+    holding: AbstractContextManager[RunDir] = nullcontext(run)
+    if link is not None:
+        holding = link.held(run, reasons.append)
+    elif run.writes:
+        holding = run.held(config.run.lease_seconds, on_wait)
     if (complete := _admissible(start, run, data_hash, log)) is not None:
         return complete
     with holding as held:

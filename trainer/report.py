@@ -42,12 +42,13 @@ def report(
         "versions": versions(),
     }
     job.run.write_summary(summary)
+    assembled.agreement.meet()  # who leaves earlier would break the chief's export off
     return summary
 
 
 def _export(job: Job, assembled: Assembled) -> tuple[list[str], str | None]:
     """(files, why there are none): a failed export takes nothing from a finished training."""
-    formats = job.config.export.formats
+    formats = job.config.export.formats if assembled.place.is_chief else ()
     try:
         return export_model(assembled.model, job.run.model, formats, assembled.sample[0]), None
     except Exception as error:

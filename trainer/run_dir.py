@@ -63,6 +63,7 @@ class RunDir:
     open: Callable[[str], Storage] = open_storage
     clock: Callable[[], float] = time.time
     lease: HeldLease | None = None
+    writes: bool = True  # not beside the chief of a group
 
     @cached_property
     def storage(self) -> Storage:
@@ -116,7 +117,8 @@ class RunDir:
     @cached_property
     def events(self) -> RunEvents:
         """The events of this life."""
-        return RunEvents(self.storage, self.lease.fence if self.lease else 0, clock=self.clock)
+        storage = self.storage if self.writes else None
+        return RunEvents(storage, self.lease.fence if self.lease else 0, clock=self.clock)
 
     @property
     def model(self) -> Storage:
@@ -163,6 +165,8 @@ class RunDir:
         Raises like `check`, and ConfigError when the folder cannot be written.
         """
         changes = self.check(config, params, data_hash, allowed)
+        if not self.writes:
+            return changes
         record = self._record() or {"format": 1, "created": self.clock(), "changes": []}
         if changes:
             record["changes"].append({"time": self.clock(), "keys": changes})
@@ -295,11 +299,13 @@ class RunDir:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Mark the run as complete. Raises RunHeldError when another job has taken it over."""
         self.refresh_lease()
-        self.storage.write(SUMMARY_FILE, _json(summary))
+        if self.writes:
+            self.storage.write(SUMMARY_FILE, _json(summary))
 
     def reopen(self) -> None:
         """Take the mark of completion back: training goes on."""
-        self.storage.delete(SUMMARY_FILE)
+        if self.writes:
+            self.storage.delete(SUMMARY_FILE)
 
     def restore(self, *, start_over: bool = False) -> Restored:
         """The checkpoint to go on from; see `trainer.checkpoint.restore.newest`."""

@@ -20,11 +20,12 @@ _log = logging.getLogger(__name__)
 class RunEvents:
     """The events of one life, which `fence` numbers.
 
-    Nothing depends on them: one that cannot be written is only told.
+    Nothing depends on them: one that cannot be written is only told. Without a storage, none is
+    kept.
     """
 
     def __init__(
-        self, storage: Storage, fence: int, *, clock: Callable[[], float] = time.time
+        self, storage: Storage | None, fence: int, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._storage = storage
         self._path = f"{EVENTS}/{fence:06d}.jsonl"
@@ -33,6 +34,8 @@ class RunEvents:
 
     def add(self, event: str, **fields: Any) -> None:
         """Keep an event, with the time and what is known of it (plain JSON data)."""
+        if self._storage is None:
+            return
         time = round(self._clock(), 3)
         self._lines.append(json.dumps({"time": time, "event": event, **fields}) + "\n")
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from prometheus_client import CollectorRegistry
 
-from trainer.callbacks.assemble import choose_callbacks
+from trainer.callbacks.assemble import WRITERS, choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.store import Checkpoint
@@ -23,14 +23,6 @@ from trainer.stop import StopRequest
 from trainer.storage import Storage
 from trainer.training import begin_training, end_training, position_of, put_back
 from trainer.worker import assemble, schedule_of
-
-# They only write files, which looking at a model must not touch.
-_WRITERS = (
-    keras.callbacks.CSVLogger,
-    keras.callbacks.ModelCheckpoint,
-    keras.callbacks.RemoteMonitor,
-    keras.callbacks.TensorBoard,
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ def _finish(
     """What a worker does that finds training over: begin, put everything back, end."""
     chosen = choose_callbacks(job.config, job.recipe.callbacks(job.params))
     states = CallbackStates(chosen.resumable)
-    kept = [callback for callback in chosen.resumable if type(callback) not in _WRITERS]
+    kept = [callback for callback in chosen.resumable if type(callback) not in WRITERS]
     callbacks = keras.callbacks.CallbackList(
         kept, model=assembled.model, epochs=schedule.epochs, steps=schedule.steps_per_epoch
     )

@@ -12,7 +12,7 @@ from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.restore import Restored
-from trainer.checkpoint.saver import Saver
+from trainer.checkpoint.saver import Bystander, Saver
 from trainer.checkpoint.store import Checkpoint
 from trainer.compiled_steps import CallResult, CompiledSteps
 from trainer.data.pipeline import Pipeline
@@ -43,8 +43,9 @@ class Training:
         with user_code(f"recipe {job.config.recipe}: its callbacks function"):
             own = job.recipe.callbacks(job.params)
         self._chosen = choose_callbacks(
-            job.config, own, self._reporting, goes_on=self._checkpoint is not None
-        )
+            job.config, own, self._reporting,
+            goes_on=self._checkpoint is not None, writes=assembled.place.is_chief,
+        )  # fmt: skip
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule
@@ -53,7 +54,7 @@ class Training:
             job.run.checkpoints, job.config.checkpoint, job.metrics,
             damaged=restored.damaged, on_saved=self._reporting.on_saved,
             before_deleting=job.run.refresh_lease,
-        )  # fmt: skip
+        ) if assembled.place.is_chief else Bystander()  # fmt: skip
         self._checkpoints = Checkpoints(
             job.config, capture=self._capture, saver=saver, schedule=schedule,
             agreement=assembled.agreement, metrics=job.metrics, look_up=self._look_up,

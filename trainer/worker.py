@@ -23,6 +23,7 @@ from trainer.data.pipeline import Place
 from trainer.errors import ConfigError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
+from trainer.models.replicas import GroupReplicas, make_barrier
 from trainer.report import report
 from trainer.run_dir import checkpoint_of_origin
 from trainer.strategy import make_strategy, prepare_process, seed_process
@@ -83,18 +84,24 @@ def assemble(job: Job) -> Assembled:
     with user_code(f"recipe {config.recipe}: its model's test_step on one record"):
         build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
-    state = ModelState(model)
-    agreement = _agreement(job, place)
+    agreement, group = _of_group(job, strategy, place)
+    state = ModelState(model, group=group)
     evaluator = Evaluator(
         model, strategy, dataset, place, check=state.check_step, agreement=agreement
     )
     return Assembled(strategy, dataset, place, model, sample, state, evaluator, agreement)
 
 
-def _agreement(job: Job, place: Place) -> Agreement:
+def _of_group(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupReplicas | None]:
+    """How this worker agrees with others, and its part of their replicas."""
     if place.num_workers == 1:
-        return Alone(job.stop)
-    return Group(job.stop, is_chief=place.worker == 0, replicas=place.replicas)
+        return Alone(job.stop), None
+    agreement = Group(
+        job.stop, is_chief=place.is_chief, replicas=place.replicas, barrier=make_barrier(strategy)
+    )
+    first = place.worker * place.replicas
+    total = strategy.num_replicas_in_sync
+    return agreement, GroupReplicas(strategy, first=first, count=place.replicas, total=total)
 
 
 def _model_of(job: Job) -> Any:

@@ -29,6 +29,15 @@ _READ_LOGS = (
 )
 
 
+# They only write files: not for workers beside the chief, nor for who looks at a model.
+WRITERS = (
+    keras_callbacks.CSVLogger,
+    keras_callbacks.ModelCheckpoint,
+    keras_callbacks.RemoteMonitor,
+    keras_callbacks.TensorBoard,
+)
+
+
 class Reporting:
     """Our own callbacks: metrics, progress, and the check for NaN."""
 
@@ -90,11 +99,12 @@ class Chosen:
 
 def choose_callbacks(
     config: RunConfig, own: Sequence[Any], reporting: Reporting | None = None, *,
-    goes_on: bool = False,
+    goes_on: bool = False, writes: bool = True,
 ) -> Chosen:  # fmt: skip
     """Build the configured callbacks and put them in order with the recipe's `own` and ours.
 
-    `goes_on`: the run was begun before, and what it has written is kept.
+    `goes_on`: the run was begun before, and what it has written is kept. `writes`: this worker is
+    the one that writes files.
     """
     first, last = (reporting.first, reporting.last) if reporting else ([], [])
     history = keras_callbacks.History()
@@ -113,13 +123,18 @@ def choose_callbacks(
     may_stop = [callback for callback in theirs if _may_stop_at_a_step(callback)]
     if may_stop and not is_step_by_step and config.train.engine == "loop":
         last = [StopCheck(may_stop), *last]
+    appends = any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs)
+    if not writes:
+        own = [callback for callback in own if type(callback) not in WRITERS]
+        configured = [item for item in configured if type(item[0]) not in WRITERS]
+        theirs = [*own, *(callback for callback, _ in configured)]
     return Chosen(
         # As Keras orders them: others, as ReduceLROnPlateau, add to the logs that are kept.
         all=[*first, *theirs, history, *last],
         resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
         history=history,
         is_step_by_step=is_step_by_step,
-        appends=any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs),
+        appends=appends,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from trainer.agreement import Agreement
 from trainer.checkpoint.policy import SaveCadence
 from trainer.checkpoint.position import Position, Schedule
-from trainer.checkpoint.saver import Save, Saver
+from trainer.checkpoint.saver import Bystander, Save, Saver
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, StoppedError, StorageError
 from trainer.metrics import Metrics
@@ -42,7 +42,7 @@ class Checkpoints:
         config: RunConfig,
         *,
         capture: Capture,
-        saver: Saver,
+        saver: Saver | Bystander,
         schedule: Schedule,
         agreement: Agreement,
         metrics: Metrics,
@@ -147,6 +147,7 @@ class Checkpoints:
             self.save(position)
             if not self._committed():
                 raise self._saver.last_error or StorageError("the save failed")
+        self._agreement.meet()
 
     def _best_problem(self, logs: dict[str, float]) -> str | None:
         """Why no epoch can be the best: there is no such metric as `checkpoint.best` names."""
@@ -182,7 +183,9 @@ class Checkpoints:
             self._last != position or self._saver.last_error is not None
         ):
             self.save(position)
-        if not self._saver.wait(self._left()):
+        is_written = self._saver.wait(self._left())
+        self._agreement.meet()  # who leaves before the chief's save is written would break it off
+        if not is_written:
             raise StoppedError(
                 f"stopped at step {position.step}; the last save was not committed within "
                 f"{self._grace_seconds:g} s, the checkpoint before it is intact"

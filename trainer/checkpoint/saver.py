@@ -136,6 +136,19 @@ class Saver:
         return self._scores[key]
 
 
+class Bystander:
+    """In place of a `Saver`, where another worker saves."""
+
+    last_error: StorageError | None = None
+
+    def save(self, save: Save) -> None:
+        """The chief does."""
+
+    def wait(self, seconds: float | None = None) -> bool:  # noqa: ARG002
+        """Nothing is in flight here."""
+        return True
+
+
 def _check_finite(save: Save) -> None:
     """NonFiniteError when a weight is NaN or infinite: such a state is never committed."""
     for name, array in save.arrays.items():

@@ -18,7 +18,7 @@ import tensorflow as tf
 from trainer.checkpoint.format import Arrays, check_array
 from trainer.errors import CheckpointError, ConfigError
 from trainer.models.held import changed_by, held
-from trainer.models.replicas import assign_everywhere, local_values
+from trainer.models.replicas import GroupReplicas, assign_everywhere, local_values
 
 _ROLES = ("model", "optimizer", "metric")
 _SHOWN = 12
@@ -38,9 +38,13 @@ class _Named:
 
 
 class ModelState:
-    """The variables of a built model with a built optimizer."""
+    """The variables of a built model with a built optimizer.
 
-    def __init__(self, model: Any) -> None:
+    In a `group` of workers, snapshots are taken by all of them together.
+    """
+
+    def __init__(self, model: Any, *, group: GroupReplicas | None = None) -> None:
+        self._group = group
         roles = {
             "model": [(v.path, v) for v in model.variables],
             "optimizer": [(v.path, v) for v in model.optimizer.variables],
@@ -87,13 +91,23 @@ class ModelState:
                 np.copyto(buffer, source)
         return dict(self._buffers)
 
-    def _tensors(self) -> list[tuple[str, tf.Tensor]]:
-        named = []
+    def _tensors(self) -> list[tuple[str, Any]]:
+        named: list[tuple[str, Any]] = []
+        gathered = self._gathered()
         for entry in self._variables:
-            for replica, value in enumerate(local_values(entry.variable)):
+            values = gathered.get(entry.name) or map(_read, local_values(entry.variable))
+            for replica, value in enumerate(values):
                 suffix = f"/replica-{replica}" if entry.is_per_replica else ""
-                named.append((entry.name + suffix, _read(value)))
+                named.append((entry.name + suffix, value))
         return named
+
+    def _gathered(self) -> dict[str, list[Any]]:
+        """What replicas hold on their own, by name; nothing where all are in this process."""
+        if self._group is None:
+            return {}
+        own = [entry for entry in self._variables if entry.is_per_replica]
+        found = self._group.gather([entry.variable for entry in own])
+        return {entry.name: values for entry, values in zip(own, found, strict=True)}
 
     def set_changed_rates(self, saved: Mapping[str, float]) -> None:
         """Give optimizers the rate that they were built with, where the `saved` one is another.
@@ -132,7 +146,11 @@ class ModelState:
         for name in sorted(arrays, key=_split_replica):
             by_variable.setdefault(_split_replica(name)[0], []).append(arrays[name])
         for entry in self._variables:
-            assign_everywhere(entry.variable, by_variable[entry.name])
+            found = by_variable[entry.name]
+            if entry.is_per_replica and self._group is not None:
+                self._group.assign(entry.variable, found)
+            else:
+                assign_everywhere(entry.variable, found)
 
     def restore_weights(self, arrays: Arrays) -> None:
         """Assign the model's weights alone: the warm start of a new run."""

@@ -38,6 +38,11 @@ class Place:
     num_workers: int = 1
     replicas: int = 1
 
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes what one of them has to write."""
+        return self.worker == 0
+
 
 @dataclass(frozen=True)
 class Pipeline:

@@ -8,7 +8,8 @@ all train_steps meet. Clipping, loss scaling and batch normalization look at the
 replicas; noise is another on each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -120,7 +121,7 @@ def local_values(variable: Any) -> list[tf.Variable]:
     One entry for a plain variable and for a mirrored one (its copies are equal); one a
     replica for a variable that replicas update on their own, as metrics do.
     """
-    value = variable.value if isinstance(variable, keras.Variable) else variable
+    value = _value(variable)
     copies = getattr(value, "values", None)
     if copies is None:
         return [value]
@@ -128,20 +129,76 @@ def local_values(variable: Any) -> list[tf.Variable]:
     return [copies[0]] if is_mirrored else list(copies)
 
 
-def assign_everywhere(variable: Any, arrays: list[Any]) -> None:
-    """Put back what `local_values` gave, also at another number of replicas.
+class GroupReplicas:
+    """This worker's replicas, `first` to `first + count`, among the `total` of all workers."""
 
-    Sums of several replicas go to the first one: their total is what counts, and reading them
-    back through a mirrored value rounds.
-    """
+    def __init__(self, strategy: Any, *, first: int, count: int, total: int) -> None:
+        self._strategy = strategy
+        self._first, self._count, self._total = first, count, total
+        self._gathered: Any = None
+
+    def gather(self, variables: list[Any]) -> list[list[Any]]:
+        """For each variable what every replica holds, in replica order; of all workers together.
+
+        The variables must be the same each time.
+        """
+        if self._gathered is None:
+            # A function of no arguments: variables given to one would come as their values.
+            self._gathered = tf.function(lambda: self._strategy.run(partial(_stacked, variables)))
+        found = self._gathered()
+        local = self._strategy.experimental_local_results
+        return [list(local(values)[0].numpy()) for values in found]
+
+    def assign(self, variable: Any, arrays: list[Any]) -> None:
+        """Put back what `gather` gave of a variable, also at another number of replicas."""
+        own = _spread(arrays, self._total)[self._first : self._first + self._count]
+        for copy, array in zip(local_values(variable), own, strict=True):
+            copy.assign(array)
+
+
+def _stacked(variables: list[Any]) -> list[Any]:
+    """What all replicas hold, along a new first axis; called in the context of each."""
+    gather = tf.distribute.get_replica_context().all_gather
+    return [gather(_value(variable).read_value()[tf.newaxis], axis=0) for variable in variables]
+
+
+def make_barrier(strategy: Any) -> Callable[[], None]:
+    """A function that returns when all workers have called it."""
+
+    @tf.function
+    def meet() -> Any:
+        ones = strategy.run(lambda: tf.constant(1.0))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+
+    def wait() -> None:
+        meet().numpy()
+
+    return wait
+
+
+def _value(variable: Any) -> Any:
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def assign_everywhere(variable: Any, arrays: list[Any]) -> None:
+    """Put back what `local_values` gave, also at another number of replicas."""
     copies = local_values(variable)
     if len(copies) == 1 and len(arrays) == 1:
         variable.assign(arrays[0])
         return
-    if len(copies) != len(arrays):
-        total = arrays[0]
-        for array in arrays[1:]:
-            total = total + array
-        arrays = [total] + [0 * total] * (len(copies) - 1)
-    for copy, array in zip(copies, arrays, strict=True):
+    for copy, array in zip(copies, _spread(arrays, len(copies)), strict=True):
         copy.assign(array)
+
+
+def _spread(arrays: list[Any], replicas: int) -> list[Any]:
+    """The same over another number of replicas.
+
+    Sums go to the first one: their total is what counts, and reading them back through a mirrored
+    value rounds.
+    """
+    if len(arrays) == replicas:
+        return arrays
+    total = arrays[0]
+    for array in arrays[1:]:
+        total = total + array
+    return [total] + [0 * total] * (replicas - 1)
