@@ -2,6 +2,7 @@
 
 import asyncio
 import faulthandler
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from trainer.cli.options import (
     set_option,
 )
 from trainer.cli.output import drop_output
+from trainer.errors import ConfigError
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
@@ -102,6 +104,7 @@ def _supervise(request: _Request) -> int:
     """Keep a worker training; returns the exit code."""
     StopRequest().install()
     from trainer.agent.supervisor import Supervisor
+    from trainer.cluster import read_cluster
     from trainer.config import load_config
     from trainer.log import configure_logging, get_log, is_for_machines
     from trainer.recipes.catalog import config_path
@@ -113,6 +116,10 @@ def _supervise(request: _Request) -> int:
     config = load_config(config_path(request.config_name), overrides, source=source)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=is_for_machines(config.log))
+    if (num_workers := read_cluster(os.environ).num_workers) > 1:
+        raise ConfigError(
+            f"TF_CONFIG names {num_workers} workers, but 'trainer train' has one: unset TF_CONFIG"
+        )
     surroundings = context.obj or Surroundings()
     supervisor = Supervisor(
         config, _arguments(request, is_debug=context.find_root().params["debug"]),
