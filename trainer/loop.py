@@ -145,7 +145,7 @@ class CallSize:
         self._calls = 0
         self.size = self.wanted = 1
 
-    def measured(self, num_steps: int, seconds: float, agreed: int | None) -> None:
+    def measured(self, num_steps: int, seconds: float, agreed: int | None = None) -> None:
         """Learn from a call; the first is not counted, it compiled.
 
         agreed: the size of the next one, where it is not this worker's own decision.

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.models import ClusterConfig, TrainConfig
 from trainer.errors import ConfigError
@@ -67,9 +66,9 @@ def _cpus(count: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(count)]
 
 
-def make_strategy(devices: list[str], cluster: ClusterInfo) -> Any:
+def make_strategy(devices: list[str], num_workers: int = 1) -> Any:
     """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like."""
-    if cluster.num_workers > 1:
+    if num_workers > 1:
         return _of_group()
     if len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])

@@ -1,0 +1,59 @@
+import numpy as np
+
+from trainer.agreement import Alone, Group
+from trainer.stop import StopRequest
+
+
+def group(**clocks):
+    """Two workers of two replicas each; the first is the chief."""
+    return [
+        Group(StopRequest(**clocks), is_chief=chief, replicas=2, barrier=lambda: None)
+        for chief in (True, False)
+    ]
+
+
+def vote(workers, wanted=(8, 5)):
+    """What each takes the next size to be, after all ballots were added up."""
+    ballots = [2 * worker.ballot(size) for worker, size in zip(workers, wanted, strict=True)]
+    return [worker.count(np.sum(ballots, axis=0)) for worker in workers]
+
+
+def test_the_chief_decides_how_long_a_call_is():
+    assert vote(group()) == [8, 8]
+
+
+def test_a_stop_of_one_holds_for_all_from_the_same_call_on():
+    times = iter(range(100))
+    workers = group(clock=lambda: float(next(times)))
+    workers[1].stop._is_deferred = True
+    workers[1].stop._handle(15, None)
+    assert [worker.stops for worker in workers] == [False, False]
+    vote(workers)
+    assert [worker.stops for worker in workers] == [True, True]
+    assert all(worker.stop.seconds_since() > 0 for worker in workers)
+    # Only the one that got the signal would leave at once with the next.
+    assert [worker.stop.is_set for worker in workers] == [False, True]
+
+
+def test_the_chief_s_clock_decides_on_saves():
+    workers = group()
+    workers[1].by_clock = lambda: True
+    vote(workers)
+    assert not any(worker.is_save_due for worker in workers)
+    workers[0].by_clock = lambda: True
+    vote(workers)
+    assert all(worker.is_save_due for worker in workers)
+    workers[0].by_clock = lambda: False
+    vote(workers)
+    assert not any(worker.is_save_due for worker in workers)
+
+
+def test_a_worker_alone_decides_at_once():
+    stop = StopRequest()
+    alone = Alone(stop)
+    assert alone.ballot(7) is None
+    assert (alone.stops, alone.is_save_due) == (False, False)
+    stop._is_deferred = True
+    stop._handle(15, None)
+    alone.by_clock = lambda: True
+    assert (alone.stops, alone.is_save_due) == (True, True)
