@@ -5,6 +5,7 @@ A store cannot append, so a file is written anew with each event; there are few 
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +21,16 @@ _log = logging.getLogger(__name__)
 class RunEvents:
     """The events of one life, which `fence` numbers.
 
-    Nothing depends on them: one that cannot be written is only told. Without a storage, none is
-    kept.
+    Nothing depends on them: one that cannot be written is only told, and a store that does not
+    answer is waited for `patience` seconds. Without a storage, none is kept.
     """
 
     def __init__(
-        self, storage: Storage | None, fence: int, *, clock: Callable[[], float] = time.time
-    ) -> None:
+        self, storage: Storage | None, fence: int, *,
+        clock: Callable[[], float] = time.time, patience: float = 2.0,
+    ) -> None:  # fmt: skip
+        self._patience = patience
+        self._writing = threading.Lock()
         self._storage = storage
         self._path = f"{EVENTS}/{fence:06d}.jsonl"
         self._clock = clock
@@ -34,11 +38,21 @@ class RunEvents:
 
     def add(self, event: str, **fields: Any) -> None:
         """Keep an event, with the time and what is known of it (plain JSON data)."""
-        if self._storage is None:
+        storage = self._storage
+        if storage is None:
             return
         time = round(self._clock(), 3)
         self._lines.append(json.dumps({"time": time, "event": event, **fields}) + "\n")
+        # A daemon: neither a stop nor the end of the process waits for a store that is down.
+        writer = threading.Thread(
+            target=self._write, args=(storage, event), name="events", daemon=True
+        )
+        writer.start()
+        writer.join(self._patience)
+
+    def _write(self, storage: Storage, event: str) -> None:
         try:
-            self._storage.write(self._path, "".join(self._lines).encode())
+            with self._writing:
+                storage.write(self._path, "".join(self._lines).encode())
         except StorageError as error:
             _log.warning("event '%s' was not kept: %s", event, error)

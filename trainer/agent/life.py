@@ -69,20 +69,32 @@ class Life:
             self.relay.end_life()
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            message = decode(line)
-            kind = message["kind"]
-            if kind == "metrics":
-                self.relay.update(message["families"])
-            elif kind == "progress":
-                self._progress = self.clock()
-                self.step = self.step if message["step"] is None else message["step"]
-            else:
-                answer = await self._answer(message)
-                writer.write(encode({"kind": "answer", "id": message["id"], **answer}))
+        answering: set[asyncio.Task[None]] = set()
+        try:
+            while line := await reader.readline():
+                message = decode(line)
+                kind = message["kind"]
+                if kind == "metrics":
+                    self.relay.update(message["families"])
+                elif kind == "progress":
+                    self._progress = self.clock()
+                    self.step = self.step if message["step"] is None else message["step"]
+                else:
+                    # Beside: a store may take minutes, and a worker whose words nobody reads stops.
+                    task = asyncio.create_task(self._reply(message, writer))
+                    answering.add(task)
+                    task.add_done_callback(answering.discard)
+        except ValueError as error:
+            # Nobody would answer it any more.
+            self.log.error("worker killed", reason=f"its message cannot be read: {error}")
+            self.process.signal(signal.SIGKILL)
+
+    async def _reply(self, question: Message, writer: asyncio.StreamWriter) -> None:
+        answer = await self._answer(question)
+        writer.write(encode({"kind": "answer", "id": question["id"], **answer}))
 
     async def _answer(self, question: Message) -> Message:
-        """What the store says; nothing else is read meanwhile."""
+        """What the store says."""
         asked = {
             "hold": lambda: self.holding.hold(question["above"]),
             "refresh": self.holding.refresh,

@@ -144,7 +144,7 @@ class Bystander:
     def save(self, save: Save) -> None:
         """The chief does."""
 
-    def wait(self, seconds: float | None = None) -> bool:  # noqa: ARG002
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002
         """Nothing is in flight here."""
         return True
 
