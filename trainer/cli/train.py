@@ -41,6 +41,11 @@ class _Request:
     dry_run: bool
     as_json: bool
 
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        """Those given, and what --json means."""
+        return (*self.overrides, *(["log.format=json"] if self.as_json else []))
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -105,15 +110,12 @@ def _supervise(request: _Request) -> int:
     StopRequest().install()
     from trainer.agent.supervisor import Supervisor
     from trainer.cluster import read_cluster
-    from trainer.config import load_config
     from trainer.log import configure_logging, get_log, is_for_machines
-    from trainer.recipes.catalog import config_path
+    from trainer.recipes.catalog import load_plain
 
     context = click.get_current_context()
     context.meta[AS_JSON] = request.as_json or not sys.stderr.isatty()
-    source = f"{request.config_name} with --set" if request.overrides else request.config_name
-    overrides = (*request.overrides, *(["log.format=json"] if request.as_json else []))
-    config = load_config(config_path(request.config_name), overrides, source=source)
+    config = load_plain(request.config_name, request.all_overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=is_for_machines(config.log))
     if (num_workers := read_cluster(os.environ).num_workers) > 1:
@@ -156,8 +158,7 @@ def _run(request: _Request) -> int:
 
     context = click.get_current_context()
     context.meta[AS_JSON] = request.as_json or not sys.stderr.isatty()
-    overrides = (*request.overrides, *(["log.format=json"] if request.as_json else []))
-    config, recipe, params = load_run(request.config_name, overrides)
+    config, recipe, params = load_run(request.config_name, request.all_overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     surroundings = context.obj or Surroundings()
     start = Launch(config, recipe, params, request.allow_change)

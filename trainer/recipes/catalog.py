@@ -82,9 +82,16 @@ def config_path(name: str) -> Path:
 
 def load_run(name: str, overrides: Sequence[str] = ()) -> tuple[RunConfig, Recipe, Params]:
     """Config, recipe and its checked parameters; every default is filled in."""
-    source = f"{name} with --set" if overrides else name
-    config = load_config(config_path(name), overrides, source=source)
-    return with_recipe(config, source=source)
+    return with_recipe(load_plain(name, overrides), source=_source(name, overrides))
+
+
+def load_plain(name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Config alone: its recipe, which may be anybody's module, is neither loaded nor asked."""
+    return load_config(config_path(name), overrides, source=_source(name, overrides))
+
+
+def _source(name: str, overrides: Sequence[str]) -> str:
+    return f"{name} with --set" if overrides else name
 
 
 def with_recipe(config: RunConfig, *, source: str) -> tuple[RunConfig, Recipe, Params]:
