@@ -6,6 +6,7 @@ and what they come to holds from that call's end on. One worker alone decides at
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +47,10 @@ class Agreement(Protocol):
         """Wait for all other workers to come here, too."""
         ...
 
+    def part(self) -> None:
+        """The same before this process ends."""
+        ...
+
 
 class Alone:
     """The only worker."""
@@ -76,24 +81,39 @@ class Alone:
     def meet(self) -> None:
         """Nobody to wait for."""
 
+    def part(self) -> None:
+        """Nobody to wait for."""
+
 
 class Group:
     """One of several workers; the first, the chief, decides sizes and the times of saves.
 
     replicas: of this worker, each of which adds its worker's ballot. `barrier` returns when all
-    workers have called it.
+    workers have called it; it raises one of `lost` when one of them has gone.
     """
 
     def __init__(
-        self, stop: StopRequest, *, is_chief: bool, replicas: int, barrier: Callable[[], None]
-    ) -> None:
+        self, stop: StopRequest, *, is_chief: bool, replicas: int, barrier: Callable[[], None],
+        lost: type[Exception],
+    ) -> None:  # fmt: skip
         self.meet = barrier
+        self._lost = lost
         self.stop = stop
         self._is_chief = is_chief
         self._replicas = replicas
         self.by_clock: Callable[[], bool] = lambda: False
         self.stops = False
         self.is_save_due = False
+
+    def part(self) -> None:
+        """Meet twice: whoever leaves has met all others once.
+
+        Who is through a meeting first, and ends, may take the last bytes of it along that the
+        others still wait for. In the second one that does not matter any more.
+        """
+        self.meet()
+        with suppress(self._lost):
+            self.meet()
 
     def ballot(self, wanted_size: int) -> Any:
         """Stop (of anybody), size and save (of the chief)."""

@@ -42,7 +42,7 @@ def report(
         "versions": versions(),
     }
     job.run.write_summary(summary)
-    assembled.agreement.meet()  # who leaves earlier would break the chief's export off
+    assembled.agreement.part()  # who leaves earlier would break the chief's export off
     return summary
 
 

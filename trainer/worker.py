@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.agreement import Agreement, Alone, Group
 from trainer.checkpoint.position import Schedule
@@ -97,8 +98,9 @@ def _of_group(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupRe
     if place.num_workers == 1:
         return Alone(job.stop), None
     agreement = Group(
-        job.stop, is_chief=place.is_chief, replicas=place.replicas, barrier=make_barrier(strategy)
-    )
+        job.stop, is_chief=place.is_chief, replicas=place.replicas,
+        barrier=make_barrier(strategy), lost=tf.errors.OpError,
+    )  # fmt: skip
     first = place.worker * place.replicas
     total = strategy.num_replicas_in_sync
     return agreement, GroupReplicas(strategy, first=first, count=place.replicas, total=total)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from trainer.agreement import Alone, Group
 from trainer.stop import StopRequest
@@ -7,7 +8,7 @@ from trainer.stop import StopRequest
 def group(**clocks):
     """Two workers of two replicas each; the first is the chief."""
     return [
-        Group(StopRequest(**clocks), is_chief=chief, replicas=2, barrier=lambda: None)
+        Group(StopRequest(**clocks), is_chief=chief, replicas=2, barrier=lambda: None, lost=OSError)
         for chief in (True, False)
     ]
 
@@ -57,3 +58,20 @@ def test_a_worker_alone_decides_at_once():
     stop._handle(15, None)
     alone.by_clock = lambda: True
     assert (alone.stops, alone.is_save_due) == (True, True)
+
+
+def test_who_parts_has_met_all_once_and_may_miss_the_second_time():
+    met = []
+
+    def barrier():
+        met.append(len(met))
+        if len(met) in fails_at:
+            raise OSError("the other has gone")
+
+    group = Group(StopRequest(), is_chief=False, replicas=1, barrier=barrier, lost=OSError)
+    fails_at = {2}
+    group.part()
+    assert len(met) == 2
+    fails_at = {3}
+    with pytest.raises(OSError, match="has gone"):
+        group.part()

@@ -184,7 +184,7 @@ class Checkpoints:
         ):
             self.save(position)
         is_written = self._saver.wait(self._left())
-        self._agreement.meet()  # who leaves before the chief's save is written would break it off
+        self._agreement.part()  # who leaves before the chief has saved would break it off
         if not is_written:
             raise StoppedError(
                 f"stopped at step {position.step}; the last save was not committed within "
