@@ -13,9 +13,17 @@ from pathlib import Path
 
 from trainer.errors import ConfigError
 
+# Known to agents alone: who knows it may join the run.
+SECRET_VARIABLE = "TRAINER_GROUP_SECRET"
 KNOWN_VARIABLES = {
     "TRAINER_DEBUG": "print a traceback when a command fails",
+    SECRET_VARIABLE: "what the agents of a run prove that they know, 16 characters or more",
+    "TRAINER_GROUP_SECRET_FILE": "a file that holds it",
+    "TRAINER_HOST": "where the other workers reach this one; by default this machine's address",
     "TRAINER_JOB_ID": "unique id of the job that this process belongs to, for its lease",
+    "TRAINER_LEADER": "host, or host:port, of worker 0",
+    "TRAINER_NUM_WORKERS": "how many workers the run has",
+    "TRAINER_WORKER_INDEX": "which of them this is, from 0; by default JOB_COMPLETION_INDEX",
 }
 # Set by an agent for its worker, not by people.
 CHANNEL_VARIABLE = "TRAINER_AGENT_CHANNEL"

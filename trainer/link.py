@@ -74,6 +74,10 @@ class Link:
             self._told = now
             self._channel.tell("progress", step=step)
 
+    def failed(self, message: str) -> None:
+        """Say what ends this worker."""
+        self._channel.tell("error", message=message)
+
     @contextmanager
     def relayed(self, registry: CollectorRegistry) -> Iterator[None]:
         """Send the metrics every second while the context lasts, and at its end."""

@@ -22,6 +22,7 @@ from trainer import strict_json
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import Timing, acquire, limits
+from trainer.checkpoint.names import CHECKPOINTS
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
@@ -38,7 +39,6 @@ from trainer.storage import Storage, is_remote, open_storage
 CONFIG_FILE = "config.yaml"
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
-CHECKPOINTS = "checkpoints"
 MODEL = "model"
 
 _log = logging.getLogger(__name__)

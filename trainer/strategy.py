@@ -22,7 +22,7 @@ def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
     tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
-    if (problem := config.parts_problem(num_workers * len(devices))) is not None:
+    if (problem := config.parts_problem(num_workers * len(devices), num_workers)) is not None:
         raise ConfigError(problem)
     seed_process(config.train)
     return devices
@@ -66,16 +66,16 @@ def _cpus(count: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(count)]
 
 
-def make_strategy(devices: list[str], num_workers: int = 1) -> Any:
+def make_strategy(devices: list[str], num_workers: int = 1, communication: str = "auto") -> Any:
     """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like."""
     if num_workers > 1:
-        return _of_group()
+        return _of_group(communication)
     if len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
     return tf.distribute.MirroredStrategy(devices)
 
 
-def _of_group() -> Any:
+def _of_group(communication: str) -> Any:
     """MultiWorkerMirroredStrategy, which TF_CONFIG tells of the group.
 
     Its constructor waits for all workers without bound and holds the interpreter's lock meanwhile:
@@ -83,6 +83,11 @@ def _of_group() -> Any:
     """
     faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        options = tf.distribute.experimental.CommunicationOptions(
+            implementation=tf.distribute.experimental.CommunicationImplementation(
+                communication.upper()
+            )
+        )
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.environment import CHANNEL_VARIABLE
@@ -39,7 +39,7 @@ def _command(argv: Sequence[str]) -> None:
     main(argv, prog_name="trainer", obj=Surroundings(open_faulty, _fork_worker))
 
 
-def _fork_worker(argv: Sequence[str], channel: int) -> int:
+def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
     """An agent's worker: forked from it, since it has imported all that a worker needs."""
     pid = os.fork()
     if pid:
@@ -49,7 +49,7 @@ def _fork_worker(argv: Sequence[str], channel: int) -> int:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        os.environ[CHANNEL_VARIABLE] = str(os.dup(channel))
+        os.environ.update({**environ, CHANNEL_VARIABLE: str(os.dup(channel))})
         _command(argv)
     except BaseException:
         traceback.print_exc()

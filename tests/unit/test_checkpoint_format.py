@@ -17,10 +17,9 @@ from trainer.checkpoint.format import (
     decode_commit,
     decode_manifest,
     encode,
-    folder_name,
-    parse_folder,
     state_sha256,
 )
+from trainer.checkpoint.names import folder_name, parse_folder
 from trainer.errors import CheckpointError
 
 MANIFEST = Manifest(

@@ -2,11 +2,22 @@
 
 import threading
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import Lease, Timing, acquire
+from trainer.checkpoint.names import CHECKPOINTS, parse_folder
 from trainer.storage import Storage
+
+
+class Held(Protocol):
+    """What a worker may ask of the run's lease; see `trainer.link.AgentLease`."""
+
+    def hold(self, above: int) -> dict[str, Any]: ...
+    def refresh(self) -> dict[str, Any]: ...
+    def restored(self, fence: int, step: int) -> dict[str, Any]: ...
+    def check(self) -> None: ...
 
 
 class Holding:
@@ -46,6 +57,11 @@ class Holding:
             "waited": waited[0] if waited else None,
         }
 
+    def hold_for_group(self) -> dict[str, Any]:
+        """The same before any worker is there to say which fences there are."""
+        names = {entry.path.split("/")[1] for entry in self._storage.list(CHECKPOINTS)}
+        return self.hold(max((key[1] for name in names if (key := parse_folder(name))), default=0))
+
     def refresh(self) -> dict[str, Any]:
         """Ask the store whether the run is still held."""
         self._held().refresh()
@@ -69,3 +85,28 @@ class Holding:
         if self.lease is None:
             raise RuntimeError("a worker that does not hold the run asked for its lease")
         return self.lease
+
+
+@dataclass(frozen=True)
+class HeldForGroup:
+    """The run as agent 0 took hold of it for one generation; `holding` is there at agent 0."""
+
+    answer: dict[str, Any]
+    holding: Holding | None
+
+    def hold(self, above: int) -> dict[str, Any]:  # noqa: ARG002
+        """As it was answered before the generation began."""
+        return self.answer
+
+    def refresh(self) -> dict[str, Any]:
+        """Ask the store, if the run is held here."""
+        return self.holding.refresh() if self.holding is not None else {}
+
+    def restored(self, fence: int, step: int) -> dict[str, Any]:
+        """Record what the generation goes on from, if the run is held here."""
+        return self.holding.restored(fence, step) if self.holding is not None else self.answer
+
+    def check(self) -> None:
+        """RunHeldError when the run was held here, and another job has taken it over."""
+        if self.holding is not None:
+            self.holding.check()

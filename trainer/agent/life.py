@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.agent.holding import Holding
+from trainer.agent.holding import Held
 from trainer.agent.process import WorkerProcess
 from trainer.agent.threads import in_thread
 from trainer.channel import MAX_MESSAGE_BYTES, Message, decode, describe_error, encode
@@ -24,12 +24,12 @@ _STACKS_SECONDS = 1.0
 class Life:
     """From a started process to its end.
 
-    `step` is the last that it told of. `hang_seconds`: so long without a word of progress, and
-    it is taken for hung: its stacks are dumped, and it is killed.
+    `step` is the last that it told of, `error` what it said of its end. `hang_seconds`: so long
+    without a word of progress, and it is taken for hung: its stacks are dumped, and it is killed.
     """
 
     process: WorkerProcess
-    holding: Holding
+    holding: Held
     relay: Relay
     log: Any
     hang_seconds: float
@@ -37,11 +37,21 @@ class Life:
     clock: Callable[[], float] = time.monotonic
     step: int | None = None
     is_hung: bool = False
+    error: str = ""
     _progress: float = field(init=False)
     _told_to_stop: float | None = None
 
     def __post_init__(self) -> None:
         self._progress = self.clock()
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        self.process.signal(signal.SIGKILL)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to."""
+        return self._told_to_stop is not None
 
     def stop(self) -> None:
         """Tell the worker to save and end; once more, and it ends at once."""
@@ -79,6 +89,8 @@ class Life:
                 elif kind == "progress":
                     self._progress = self.clock()
                     self.step = self.step if message["step"] is None else message["step"]
+                elif kind == "error":
+                    self.error = message["message"]
                 else:
                     # Beside: a store may take minutes, and a worker whose words nobody reads stops.
                     task = asyncio.create_task(self._reply(message, writer))

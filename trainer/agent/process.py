@@ -5,24 +5,25 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.environment import CHANNEL_VARIABLE
+from trainer.environment import CHANNEL_VARIABLE, SECRET_VARIABLE
 
-# Starts a worker that has the inheritable file descriptor as its channel; returns its pid.
-Spawn = Callable[[Sequence[str], int], int]
+# Starts a worker that has the file descriptor as its channel, and these variables beside the
+# agent's; returns its pid.
+Spawn = Callable[[Sequence[str], int, Mapping[str, str]], int]
 
 
 class WorkerProcess:
     """A child; `ended` is done with its exit code (negative: a signal's number) at its end."""
 
-    def __init__(self, spawn: Spawn, arguments: Sequence[str]) -> None:
+    def __init__(self, spawn: Spawn, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self.channel, theirs = socket.socketpair()
         with theirs:
-            self.pid = spawn(arguments, theirs.fileno())
+            self.pid = spawn(arguments, theirs.fileno(), environ)
         self.ended: Future[int] = Future()
         threading.Thread(target=self._wait, name="worker", daemon=True).start()
 
@@ -37,13 +38,14 @@ class WorkerProcess:
         self.ended.set_result(os.waitstatus_to_exitcode(status))
 
 
-def spawn_worker(arguments: Sequence[str], channel: int) -> int:
+def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
     """Start `trainer worker` as this command was started; the `Spawn` of real life."""
+    inherited = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
     script = Path(sys.argv[0])
     command = [str(script)] if script.name == "trainer" else ["-m", "trainer"]
     process = subprocess.Popen(
         [sys.executable, *command, *arguments],
-        env=os.environ | {CHANNEL_VARIABLE: str(channel)},
+        env={**inherited, **environ, CHANNEL_VARIABLE: str(channel)},
         pass_fds=[channel],
         # Ctrl-C is for the agent, which tells the worker once.
         start_new_session=True,

@@ -8,13 +8,13 @@ It imports no TensorFlow: it answers and obeys while the worker imports, compile
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from trainer.agent.holding import Holding
+from trainer.agent.holding import Held, Holding
 from trainer.agent.life import Life
 from trainer.agent.memory import killed_by
 from trainer.agent.process import Spawn, WorkerProcess
@@ -29,8 +29,8 @@ from trainer.storage import Storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 
 # Ended by its own doing, so that another worker would end alike.
-_FINAL = (0, 2, 3, 4, 5, 6)
-_STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+FINAL = (0, 2, 3, 4, 5, 6)
+STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 class Supervisor:
@@ -61,7 +61,7 @@ class Supervisor:
         Raises NoProgressError, and StorageError when the stores cannot be reached.
         """
         config = self._config
-        stop = _Stop(asyncio.get_running_loop())
+        stop = Stop(asyncio.get_running_loop())
         with serving(config.metrics, self._relay, self._log, self._is_ready) as server:
             await in_thread(wait_for_stores, config, self._open_storage, self._log)
             storage = self._open_storage(
@@ -79,28 +79,33 @@ class Supervisor:
                 await in_thread(server.await_last_scrape)
             return code
 
-    async def _lives(self, holding: Holding, restarts: Restarts, stop: "_Stop") -> int:
+    async def _lives(self, holding: Holding, restarts: Restarts, stop: "Stop") -> int:
         while True:
-            life = self._life = Life(
-                WorkerProcess(self._spawn, self._arguments), holding, self._relay, self._log,
-                self._config.run.hang_seconds, self._config.train.grace_seconds,
-            )  # fmt: skip
+            life = self._start(holding)
             stop.on_signal = partial(self._pass_on, life)
             code = await life.run()
             self._life = None
-            if code in _FINAL:
+            if code in FINAL:
                 return code
             if stop.signal is not None:
                 return 128 + stop.signal
             stop.on_signal = stop.leave
-            await self._count(life, code, restarts)
+            await self._count(life, *cause_of(life, code), restarts)
 
-    async def _count(self, life: Life, code: int, restarts: Restarts) -> None:
+    def _start(self, held: Held, environ: Mapping[str, str] | None = None) -> Life:
+        """A worker, with these variables beside the agent's."""
+        self._life = Life(
+            WorkerProcess(self._spawn, self._arguments, environ or {}), held, self._relay,
+            self._log, self._config.run.hang_seconds, self._config.train.grace_seconds,
+        )  # fmt: skip
+        return self._life
+
+    async def _count(self, life: Life, cause: str, reason: str, restarts: Restarts | None) -> None:
         """Note why a worker ended, and wait a little when it happens again and again."""
-        cause, reason = _cause(life, code)
         # Whoever told it to stop, past its agent, means no failure of it.
-        is_failure = cause != "stopped"
-        wait = await in_thread(restarts.failed, life.step, reason) if is_failure else 0.0
+        wait = 0.0
+        if cause != "stopped" and restarts is not None:
+            wait = await in_thread(restarts.failed, life.step, reason)
         self._metrics.worker_restarts[cause].inc()
         self._log.warning("worker restarts", reason=reason, step=life.step, wait_seconds=wait)
         await asyncio.sleep(wait)
@@ -113,12 +118,12 @@ class Supervisor:
         return self._life is not None and self._life.step is not None
 
 
-class _Stop:
+class Stop:
     """SIGTERM and Ctrl-C, as they come: passed on to a worker, or the end at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.signal: int | None = None
-        self.on_signal: Callable[[], None] = self.leave
+        self.on_signal: Callable[[], object] = self.leave
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, number)
 
@@ -131,7 +136,7 @@ class _Stop:
         self.on_signal()
 
 
-def _cause(life: Life, code: int) -> tuple[str, str]:
+def cause_of(life: Life, code: int) -> tuple[str, str]:
     """Why a worker ended, for a metric's label and in words."""
     if life.is_hung:
         return "hung", f"no progress for {life.hang_seconds:g} s"
@@ -139,6 +144,6 @@ def _cause(life: Life, code: int) -> tuple[str, str]:
         return "killed", killed_by()
     if code < 0:
         return "crashed", f"ended by {signal.Signals(-code).name}"
-    if code in _STOPPED:
+    if code in STOPPED:
         return "stopped", "it was told to stop by somebody else"
-    return "failed", f"it ended with {code}, see above"
+    return "failed", life.error or f"it ended with {code}, see above"

@@ -11,7 +11,6 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -34,7 +33,6 @@ DTYPE_BYTES = {
 }  # fmt: skip
 
 _BASE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$"
-_FOLDER = re.compile(r"step-([0-9]{1,18})-f([0-9]{1,18})")
 
 DocumentT = TypeVar("DocumentT", "Commit", "Manifest")
 Arrays = Mapping[str, NDArray[Any]]
@@ -88,21 +86,6 @@ class Commit(Section):
     format: int
     writer: str = Field(pattern=_BASE_NAME)
     manifest_crc32c: str
-
-
-def folder_name(step: int, fence: int) -> str:
-    """Folder of a checkpoint; names sort by step within a fence."""
-    return f"step-{step:08d}-f{fence}"
-
-
-def parse_folder(name: str) -> tuple[int, int] | None:
-    """(step, fence) of a checkpoint's folder, or None for any other name."""
-    match = _FOLDER.fullmatch(name)
-    if match is None:
-        return None
-    step, fence = int(match[1]), int(match[2])
-    # Only as `folder_name` writes it: two folders never stand for the same checkpoint.
-    return (step, fence) if folder_name(step, fence) == name else None
 
 
 def crc32c(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainer.checkpoint.format import folder_name
+from trainer.checkpoint.names import folder_name
 from trainer.checkpoint.parts import DamagedError
 from trainer.checkpoint.policy import Kept, best_of
 from trainer.checkpoint.store import Checkpoint, CheckpointStore, Found

@@ -29,10 +29,9 @@ from trainer.checkpoint.format import (
     decode_manifest,
     encode,
     encode_manifest,
-    folder_name,
-    parse_folder,
     state_sha256,
 )
+from trainer.checkpoint.names import folder_name, parse_folder
 from trainer.checkpoint.parts import DamagedError, read_parts, write_parts
 from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
 from trainer.storage import Storage

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from trainer.agent.process import spawn_worker
+from trainer.agent.process import Spawn, spawn_worker
 from trainer.cli.options import (
     AS_JSON,
     HELP_NAMES,
@@ -24,7 +24,7 @@ from trainer.cli.options import (
     set_option,
 )
 from trainer.cli.output import drop_output
-from trainer.errors import ConfigError
+from trainer.errors import TrainerError
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
@@ -52,7 +52,7 @@ class Surroundings:
     """What tests replace, as the context's object: by storage that fails, and quick starts."""
 
     open_storage: Callable[..., Any] = open_storage
-    spawn: Callable[[Sequence[str], int], int] = spawn_worker
+    spawn: Spawn = spawn_worker
 
 
 _run_options = apply_options(
@@ -108,8 +108,6 @@ def worker(**options: Any) -> None:
 def _supervise(request: _Request) -> int:
     """Keep a worker training; returns the exit code."""
     StopRequest().install()
-    from trainer.agent.supervisor import Supervisor
-    from trainer.cluster import read_cluster
     from trainer.log import configure_logging, get_log, is_for_machines
     from trainer.recipes.catalog import load_plain
 
@@ -118,19 +116,32 @@ def _supervise(request: _Request) -> int:
     config = load_plain(request.config_name, request.all_overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=is_for_machines(config.log))
-    if (num_workers := read_cluster(os.environ).num_workers) > 1:
-        raise ConfigError(
-            f"TF_CONFIG names {num_workers} workers, but 'trainer train' has one: unset TF_CONFIG"
-        )
-    surroundings = context.obj or Surroundings()
-    supervisor = Supervisor(
-        config, _arguments(request, is_debug=context.find_root().params["debug"]),
-        open_storage=surroundings.open_storage, spawn=surroundings.spawn, log=get_log(),
-    )  # fmt: skip
+    supervisor = _supervisor_of(config, request, get_log())
     try:
         return asyncio.run(supervisor.run())
     finally:
         drop_output()
+
+
+def _supervisor_of(config: Any, request: _Request, log: Any) -> Any:
+    """For one worker, or for one of a group."""
+    from trainer.cluster import read_cluster
+
+    context = click.get_current_context()
+    surroundings = context.obj or Surroundings()
+    arguments = _arguments(request, is_debug=context.find_root().params["debug"])
+    means: dict[str, Any] = {"open_storage": surroundings.open_storage, "spawn": surroundings.spawn}
+    cluster = read_cluster(os.environ)
+    if cluster.num_workers == 1:
+        from trainer.agent.supervisor import Supervisor
+
+        return Supervisor(config, arguments, log=log, **means)
+    from trainer.agent.group_place import GroupPlace
+    from trainer.agent.group_supervisor import GroupSupervisor
+
+    place = GroupPlace(config, cluster)
+    log = log.bind(worker=cluster.worker)
+    return GroupSupervisor(config, arguments, log=log, place=place, **means)
 
 
 def _arguments(request: _Request, *, is_debug: bool) -> list[str]:
@@ -151,8 +162,21 @@ def _run(request: _Request) -> int:
     stop = StopRequest()
     stop.install()
     from trainer.channel import open_channel
-    from trainer.launch import Launch, launch
     from trainer.link import Link
+
+    channel = open_channel()
+    link = None if channel is None else Link(channel)
+    try:
+        return _train(request, stop, link)
+    except Exception as error:
+        if link is not None:
+            is_ours = isinstance(error, TrainerError)
+            link.failed(str(error) if is_ours else f"{type(error).__name__}: {error}")
+        raise
+
+
+def _train(request: _Request, stop: StopRequest, link: Any) -> int:
+    from trainer.launch import Launch, launch
     from trainer.log import is_for_machines
     from trainer.recipes.catalog import load_run
 
@@ -165,8 +189,6 @@ def _run(request: _Request) -> int:
     if request.dry_run:
         _show_plan(start, as_json=request.as_json)
         return 0
-    channel = open_channel()
-    link = None if channel is None else Link(channel)
     try:
         outcome = launch(start, stop, open_storage=surroundings.open_storage, link=link)
         with suppress(OSError):

@@ -186,7 +186,7 @@ class Group:
             case AskStop():
                 self._seats.tell(generation.indices, Stop(index=index))
             case Failed(generation=generation.number, reason=reason):
-                self._break(generation, index, reason)
+                self._break(generation, index, reason, failed=True)
             case Stopped(generation=generation.number):
                 generation.running.discard(index)
                 if not generation.running:
@@ -237,9 +237,11 @@ class Group:
         elif generation.phase == "choosing" and index in generation.indices:
             self._over()
 
-    def _break(self, generation: _Generation, index: int, reason: str) -> None:
+    def _break(
+        self, generation: _Generation, index: int, reason: str, *, failed: bool = False
+    ) -> None:
         text = shorten(f"worker {index}: {reason}")
-        told = Broken(generation=generation.number, reason=text, index=index)
+        told = Broken(generation=generation.number, reason=text, index=index, failed=failed)
         self._seats.tell(sorted(generation.running), told)
         self._over()
 

@@ -141,12 +141,16 @@ class Plan(_Strict):
 
 
 class Broken(_Strict):
-    """The generation is over because of member `index`: kill the worker, then join again."""
+    """The generation is over because of member `index`: kill the worker, then join again.
+
+    failed: its worker did, and not its agent or its pod.
+    """
 
     type: Literal["broken"] = "broken"
     generation: int
     reason: Text
     index: Index
+    failed: bool = False
 
 
 class Ended(_Strict):

@@ -19,7 +19,7 @@ from trainer.errors import ConfigError
 from trainer.metrics.declarations import METRICS
 
 MAX_LABEL_VALUES = 10
-RESTART_CAUSES = ("crashed", "failed", "hung", "killed", "stopped")
+RESTART_CAUSES = ("crashed", "failed", "group", "hung", "killed", "stopped")
 # What is done to a store, as in `trainer.storage.base.Operation`.
 OPERATIONS = ("list", "stat", "read", "write", "create", "delete")
 

@@ -5,10 +5,11 @@ Nothing here touches files, the network, TensorFlow or Keras.
 """
 
 from trainer.config.models.checkpoint import BestConfig, CheckpointConfig
+from trainer.config.models.cluster import ClusterConfig
 from trainer.config.models.data import DataConfig
 from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
 from trainer.config.models.run import LocationConfig, RunConfig
-from trainer.config.models.train import CALLBACKS, CallbackConfig, ClusterConfig, TrainConfig
+from trainer.config.models.train import CALLBACKS, CallbackConfig, TrainConfig
 
 __all__ = [
     "CALLBACKS",

@@ -76,8 +76,13 @@ class DataConfig(Section):
     _url = field_validator("url")(check_location)
     _disk_cache_dir = field_validator("disk_cache_dir")(check_local_folder)
 
-    def parts_problem(self, replicas: int, micro_batches: int = 1) -> str | None:
+    def parts_problem(self, replicas: int, micro_batches: int, num_workers: int) -> str | None:
         """Why a batch cannot be cut into so many equal parts; None if it can."""
+        if self.streams % num_workers:
+            return (
+                f"data.streams {self.streams} cannot be shared by {num_workers} workers: use a "
+                f"multiple of {num_workers}, and one of that for data.batch_size"
+            )
         parts = replicas * micro_batches
         if self.batch_size % parts == 0 and self.batch_size % (self.streams * micro_batches) == 0:
             return None

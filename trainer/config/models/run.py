@@ -7,9 +7,10 @@ from pydantic import Field, field_validator, model_validator
 from trainer.config.fields import Section, changeable, free, identity
 from trainer.config.locations import check_run_location
 from trainer.config.models.checkpoint import CheckpointConfig
+from trainer.config.models.cluster import ClusterConfig
 from trainer.config.models.data import DataConfig
 from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
-from trainer.config.models.train import CallbackConfig, ClusterConfig, TrainConfig
+from trainer.config.models.train import CallbackConfig, TrainConfig
 
 
 class LocationConfig(Section):
@@ -87,9 +88,12 @@ class RunConfig(Section):
             raise ValueError("train.engine: fit does not accumulate: use the loop engine")
         return self
 
-    def parts_problem(self, replicas: int) -> str | None:
-        """Why so many replicas cannot share a batch, or its micro-batches, equally; or None."""
-        return self.data.parts_problem(replicas, self.train.accumulate_steps)
+    def parts_problem(self, replicas: int, num_workers: int = 1) -> str | None:
+        """Why so many replicas cannot share a batch, or its micro-batches, equally; or None.
+
+        replicas: of all workers together.
+        """
+        return self.data.parts_problem(replicas, self.train.accumulate_steps, num_workers)
 
     @property
     def run_name(self) -> str:

@@ -1,4 +1,4 @@
-"""Keys of `train`, `cluster` and `callbacks`."""
+"""Keys of `train` and `callbacks`."""
 
 import re
 from difflib import get_close_matches
@@ -75,23 +75,6 @@ class TrainConfig(Section):
             run, at, step = value.rpartition("@")
             is_step = step.isdigit() or step in ("last", "best")
             check_run_location(run if at and is_step else value)
-        return value
-
-
-class ClusterConfig(Section):
-    """Which devices one worker uses."""
-
-    device: Literal["auto", "cpu", "gpu"] = free("auto", help="GPUs if there are any, or one kind.")
-    replicas: int | Literal["auto"] = free(
-        "auto", help="Copies of the model in one worker: all its GPUs, or one on a CPU. On a "
-        "CPU, more than one makes as many logical devices."
-    )  # fmt: skip
-
-    @field_validator("replicas")
-    @classmethod
-    def _positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("must be 1 or more, or auto")
         return value
 
 

@@ -1,0 +1,217 @@
+"""An agent among others: gather, run a worker for one generation, gather again.
+
+    gather -> worker -> the generation's end -> gather, or the end
+
+Agent 0 also leads: it holds the run before a generation begins, and counts failures.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import Any, cast
+
+from trainer.agent.group_place import GroupPlace
+from trainer.agent.holding import HeldForGroup, Holding
+from trainer.agent.life import Life
+from trainer.agent.restarts import Restarts
+from trainer.agent.supervisor import FINAL, STOPPED, Stop, Supervisor, cause_of
+from trainer.agent.threads import in_thread
+from trainer.cluster import tf_config
+from trainer.errors import NoProgressError
+from trainer.gathering.leader import Leader
+from trainer.gathering.member import Event, Member
+from trainer.gathering.messages import Broken, EndCode, Ended, Plan
+from trainer.gathering.messages import Stop as StopOfAll
+
+_PROGRESS_SECONDS = 1.0
+_CAUSE_SECONDS = 0.5
+# For a worker to end after the run has.
+_LAST_SECONDS = 30.0
+
+
+class GroupSupervisor(Supervisor):
+    """Keeps one worker of a group training, in generations that all agents begin together."""
+
+    def __init__(self, *args: Any, place: GroupPlace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._place = place
+        self._restarts: Restarts | None = None  # only agent 0 counts
+
+    async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
+        place = self._place
+        async with AsyncExitStack() as closing:
+            if place.leads:
+                own = await in_thread(place.offer)
+                leader = Leader(
+                    own, partial(self._choose, holding), secret=place.secret,
+                    port=place.port, address=place.listens_on, rules=place.rules,
+                    timings=place.timings, log=self._log,
+                )  # fmt: skip
+                await leader.start()
+                closing.push_async_callback(leader.close)
+            member = Member(
+                place.host, place.port, secret=place.secret, timings=place.timings, log=self._log
+            )
+            await closing.enter_async_context(member)
+            self._restarts = restarts if place.leads else None
+            while True:
+                plan = await self._gather(member, stop)
+                if not isinstance(plan, Plan):
+                    return plan
+                held = HeldForGroup(plan.chosen, holding if place.leads else None)
+                life = self._start(held, self._environ(plan))
+                code = await self._live(life, member, stop)
+                self._life = None
+                if code is not None:
+                    return code
+
+    async def _choose(
+        self, holding: Holding, number: int, indices: tuple[int, ...]
+    ) -> Mapping[str, Any]:
+        """Hold the run for all, with a fence of its own for each generation."""
+        answer = await in_thread(holding.hold_for_group)
+        num_workers = self._place.num_workers
+        self._log.info("generation", number=number, workers=len(indices), of=num_workers)
+        # Whoever waits here waits for all, and none of the workers needs to know.
+        return {**answer, "waited": None}
+
+    async def _gather(self, member: Member, stop: Stop) -> Plan | int:
+        """The next generation, or the code with which to end."""
+        joining = asyncio.ensure_future(member.join(await in_thread(self._place.offer)))
+        stop.on_signal = joining.cancel
+        try:
+            answer = await joining
+        except asyncio.CancelledError:
+            if stop.signal is None:
+                raise
+            return 128 + stop.signal
+        return answer if isinstance(answer, Plan) else self._ended(answer)
+
+    def _environ(self, plan: Plan) -> dict[str, str]:
+        return {"TF_CONFIG": tf_config(plan.addresses, plan.indices.index(self._place.index))}
+
+    async def _live(self, life: Life, member: Member, stop: Stop) -> int | None:
+        """One worker to its end, or its generation's; the code to end with, None to go on."""
+
+        def on_signal() -> None:
+            self._log.info("stopping", step=life.step)
+            member.stop()
+            life.stop()
+
+        stop.on_signal = on_signal
+        running = asyncio.create_task(life.run())
+        telling = asyncio.create_task(_tell_progress(life, member))
+        try:
+            event = await self._hear(life, member, running)
+            if isinstance(event, Ended):
+                return await self._end_with_others(running, event)
+            if isinstance(event, Broken):
+                life.kill()
+                await running
+                stop.on_signal = stop.leave
+                await self._broken(life, member, event)
+            else:
+                stop.on_signal = stop.leave
+                code = running.result()
+                if code in FINAL:
+                    return await self._end_others(life, member, code)
+                await self._ended_early(life, member, code)
+            if stop.signal is None:
+                return None
+            await member.leave()
+            return 128 + stop.signal
+        finally:
+            telling.cancel()
+            if not running.done():
+                life.kill()
+                await running
+
+    async def _hear(
+        self, life: Life, member: Member, running: "asyncio.Task[int]"
+    ) -> Broken | Ended | None:
+        """What ends the generation; None when that is this worker's end."""
+        while True:
+            event = await _next_event(member, running)
+            if not isinstance(event, StopOfAll):
+                return event
+            if not life.is_stopping:
+                self._log.info("stopping", step=life.step, reason=f"worker {event.index} was told")
+                life.stop()
+
+    async def _end_others(self, life: Life, member: Member, code: int) -> int | None:
+        """This worker's end is everybody's; None if the others do not end."""
+        if code == 0 and not self._place.leads:
+            # What the chief writes last makes the run complete.
+            event: Event | None = None
+            while not isinstance(event, Broken | Ended):
+                event = await member.next_event()
+            return self._ended(event) if isinstance(event, Ended) else None
+        return self._ended(await member.end(cast(EndCode, code), life.error))
+
+    async def _end_with_others(self, running: "asyncio.Task[int]", ended: Ended) -> int:
+        if ended.code == 0:
+            # It has nothing left to write, and ends by itself.
+            await asyncio.wait({running}, timeout=_LAST_SECONDS)
+        return self._ended(ended)
+
+    def _ended(self, ended: Ended) -> int:
+        """The code; why is said by all who did not find out themselves."""
+        if ended.code != 0 and ended.index != self._place.index:
+            self._log.error(
+                "run ended", worker=ended.index, code=ended.code, reason=ended.message
+            )  # fmt: skip
+        return ended.code
+
+    async def _ended_early(self, life: Life, member: Member, code: int) -> None:
+        """The worker stopped as agreed, or failed."""
+        if life.is_stopping or code in STOPPED:
+            member.stopped()
+            return
+        cause, reason = cause_of(life, code)
+        event = await _soon(member) if cause == "failed" else None
+        if event is not None:
+            await self._broken(life, member, event)
+            return
+        member.failed(reason)
+        await self._again(life, member, cause, reason, self._restarts)
+
+    async def _broken(self, life: Life, member: Member, event: Broken) -> None:
+        # Only what a worker did is a failure: a pod that goes was most likely told to.
+        failures = self._restarts if event.failed else None
+        await self._again(life, member, "group", event.reason, failures)
+
+    async def _again(
+        self, life: Life, member: Member, cause: str, reason: str, failures: Restarts | None
+    ) -> None:
+        """Count a failure once for the group, and end all when it is one too many."""
+        try:
+            await self._count(life, cause, reason, failures)
+        except NoProgressError as error:
+            await member.end(7, str(error))
+            raise
+
+
+async def _next_event(member: Member, running: "asyncio.Task[int]") -> Event | None:
+    """The next event, or None when the worker has ended before it."""
+    hearing = asyncio.ensure_future(member.next_event())
+    await asyncio.wait({hearing, running}, return_when=asyncio.FIRST_COMPLETED)
+    if hearing.done():
+        return hearing.result()
+    hearing.cancel()
+    return None
+
+
+async def _soon(member: Member) -> Broken | None:
+    """Why the generation is broken, if that is told soon: a failure may follow from another."""
+    with suppress(TimeoutError):
+        event = await asyncio.wait_for(member.next_event(), _CAUSE_SECONDS)
+        return event if isinstance(event, Broken) else None
+    return None
+
+
+async def _tell_progress(life: Life, member: Member) -> None:
+    while True:
+        await asyncio.sleep(_PROGRESS_SECONDS)
+        if life.step is not None:
+            member.progress(life.step)
