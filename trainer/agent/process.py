@@ -41,10 +41,8 @@ class WorkerProcess:
 def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
     """Start `trainer worker` as this command was started; the `Spawn` of real life."""
     inherited = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
-    script = Path(sys.argv[0])
-    command = [str(script)] if script.name == "trainer" else ["-m", "trainer"]
     process = subprocess.Popen(
-        [sys.executable, *command, *arguments],
+        [*this_command(), *arguments],
         env={**inherited, **environ, CHANNEL_VARIABLE: str(channel)},
         pass_fds=[channel],
         # Ctrl-C is for the agent, which tells the worker once.
@@ -53,3 +51,9 @@ def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, s
     # Waited for by pid: the object would warn when it goes before the process does.
     process.returncode = 0
     return process.pid
+
+
+def this_command() -> list[str]:
+    """`trainer`, as it was called."""
+    script = Path(sys.argv[0])
+    return [sys.executable, *([str(script)] if script.name == "trainer" else ["-m", "trainer"])]

@@ -24,7 +24,8 @@ from trainer.cli.options import (
     set_option,
 )
 from trainer.cli.output import drop_output
-from trainer.errors import TrainerError
+from trainer.cluster import MOST_WORKERS
+from trainer.errors import ConfigError, TrainerError
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
@@ -77,11 +78,18 @@ _run_options = apply_options(
         "trainer train -c run.yaml --set train.epochs=20 --set run.dir=runs/long",
         "trainer train -c run.yaml --set params.learning_rate=0.0001 \\",
         "    --allow-change params.learning_rate",
+        "trainer train -c run.yaml --workers 2",
         "trainer train -c run.yaml --dry-run",
     ),
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    metavar="N",
+    help="Train on so many processes of this machine, as on so many pods.",
+)
 @_run_options
-def train(**options: Any) -> None:
+def train(workers: int | None, **options: Any) -> None:
     """Train to the end, or go on from the run's last checkpoint.
 
     Ends with 0 when the run is complete, with 143 after SIGTERM and 130 after Ctrl-C (saved;
@@ -91,7 +99,7 @@ def train(**options: Any) -> None:
     one is the run's summary. An error is one on standard error.
     """
     request = _Request(**options)
-    raise click.exceptions.Exit(_run(request) if request.dry_run else _supervise(request))
+    raise click.exceptions.Exit(_run(request) if request.dry_run else _supervise(request, workers))
 
 
 @click.command(
@@ -105,8 +113,8 @@ def worker(**options: Any) -> None:
     raise click.exceptions.Exit(_run(_Request(**options)))
 
 
-def _supervise(request: _Request) -> int:
-    """Keep a worker training; returns the exit code."""
+def _supervise(request: _Request, workers: int | None) -> int:
+    """Keep one worker training, or several; returns the exit code."""
     StopRequest().install()
     from trainer.log import configure_logging, get_log, is_for_machines
     from trainer.recipes.catalog import load_plain
@@ -116,7 +124,10 @@ def _supervise(request: _Request) -> int:
     config = load_plain(request.config_name, request.all_overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=is_for_machines(config.log))
-    supervisor = _supervisor_of(config, request, get_log())
+    if workers is None or workers == 1:
+        supervisor = _supervisor_of(config, request, get_log())
+    else:
+        supervisor = _local_group(config, workers, request, get_log())
     try:
         return asyncio.run(supervisor.run())
     finally:
@@ -129,7 +140,7 @@ def _supervisor_of(config: Any, request: _Request, log: Any) -> Any:
 
     context = click.get_current_context()
     surroundings = context.obj or Surroundings()
-    arguments = _arguments(request, is_debug=context.find_root().params["debug"])
+    arguments = _arguments("worker", request)
     means: dict[str, Any] = {"open_storage": surroundings.open_storage, "spawn": surroundings.spawn}
     cluster = read_cluster(os.environ)
     if cluster.num_workers == 1:
@@ -144,11 +155,26 @@ def _supervisor_of(config: Any, request: _Request, log: Any) -> Any:
     return GroupSupervisor(config, arguments, log=log, place=place, **means)
 
 
-def _arguments(request: _Request, *, is_debug: bool) -> list[str]:
-    """Those of the command for the worker."""
+def _local_group(config: Any, workers: int, request: _Request, log: Any) -> Any:
+    from trainer.agent.local_group import LocalGroup
+    from trainer.cluster import read_cluster
+
+    if read_cluster(os.environ).num_workers > 1:
+        raise ConfigError(
+            "--workers starts workers on this machine alone, but TF_CONFIG or TRAINER_NUM_WORKERS "
+            "names others: unset it, or leave --workers out"
+        )
+    if (problem := config.parts_problem(workers, workers)) is not None:
+        raise ConfigError(problem)
+    return LocalGroup(config, workers, _arguments("train", request), log=log)
+
+
+def _arguments(command: str, request: _Request) -> list[str]:
+    """Those of this command for one of its processes."""
+    is_debug = click.get_current_context().find_root().params["debug"]
     return [
         *(["--debug"] if is_debug else []),
-        "worker",
+        command,
         f"--config={request.config_name}",
         *(f"--set={override}" for override in request.overrides),
         *(f"--allow-change={key}" for key in request.allow_change),
