@@ -10,10 +10,12 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.stop import StopRequest
 
 BALLOT = 3
+MOST_BYTES = 100
 
 
 class Agreement(Protocol):
@@ -51,6 +53,14 @@ class Agreement(Protocol):
         """The same before this process ends."""
         ...
 
+    def of_chief(self, text: str) -> str:
+        """What the chief says here, MOST_BYTES of UTF-8 at most; others are not heard."""
+        ...
+
+    def all(self, mine: bool) -> bool:
+        """Whether it is so for every worker."""
+        ...
+
 
 class Alone:
     """The only worker."""
@@ -84,19 +94,27 @@ class Alone:
     def part(self) -> None:
         """Nobody to wait for."""
 
+    def of_chief(self, text: str) -> str:
+        """What this one says."""
+        return text
+
+    def all(self, mine: bool) -> bool:
+        """Whether it is so here."""
+        return mine
+
 
 class Group:
     """One of several workers; the first, the chief, decides sizes and the times of saves.
 
-    replicas: of this worker, each of which adds its worker's ballot. `barrier` returns when all
-    workers have called it; it raises one of `lost` when one of them has gone.
+    replicas: of this worker, each of which adds its worker's ballot. `total` adds up what all
+    workers call it with; it raises one of `lost` when one of them has gone.
     """
 
     def __init__(
-        self, stop: StopRequest, *, is_chief: bool, replicas: int, barrier: Callable[[], None],
-        lost: type[Exception],
+        self, stop: StopRequest, *, is_chief: bool, replicas: int,
+        total: Callable[[NDArray[Any]], NDArray[Any]], lost: type[Exception],
     ) -> None:  # fmt: skip
-        self.meet = barrier
+        self._total = total
         self._lost = lost
         self.stop = stop
         self._is_chief = is_chief
@@ -104,6 +122,23 @@ class Group:
         self.by_clock: Callable[[], bool] = lambda: False
         self.stops = False
         self.is_save_due = False
+
+    def meet(self) -> None:
+        """By adding up nothing."""
+        self._total(np.zeros(1))
+
+    def of_chief(self, text: str) -> str:
+        """Added up, too: the others add zeros."""
+        said = np.zeros(MOST_BYTES)
+        if self._is_chief:
+            data = text.encode()
+            said[: len(data)] = list(data)
+        heard = self._total(said).astype(np.uint8).tobytes()
+        return heard.rstrip(b"\0").decode()
+
+    def all(self, mine: bool) -> bool:
+        """Nobody objects."""
+        return not self._total(np.array([not mine], np.float64))[0]
 
     def part(self) -> None:
         """Meet twice: whoever leaves has met all others once.

@@ -39,6 +39,8 @@ class Launch:
     recipe: Recipe
     params: Params
     allow_change: Sequence[str] = ()
+    # Do no more than to find out whether it is; for an agent whose group may be gone already.
+    if_complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def launch(
         holding = run.held(config.run.lease_seconds, on_wait)
     if (complete := _admissible(start, run, data_hash, log)) is not None:
         return complete
+    if start.if_complete:
+        return Outcome(StoppedError.exit_code)
     with holding as held:
         # Whoever held it until now may have ended it, or begun it with another configuration.
         complete = _admissible(start, held, data_hash, log) if reasons else None

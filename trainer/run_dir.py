@@ -19,10 +19,11 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from trainer import strict_json
+from trainer.agreement import Agreement
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import Timing, acquire, limits
-from trainer.checkpoint.names import CHECKPOINTS
+from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
@@ -38,7 +39,6 @@ from trainer.storage import Storage, is_remote, open_storage
 
 CONFIG_FILE = "config.yaml"
 RUN_FILE = "run.json"
-SUMMARY_FILE = "summary.json"
 MODEL = "model"
 
 _log = logging.getLogger(__name__)
@@ -307,9 +307,9 @@ class RunDir:
         if self.writes:
             self.storage.delete(SUMMARY_FILE)
 
-    def restore(self, *, start_over: bool = False) -> Restored:
+    def restore(self, *, start_over: bool = False, agreement: Agreement | None = None) -> Restored:
         """The checkpoint to go on from; see `trainer.checkpoint.restore.newest`."""
-        restored = newest(self.checkpoints, start_over=start_over)
+        restored = newest(self.checkpoints, start_over=start_over, agreement=agreement)
         if self.lease is not None:
             found = restored.checkpoint and restored.checkpoint.manifest
             self.lease.restored(*((found.fence, found.step) if found else (0, -1)))

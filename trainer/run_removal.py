@@ -5,9 +5,9 @@ from functools import partial
 from trainer.agent.restarts import RESTARTS_FILE
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import CLOCK_FILE, LEASE_FILE, Timing, acquire, live_holder
-from trainer.checkpoint.names import CHECKPOINTS
+from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
 from trainer.errors import RunHeldError
-from trainer.run_dir import CONFIG_FILE, MODEL, RUN_FILE, SUMMARY_FILE, RunDir
+from trainer.run_dir import CONFIG_FILE, MODEL, RUN_FILE, RunDir
 from trainer.run_events import EVENTS
 from trainer.storage.access import PROBES
 from trainer.storage.parallel import in_parallel

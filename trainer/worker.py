@@ -21,10 +21,10 @@ from trainer.compiled_steps import build
 from trainer.config import RunConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.pipeline import Place
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
-from trainer.models.replicas import GroupReplicas, make_barrier
+from trainer.models.replicas import GroupReplicas, make_total
 from trainer.report import report
 from trainer.run_dir import checkpoint_of_origin
 from trainer.strategy import make_strategy, prepare_process, seed_process
@@ -99,7 +99,7 @@ def _of_group(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupRe
         return Alone(job.stop), None
     agreement = Group(
         job.stop, is_chief=place.is_chief, replicas=place.replicas,
-        barrier=make_barrier(strategy), lost=tf.errors.OpError,
+        total=make_total(strategy, place.replicas), lost=tf.errors.OpError,
     )  # fmt: skip
     first = place.worker * place.replicas
     total = strategy.num_replicas_in_sync
@@ -149,12 +149,14 @@ def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
 
 def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
     """The checkpoint to go on from; it is known to be of this model."""
-    restored = job.run.restore(start_over=job.config.checkpoint.start_over)
+    restored = job.run.restore(
+        start_over=job.config.checkpoint.start_over, agreement=assembled.agreement
+    )
     job.metrics.checkpoint_fallbacks.inc(len(restored.damaged))
     for reason in restored.reasons:
         job.log.warning("checkpoint skipped", reason=reason)
     if restored.checkpoint is None:
-        _warm_start(job, assembled.state)
+        _warm_start(job, assembled)
         job.log.info("restore", step=0, reason="no checkpoint yet, starting at step 0")
         job.run.events.add("restore", step=0, skipped=restored.reasons)
         return restored
@@ -173,10 +175,15 @@ def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
     return restored
 
 
-def _warm_start(job: Job, state: ModelState) -> None:
+def _warm_start(job: Job, assembled: Assembled) -> None:
     origin = job.config.train.start_from
     if origin is None:
         return
     checkpoint = checkpoint_of_origin(origin, job.run.open)
-    state.restore_weights(checkpoint.arrays)
+    if assembled.agreement.of_chief(checkpoint.manifest.sha256) != checkpoint.manifest.sha256:
+        raise TrainerError(
+            f"train.start_from {origin} has a newer checkpoint for this worker than for worker 0: "
+            "it is trained at this moment; name a step, as in RUN_DIR@STEP"
+        )
+    assembled.state.restore_weights(checkpoint.arrays)
     job.log.info("warm start", origin=origin, step=checkpoint.manifest.step)

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from trainer import errors
+from trainer.cluster import read_cluster
 from trainer.errors import StorageError
 from trainer.storage import Entry, Storage, open_storage
 
@@ -27,13 +29,16 @@ def note(what: str) -> None:
 
 
 class _At(keras.callbacks.Callback):
-    """Fires once, at the n-th call of a hook in this process."""
+    """Fires once, at the n-th call of a hook in this process; of a group, maybe in one alone."""
 
     reads_logs_only = True
 
-    def __init__(self, at: int, hook: str = "on_train_batch_end") -> None:
+    def __init__(
+        self, at: int, hook: str = "on_train_batch_end", worker: int | None = None
+    ) -> None:
         super().__init__()
-        self._at, self._calls = at, 0
+        is_here = worker is None or worker == read_cluster(os.environ).worker
+        self._at, self._calls = at if is_here else -1, 0
         setattr(self, hook, self._count)
 
     def _count(self, *_args: Any, **_kwargs: Any) -> None:
@@ -49,8 +54,10 @@ class _At(keras.callbacks.Callback):
 class SignalAt(_At):
     """Sends this process a signal."""
 
-    def __init__(self, at: int, name: str = "SIGKILL", hook: str = "on_train_batch_end") -> None:
-        super().__init__(at, hook)
+    def __init__(
+        self, at: int, name: str = "SIGKILL", hook: str = "on_train_batch_end", **more: Any
+    ) -> None:
+        super().__init__(at, hook, **more)
         self._signal = signal.Signals[name]
 
     def fire(self) -> None:
@@ -81,6 +88,17 @@ class ExitAt(_At):
 
     def fire(self) -> None:
         raise self._kind
+
+
+class FailAt(_At):
+    """Ends training with an error of the trainer's own, by the class's name."""
+
+    def __init__(self, at: int, kind: str, **more: Any) -> None:
+        super().__init__(at, **more)
+        self._kind = getattr(errors, kind)
+
+    def fire(self) -> None:
+        raise self._kind(f"the test wants a {self._kind.__name__}")
 
 
 class RaiseAt(keras.callbacks.Callback):

@@ -1,6 +1,5 @@
 """Workers of a group, without agents: they train as one, stop as one, and go on as one."""
 
-import json
 import signal
 
 import numpy as np
@@ -89,10 +88,3 @@ def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
     assert codes == [0, 0], "\n".join(life.text() for life in lives)
     assert run.sha256() == calm.sha256()
     assert run.summary()["history"] == calm.summary()["history"]
-
-
-def test_a_command_without_gathering_refuses_a_group(run):
-    environ = {"TF_CONFIG": json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": {}})}
-    life = run.start(command="train", environ=environ)
-    assert life.wait() == 2
-    assert "TF_CONFIG names 2 workers" in life.text()

@@ -8,7 +8,13 @@ from trainer.stop import StopRequest
 def group(**clocks):
     """Two workers of two replicas each; the first is the chief."""
     return [
-        Group(StopRequest(**clocks), is_chief=chief, replicas=2, barrier=lambda: None, lost=OSError)
+        Group(
+            StopRequest(**clocks),
+            is_chief=chief,
+            replicas=2,
+            total=lambda values: values,
+            lost=OSError,
+        )
         for chief in (True, False)
     ]
 
@@ -63,12 +69,13 @@ def test_a_worker_alone_decides_at_once():
 def test_who_parts_has_met_all_once_and_may_miss_the_second_time():
     met = []
 
-    def barrier():
-        met.append(len(met))
+    def total(values):
+        met.append(values)
         if len(met) in fails_at:
             raise OSError("the other has gone")
+        return values
 
-    group = Group(StopRequest(), is_chief=False, replicas=1, barrier=barrier, lost=OSError)
+    group = Group(StopRequest(), is_chief=False, replicas=1, total=total, lost=OSError)
     fails_at = {2}
     group.part()
     assert len(met) == 2

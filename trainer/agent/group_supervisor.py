@@ -40,6 +40,8 @@ class GroupSupervisor(Supervisor):
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
+        if (code := await self._found_complete(holding, stop)) is not None:
+            return code
         async with AsyncExitStack() as closing:
             if place.leads:
                 own = await in_thread(place.offer)
@@ -65,6 +67,18 @@ class GroupSupervisor(Supervisor):
                 self._life = None
                 if code is not None:
                     return code
+
+    async def _found_complete(self, holding: Holding, stop: Stop) -> int | None:
+        """The code of a run that has nothing left to train: nobody else may come for that."""
+        if not await in_thread(holding.is_complete):
+            return None
+        life = self._start(HeldForGroup({}, None), arguments=["--if-complete"])
+        stop.on_signal = partial(self._pass_on, life)
+        code = await life.run()
+        self._life = None
+        if stop.signal is not None:
+            return 128 + stop.signal
+        return code if code in FINAL else None
 
     async def _choose(
         self, holding: Holding, number: int, indices: tuple[int, ...]

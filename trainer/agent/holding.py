@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import Lease, Timing, acquire
-from trainer.checkpoint.names import CHECKPOINTS, parse_folder
+from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE, parse_folder
+from trainer.errors import ObjectNotFoundError
 from trainer.storage import Storage
 
 
@@ -53,9 +54,17 @@ class Holding:
                 self.lease.raise_fence()
         return {
             "fence": self.lease.fence,
-            "limits": self.lease.limits,
+            "limits": _as_json(self.lease.limits),
             "waited": waited[0] if waited else None,
         }
+
+    def is_complete(self) -> bool:
+        """Whether the run was complete once; it may have more to train since."""
+        try:
+            self._storage.stat(SUMMARY_FILE)
+        except ObjectNotFoundError:
+            return False
+        return True
 
     def hold_for_group(self) -> dict[str, Any]:
         """The same before any worker is there to say which fences there are."""
@@ -70,7 +79,7 @@ class Holding:
     def restored(self, fence: int, step: int) -> dict[str, Any]:
         """Record what the present fence goes on from."""
         self._held().restored(fence, step)
-        return {"limits": self._held().limits}
+        return {"limits": _as_json(self._held().limits)}
 
     def check(self) -> None:
         """RunHeldError when another job is known to have taken the run over."""
@@ -85,6 +94,10 @@ class Holding:
         if self.lease is None:
             raise RuntimeError("a worker that does not hold the run asked for its lease")
         return self.lease
+
+
+def _as_json(limits: dict[int, int]) -> dict[str, int]:
+    return {str(fence): step for fence, step in limits.items()}
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,13 @@ class Supervisor:
             stop.on_signal = stop.leave
             await self._count(life, *cause_of(life, code), restarts)
 
-    def _start(self, held: Held, environ: Mapping[str, str] | None = None) -> Life:
-        """A worker, with these variables beside the agent's."""
+    def _start(
+        self, held: Held, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> Life:
+        """A worker, with these variables and arguments beside the agent's."""
+        arguments = [*self._arguments, *arguments]
         self._life = Life(
-            WorkerProcess(self._spawn, self._arguments, environ or {}), held, self._relay,
+            WorkerProcess(self._spawn, arguments, environ or {}), held, self._relay,
             self._log, self._config.run.hang_seconds, self._config.train.grace_seconds,
         )  # fmt: skip
         return self._life

@@ -1,8 +1,9 @@
-"""What the folders of a run's checkpoints are called."""
+"""What is called how in a run's folder, for those who need no more than the names."""
 
 import re
 
-CHECKPOINTS = "checkpoints"  # in the folder of the run
+CHECKPOINTS = "checkpoints"
+SUMMARY_FILE = "summary.json"
 _FOLDER = re.compile(r"step-([0-9]{1,18})-f([0-9]{1,18})")
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from trainer.agreement import Agreement
 from trainer.checkpoint.names import folder_name
 from trainer.checkpoint.parts import DamagedError
 from trainer.checkpoint.policy import Kept, best_of
@@ -23,23 +24,31 @@ class Restored:
     reasons: tuple[str, ...]
 
 
-def newest(store: CheckpointStore, *, start_over: bool = False) -> Restored:
+def newest(
+    store: CheckpointStore, *, start_over: bool = False, agreement: Agreement | None = None
+) -> Restored:
     """The newest committed checkpoint whose every byte verifies.
 
-    Raises CheckpointError when there are committed ones and all are damaged, unless
-    `start_over`; a run never silently restarts at 0.
+    Of workers that agree, the chief says which one to read, and it has to verify for all of them.
+    Raises CheckpointError when there are committed ones and all are damaged, unless `start_over`;
+    a run never silently restarts at 0.
     """
-    reasons: list[str] = []
+    of_chief, holds_for_all = (
+        (agreement.of_chief, agreement.all) if agreement is not None else (str, bool)
+    )
+    all_found = list(reversed(store.all()))
+    reasons = [found.problem for found in all_found if found.problem is not None]
+    names = iter([found.name for found in all_found if found.committed])
     damaged: list[Found] = []
-    for found in reversed(store.all()):
-        if found.problem is not None:
-            reasons.append(found.problem)
-            continue
+    while name := of_chief(next(names, "")):
         try:
-            return Restored(store.read(found.name), tuple(damaged), tuple(reasons))
+            checkpoint, problem = store.read(name), None
         except DamagedError as error:
-            damaged.append(found)
-            reasons.append(str(error))
+            checkpoint, problem = None, str(error)
+        if holds_for_all(checkpoint is not None):
+            return Restored(checkpoint, tuple(damaged), tuple(reasons))
+        damaged.append(Found.of_name(name))
+        reasons.append(problem or f"checkpoint {name} does not hold for another worker")
     if damaged and not start_over:
         lines = "".join(f"\n  {reason}" for reason in reasons)
         raise CheckpointError(

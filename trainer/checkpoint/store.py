@@ -53,6 +53,12 @@ class Found:
     updated: float
     too_late: bool = False
 
+    @classmethod
+    def of_name(cls, name: str) -> "Found":
+        """A committed one by its folder's name, which the chief of a group may alone have seen."""
+        step, fence = parse_folder(name) or (0, 0)
+        return cls(fence, step, committed=True, updated=0.0)
+
     @property
     def name(self) -> str:
         """The folder's name."""

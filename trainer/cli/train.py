@@ -41,6 +41,7 @@ class _Request:
     allow_change: Sequence[str]
     dry_run: bool
     as_json: bool
+    if_complete: bool = False
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
@@ -105,6 +106,7 @@ def train(workers: int | None, **options: Any) -> None:
 @click.command(
     context_settings=HELP_NAMES, epilog=examples("trainer worker -c fashion_mnist --json")
 )
+@click.option("--if-complete", is_flag=True, hidden=True)
 @_run_options
 def worker(**options: Any) -> None:
     """The training process alone, for debugging: ends with 75 after an agreed stop."""
@@ -211,7 +213,7 @@ def _train(request: _Request, stop: StopRequest, link: Any) -> int:
     config, recipe, params = load_run(request.config_name, request.all_overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     surroundings = context.obj or Surroundings()
-    start = Launch(config, recipe, params, request.allow_change)
+    start = Launch(config, recipe, params, request.allow_change, request.if_complete)
     if request.dry_run:
         _show_plan(start, as_json=request.as_json)
         return 0

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from trainer.errors import ConfigError
 from trainer.models.held import held
@@ -162,18 +164,21 @@ def _stacked(variables: list[Any]) -> list[Any]:
     return [gather(_value(variable).read_value()[tf.newaxis], axis=0) for variable in variables]
 
 
-def make_barrier(strategy: Any) -> Callable[[], None]:
-    """A function that returns when all workers have called it."""
+def make_total(strategy: Any, replicas: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A function that returns what all workers call it with, added up.
+
+    float64 [N], the same N everywhere; each worker counts once, and has so many replicas.
+    """
 
     @tf.function
-    def meet() -> Any:
-        ones = strategy.run(lambda: tf.constant(1.0))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+    def total(values: Any) -> Any:
+        summed = strategy.run(lambda: values)
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, summed, axis=None)
 
-    def wait() -> None:
-        meet().numpy()
+    def of_all(values: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(total(tf.constant(values, tf.float64))) / replicas
 
-    return wait
+    return of_all
 
 
 def _value(variable: Any) -> Any:

@@ -1,0 +1,207 @@
+"""Agents of a group: whoever is killed or stopped, the others wait for it and all go on."""
+
+import signal
+
+import pytest
+
+from tests.faults.groups import (
+    Agents,
+    at_the_gate,
+    gate,
+    is_running,
+    open_gate,
+    wait_until,
+    worker_of,
+)
+from tests.faults.harness import Run
+
+
+@pytest.fixture(scope="module")
+def calm(zygote, tmp_path_factory):
+    """Two workers that nothing happened to."""
+    run = Run(zygote, tmp_path_factory.mktemp("calm"))
+    Agents(run).train()
+    return run
+
+
+@pytest.fixture
+def agents(run):
+    return Agents(run)
+
+
+@pytest.fixture
+def gated(run):
+    """Both workers after step 6, whose newest checkpoint is that of step 4."""
+    agents = Agents(run, settings={"callbacks": [gate(run)]})
+    agents.start()
+    at_the_gate(agents)
+    assert run.committed() == [4]
+    return agents
+
+
+def finish(agents, calm):
+    """To the end, which is the same as if nothing had happened."""
+    open_gate(agents.run)
+    assert agents.codes() == [0] * agents.num_workers, agents.text()
+    assert agents.run.sha256() == calm.sha256()
+    assert agents.run.summary()["history"] == calm.summary()["history"]
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["chief", "other"])
+def test_f43_a_killed_worker_makes_a_new_generation(gated, calm, index):
+    gated.kill_worker(index)
+    finish(gated, calm)
+    for life in gated.lives.values():
+        [restart] = life.events("worker restarts")
+        assert "killed (SIGKILL)" in restart["reason"]
+        assert [event["step"] for event in life.events("restore")] == [0, 4]
+    assert [e["number"] for e in gated.lives[0].events("generation")] == [1, 2]
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["leader", "other"])
+def test_f43_the_agents_that_live_wait_for_the_one_that_was_killed(gated, calm, index):
+    other = gated.lives[1 - index]
+    worker = worker_of(other)
+    gated.kill(index)
+    # Long before TensorFlow would notice, and without a word of the killed one.
+    wait_until(lambda: not is_running(worker), "the end of the other worker")
+    gated.start(index)
+    finish(gated, calm)
+    assert [event["step"] for event in other.events("restore")] == [0, 4]
+
+
+def test_f04_a_stopped_pod_leaves_and_the_other_agent_stays(gated, calm):
+    stopped, other = gated.lives[1], gated.lives[0]
+    stopped.signal(signal.SIGTERM)
+    open_gate(gated.run)
+    assert stopped.wait() == 143, gated.text()
+    step = gated.run.committed()[-1]
+    assert step > 4
+    assert all(f"stopped at step {step}, saved" in life.text() for life in (stopped, other))
+    gated.start(1)
+    finish(gated, calm)
+    assert [event["step"] for event in other.events("restore")] == [0, step]
+
+
+def test_f04_a_stopped_leader_is_found_again(gated, calm):
+    gated.lives[0].signal(signal.SIGTERM)
+    open_gate(gated.run)
+    assert gated.codes(0) == [143], gated.text()
+    gated.start(0)
+    finish(gated, calm)
+
+
+def test_f08_a_stop_while_workers_start_ends_them_at_once(agents, calm):
+    agents.start()
+    agents.lives[0].wait_for("starting TensorFlow")
+    agents.lives[1].signal(signal.SIGTERM)
+    assert agents.codes(1, seconds=15) == [143], agents.text()
+    agents.start(1)
+    finish(agents, calm)
+
+
+def test_f08_a_stop_while_nobody_else_is_there(agents):
+    agents.start(1)
+    agents.lives[1].wait_for("waiting for the leader")
+    agents.lives[1].signal(signal.SIGTERM)
+    assert agents.codes(1, seconds=5) == [143]
+
+
+def test_all_stop_and_all_go_on(gated, calm):
+    for life in gated.lives.values():
+        life.signal(signal.SIGTERM)
+    open_gate(gated.run)
+    assert gated.codes() == [143, 143], gated.text()
+    gated.start()
+    finish(gated, calm)
+
+
+def test_f10_a_complete_run_needs_nobody_else(agents, calm, run):
+    agents.train()
+    before = {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")}
+    agents.start(1)
+    assert agents.codes(1) == [0], agents.text()
+    assert agents.lives[1].events("complete")
+    assert before == {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")}
+
+
+def test_f12_failures_without_a_new_step_end_all_with_7(agents):
+    agents.settings = {"callbacks": [{
+        "name": "tests.faults.inject:SignalAt", "args": {"at": 3, "worker": 1}, "stateless": True,
+    }]}  # fmt: skip
+    agents.start()
+    assert agents.codes() == [7, 7], agents.text()
+    assert len(agents.run.fired()) == 4
+    [error] = agents.lives[0].events("error")
+    assert "4 workers in a row failed without a new step" in error["message"]
+    [ended] = agents.lives[1].events("run ended")
+    assert ended["reason"] == error["message"]
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["chief", "other"])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("ConfigError", 2), ("DataError", 3), ("NonFiniteError", 4), ("CheckpointError", 5)],
+)
+def test_what_ends_one_worker_ends_all(agents, kind, code, index):
+    fail = {"at": 3, "kind": kind, "worker": index}
+    agents.settings = {"callbacks": [
+        {"name": "tests.faults.inject:FailAt", "args": fail, "stateless": True}
+    ]}  # fmt: skip
+    agents.start()
+    assert agents.codes() == [code, code], agents.text()
+    [ended] = agents.lives[1 - index].events("run ended")
+    assert ended["reason"] == f"the test wants a {kind}"
+    assert ended["worker"] == index
+    assert len(agents.run.fired()) == 1
+
+
+def test_f45_a_peer_that_never_comes_is_named(agents):
+    agents.settings = {"cluster.wait_seconds": 2}
+    agents.start(0)
+    assert agents.codes(0, seconds=20) == [76], agents.text()
+    assert "worker 1 did not join generation 1 within 2 s (have 0)" in agents.text()
+
+
+def test_f45_a_leader_that_never_comes_is_named(agents):
+    agents.settings = {"cluster.wait_seconds": 2}
+    agents.start(1)
+    assert agents.codes(1, seconds=20) == [76], agents.text()
+    assert f"the leader 127.0.0.1:{agents.port} was not reached within 2 s" in agents.text()
+
+
+def test_f50_another_configuration_is_refused_with_its_key(agents):
+    agents.settings = {"cluster.wait_seconds": 5}
+    agents.start(0)
+    agents.start(1, train__seed=7)
+    assert agents.codes(1, seconds=20) == [2], agents.text()
+    assert "worker 1 differs from worker 0 in configuration key train.seed" in agents.text()
+    # Worker 0 waits for a right one.
+    assert agents.codes(0, seconds=20) == [76]
+
+
+def test_another_secret_never_gets_in(agents):
+    agents.settings = {"cluster.wait_seconds": 3}
+    agents.start(0)
+    agents.start(1, environ={"TRAINER_GROUP_SECRET": "what a stranger may think of"})
+    assert agents.codes(seconds=20) == [76, 76], agents.text()
+    assert "secret" in agents.lives[1].events("error")[0]["message"]
+    assert "worker 1 did not join" in agents.lives[0].events("error")[0]["message"]
+
+
+def test_no_secret_is_a_matter_of_configuration(agents):
+    agents.start(0, environ={"TRAINER_GROUP_SECRET": "short"})
+    assert agents.codes(0) == [2]
+    assert "TRAINER_GROUP_SECRET is too short" in agents.text()
+    assert "short" not in agents.text().replace("too short", "")
+
+
+def test_a_port_that_is_taken_is_named(agents):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", agents.port))
+        other.listen()
+        agents.start(0)
+        assert agents.codes(0, seconds=20) == [2], agents.text()
+    assert f"workers cannot gather at port {agents.port}" in agents.text()
