@@ -34,6 +34,8 @@ class Job:
     clock: Callable[[], float] = time.monotonic
     # Told the step between two calls, and without one at each stage.
     on_progress: Callable[..., None] = lambda _step=None: None
+    # Told of each committed checkpoint, by the thread that saves.
+    on_saved: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

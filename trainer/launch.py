@@ -142,6 +142,7 @@ def _train(
         config, start.recipe, start.params, run, metrics, log, stop,
         console=None if is_for_machines(config.log) else _console(),
         on_progress=(lambda _step=None: None) if link is None else link.progress,
+        on_saved=(lambda: None) if link is None else link.saved,
     )  # fmt: skip
     run.events.add("start", holder=str(this_holder()), version=trainer.__version__)
     try:

@@ -74,6 +74,10 @@ class Link:
             self._told = now
             self._channel.tell("progress", step=step)
 
+    def saved(self) -> None:
+        """Say that a checkpoint is committed."""
+        self._channel.tell("saved")
+
     def failed(self, message: str) -> None:
         """Say what ends this worker."""
         self._channel.tell("error", message=message)

@@ -12,7 +12,7 @@ from trainer.versions import versions
 
 def report(
     job: Job, assembled: Assembled, position: Position, *,
-    history: dict[str, list[float]], seconds: float,
+    history: dict[str, list[float]], world_sizes: list[list[int]], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluate, export and write the summary, in this order; returns the summary.
 
@@ -36,6 +36,7 @@ def report(
         "validation": {k.removeprefix("val_"): v for k, v in logs.items() if k[:4] == "val_"},
         "test": test,
         "history": history,
+        "world_sizes": world_sizes,
         "model": files,
         **({"export_error": failure} if failure else {}),
         "seconds": round(seconds, 3),

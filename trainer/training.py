@@ -10,6 +10,7 @@ import tensorflow as tf
 from trainer.callbacks.assemble import Reporting, choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.boundary import Captured, Checkpoints
+from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.saver import Bystander, Saver
@@ -49,10 +50,13 @@ class Training:
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule
+        self.world_sizes = world_sizes_of(
+            restored.checkpoint, self._start.step, assembled.place.num_workers
+        )
         self._states = CallbackStates(self._chosen.resumable)
         saver = Saver(
             job.run.checkpoints, job.config.checkpoint, job.metrics,
-            damaged=restored.damaged, on_saved=self._reporting.on_saved,
+            damaged=restored.damaged, on_saved=self._on_saved,
             before_deleting=job.run.refresh_lease,
         ) if assembled.place.is_chief else Bystander()  # fmt: skip
         self._checkpoints = Checkpoints(
@@ -145,6 +149,10 @@ class Training:
         self._job.on_progress(step)
         self._job.run.check_held()
 
+    def _on_saved(self, manifest: Manifest, seconds: float) -> None:
+        self._reporting.on_saved(manifest, seconds)
+        self._job.on_saved()
+
     def _on_call(self, result: CallResult) -> None:
         # Now there is work that a stop must save.
         self._job.stop.defer(True)
@@ -175,7 +183,11 @@ class Training:
         state = self._assembled.state
         return Captured(
             arrays=(state.snapshot() if whole else state.untrained()) | arrays,
-            state={"callbacks": states, "learning_rates": state.built_rates},
+            state={
+                "callbacks": states,
+                "learning_rates": state.built_rates,
+                "world_sizes": self.world_sizes,
+            },
         )
 
     def _put_back(self) -> None:
@@ -195,6 +207,14 @@ def position_of(checkpoint: Checkpoint | None) -> Position:
     if checkpoint is None:
         return Position()
     return Position.from_json(checkpoint.manifest.state["position"])
+
+
+def world_sizes_of(checkpoint: Checkpoint | None, step: int, num_workers: int) -> list[list[int]]:
+    """[step, workers] of each change: those of the checkpoint, and of this life from `step` on."""
+    known = checkpoint.manifest.state.get("world_sizes", [[0, 1]]) if checkpoint else []
+    made = [change for change in known if change[0] < step]
+    is_new = not made or made[-1][1] != num_workers
+    return [*made, [step, num_workers]] if is_new else made
 
 
 def put_back(

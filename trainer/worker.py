@@ -54,7 +54,10 @@ def train(job: Job) -> dict[str, Any]:
     training = Training(job, assembled, pipeline, schedule, restored)
     position = training.run()
     job.on_progress()
-    return report(job, assembled, position, history=training.history, seconds=job.clock() - started)
+    return report(
+        job, assembled, position, history=training.history, world_sizes=training.world_sizes,
+        seconds=job.clock() - started,
+    )  # fmt: skip
 
 
 def assemble(job: Job) -> Assembled:

@@ -87,9 +87,9 @@ class Agents:
         wait_until(lambda: not is_running(worker), "the worker's end")
 
 
-def gate(run: Run, at: int = 6) -> dict[str, Any]:
+def gate(run: Run, at: int = 6, name: str = "gate") -> dict[str, Any]:
     """A callback with which all workers stand still at a step until the test opens it."""
-    args = {"at": at, "path": str(run.folder / "gate")}
+    args = {"at": at, "path": str(run.folder / name)}
     return {"name": "tests.faults.inject:GateAt", "args": args, "stateless": True}
 
 
@@ -98,6 +98,6 @@ def at_the_gate(agents: Agents) -> None:
     wait_until(lambda: len(agents.run.fired()) == agents.num_workers, "all workers at the gate")
 
 
-def open_gate(run: Run) -> None:
+def open_gate(run: Run, name: str = "gate") -> None:
     """For these workers and all that come."""
-    (run.folder / "gate").touch()
+    (run.folder / name).touch()

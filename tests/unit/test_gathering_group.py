@@ -307,3 +307,37 @@ def test_the_snapshot_has_the_workers_steps():
     assert (found.phase, found.min_step, found.max_step) == ("running", 38, 40)
     table.lose(1)
     assert table.group.snapshot().max_step is None
+
+
+def test_after_a_smaller_generation_nobody_waits_for_more_than_it_had():
+    table = Table(3, min_workers=1)
+    table.join(0, 1)
+    table.now = 100
+    table.group.expire()
+    assert table.begun == [(1, (0, 1))]
+    table.hear(1, Failed(generation=1, reason="exit code 139"))
+    table.join(0)
+    assert len(table.begun) == 1
+    table.join(1)
+    assert table.begun[1:] == [(2, (0, 1))]
+    # Fewer than before wait for the one that is gone.
+    table.lose(1)
+    table.join(0)
+    assert len(table.begun) == 2
+    assert table.group.deadline == 200
+
+
+def test_who_waits_outside_can_be_taken_in_when_more_may_train():
+    table = Table(4, min_workers=1, allowed={1, 2, 4}.__contains__)
+    table.join(0, 1)
+    table.now = 100
+    table.group.expire()
+    assert not table.group.can_grow
+    table.join(2)
+    assert not table.group.can_grow
+    table.join(3)
+    assert table.group.can_grow
+    for index in (0, 1):
+        table.hear(index, Stopped(generation=1))
+        table.join(index)
+    assert table.begun[1:] == [(2, (0, 1, 2, 3))]

@@ -6,7 +6,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -123,13 +123,13 @@ class GroupPlace:
             choose=_CHOICE_SECONDS + 3 * self.config.run.lease_seconds,
         )
 
-    @property
-    def rules(self) -> Rules:
-        """With how many workers the group may go on."""
+    def rules(self, on_outside: Callable[[tuple[int, ...]], None]) -> Rules:
+        """With how many workers the group may go on, and who hears of those who could join it."""
         return Rules(
             min_workers=self.config.cluster.min_workers,
             allowed=lambda workers: self._problem(workers) is None,
             host_of=self._host_of,
+            on_outside=on_outside,
         )
 
     def _problem(self, workers: int) -> str | None:

@@ -37,6 +37,7 @@ class GroupSupervisor(Supervisor):
         super().__init__(*args, **kwargs)
         self._place = place
         self._restarts: Restarts | None = None  # only agent 0 counts
+        self._is_wanted = False  # by somebody outside
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
@@ -47,7 +48,7 @@ class GroupSupervisor(Supervisor):
                 own = await in_thread(place.offer)
                 leader = Leader(
                     own, partial(self._choose, holding), secret=place.secret,
-                    port=place.port, address=place.listens_on, rules=place.rules,
+                    port=place.port, address=place.listens_on, rules=place.rules(self._want),
                     timings=place.timings, log=self._log,
                 )  # fmt: skip
                 await leader.start()
@@ -114,7 +115,9 @@ class GroupSupervisor(Supervisor):
             life.stop()
 
         stop.on_signal = on_signal
+        self._is_wanted = False  # whoever waited has been taken in
         running = asyncio.create_task(life.run())
+        life.on_saved = partial(self._take_in, member)
         telling = asyncio.create_task(_tell_progress(life, member))
         try:
             event = await self._hear(life, member, running)
@@ -140,6 +143,16 @@ class GroupSupervisor(Supervisor):
             if not running.done():
                 life.kill()
                 await running
+
+    def _want(self, outside: tuple[int, ...]) -> None:
+        self._log.info("worker outside", indices=outside, taken_in="after the next checkpoint")
+        self._is_wanted = True
+
+    def _take_in(self, member: Member) -> None:
+        """A checkpoint is committed: whoever waits outside costs no more than a start now."""
+        if self._is_wanted:
+            self._is_wanted = False
+            member.stop()
 
     async def _hear(
         self, life: Life, member: Member, running: "asyncio.Task[int]"

@@ -24,7 +24,8 @@ _STACKS_SECONDS = 1.0
 class Life:
     """From a started process to its end.
 
-    `step` is the last that it told of, `error` what it said of its end. `hang_seconds`: so long
+    `step` is the last that it told of, `error` what it said of its end;
+    `on_saved` is called when it has committed a checkpoint. `hang_seconds`: so long
     without a word of progress, and it is taken for hung: its stacks are dumped, and it is killed.
     """
 
@@ -37,6 +38,7 @@ class Life:
     clock: Callable[[], float] = time.monotonic
     step: int | None = None
     is_hung: bool = False
+    on_saved: Callable[[], None] = lambda: None
     error: str = ""
     _progress: float = field(init=False)
     _told_to_stop: float | None = None
@@ -89,6 +91,8 @@ class Life:
                 elif kind == "progress":
                     self._progress = self.clock()
                     self.step = self.step if message["step"] is None else message["step"]
+                elif kind == "saved":
+                    self.on_saved()
                 elif kind == "error":
                     self.error = message["message"]
                 else:

@@ -5,8 +5,9 @@ the answer is what each member is told. Nothing here waits: `deadline` says, on 
 when `expire()` is due.
 
 A generation begins when all indices wait, or, when that takes too long, with the largest allowed
-number of them. It ends when one of its members is lost or fails (all are told `broken`), when all
-its workers have stopped at the agreed step, or with the run itself.
+number of them; after a smaller one, nobody waits for more than it had. It ends when one of its
+members is lost or fails (all are told `broken`), when all its workers have stopped at the agreed
+step, or with the run itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ class Group:
         self._seats = Seats()
         self._newest: dict[int, Offer] = {}
         self._number = 0
+        self._size: int | None = None  # of the last generation
         self._generation: _Generation | None = None
         self._ended: Ended | None = None
         self.deadline: float | None = None
@@ -167,6 +169,15 @@ class Group:
         inside = set(self._generation.indices)
         return tuple(index for index in self._seats.waiting if index not in inside)
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether the running generation could have more workers, those outside with it."""
+        if self._generation is None:
+            return False
+        inside = len(self._generation.indices)
+        size = self._rules.choose_size(inside + len(self.outside), self._own.num_workers)
+        return size is not None and size > inside
+
     def snapshot(self) -> Snapshot:
         """Who is there now."""
         generation = self._generation
@@ -196,18 +207,24 @@ class Group:
                     self.deadline = self._clock() + self._timings.stop
 
     def _gather(self) -> None:
-        """Begin a generation if all are there; else see that there is a deadline."""
+        """Begin a generation if all are there, or no fewer than the one before had.
+
+        Else see that there is a deadline.
+        """
         if self._generation is not None:
             return
-        all_there = len(self._seats) == self._own.num_workers
-        if all_there and all(seat.is_waiting for seat in self._seats.values()):
-            self._choose(self._seats.waiting)
+        waiting, num_workers = self._seats.waiting, self._own.num_workers
+        size = self._rules.choose_size(len(waiting), num_workers)
+        is_enough = 0 in waiting and size is not None and size >= (self._size or num_workers)
+        if is_enough and len(waiting) == len(self._seats):
+            self._choose(waiting[:size])
         elif self.deadline is None:
             self.deadline = self._clock() + self._timings.wait
 
     def _choose(self, indices: tuple[int, ...]) -> None:
         self.deadline = None
         self._number += 1
+        self._size = len(indices)
         self._generation = _Generation(self._number, indices)
         self._begin(self._number, indices)
 

@@ -215,7 +215,7 @@ class Leader:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._group.deadline, self._expire)
         before, self._outside = self._outside, self._group.outside
-        if self._outside and self._outside != before:
+        if self._outside != before and self._group.can_grow:
             self._rules.on_outside(self._outside)
 
     def _expire(self) -> None:

@@ -15,8 +15,9 @@ class Rules:
 
     After the wait for all, the largest `allowed` number of workers begins, if it is `min_workers`
     at least and worker 0 is there; None waits for all. `host_of` names a worker's pod in errors.
-    `on_outside` gets the indices of those who wait beside a running generation: they are taken in
-    at the next, so the owner may ask for an agreed stop. No function may raise or wait.
+    `on_outside` gets the indices of those who wait beside a running generation that would be larger
+    with them: they are taken in at the next, so the owner may ask for an agreed stop. No function
+    may raise or wait.
     """
 
     min_workers: int | None = None
