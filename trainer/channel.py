@@ -63,6 +63,7 @@ class Channel:
         self._sending = threading.Lock()
         self._numbers = itertools.count()
         self._open: dict[int, Future[Message]] = {}
+        self._told_to_go: Future[dict[str, str]] = Future()
         self.lost: TrainerError | None = None
         threading.Thread(target=self._receive, name="agent", daemon=True).start()
 
@@ -83,6 +84,10 @@ class Channel:
             raise error_of(found["error"])
         return found
 
+    def wait_to_go(self) -> dict[str, str]:
+        """Variables to go on with, once this process is needed."""
+        return self._told_to_go.result()
+
     def _send(self, message: Message) -> None:
         # An agent that is gone is noticed by the receiving thread.
         with self._sending, suppress(OSError):
@@ -92,7 +97,9 @@ class Channel:
         with suppress(OSError), self._end.makefile("rb") as lines:
             for line in lines:
                 message = decode(line)
-                if message["kind"] == "lost":
+                if message["kind"] == "go":
+                    self._told_to_go.set_result(message["environ"])
+                elif message["kind"] == "lost":
                     self.lost = error_of(message["error"])
                 else:
                     self._open.pop(message["id"]).set_result(message)

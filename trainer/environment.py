@@ -25,8 +25,10 @@ KNOWN_VARIABLES = {
     "TRAINER_NUM_WORKERS": "how many workers the run has",
     "TRAINER_WORKER_INDEX": "which of them this is, from 0; by default JOB_COMPLETION_INDEX",
 }
-# Set by an agent for its worker, not by people.
+# Set by an agent for its workers, not by people.
 CHANNEL_VARIABLE = "TRAINER_AGENT_CHANNEL"
+SPARE_VARIABLE = "TRAINER_AGENT_SPARE"
+_KNOWN = (*KNOWN_VARIABLES, CHANNEL_VARIABLE, SPARE_VARIABLE)
 
 
 def check_environment(environ: Mapping[str, str] = os.environ) -> None:
@@ -35,7 +37,7 @@ def check_environment(environ: Mapping[str, str] = os.environ) -> None:
     Values are never shown. Raises ConfigError.
     """
     for name in sorted(environ):
-        if name.startswith("TRAINER_") and name not in (*KNOWN_VARIABLES, CHANNEL_VARIABLE):
+        if name.startswith("TRAINER_") and name not in _KNOWN:
             near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.75)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN_VARIABLES)}"
             raise ConfigError(f"unknown environment variable {name}: unset it, or {hint}")

@@ -29,11 +29,16 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def worker_of(life: Life) -> int:
-    """The pid of an agent's present child."""
+def children_of(life: Life) -> list[int]:
+    """The pids of an agent's children: its worker, and then maybe a spare one."""
     children = Path(f"/proc/{life.pid}/task/{life.pid}/children")
-    wait_until(lambda: children.read_text().split(), "a worker")
-    return int(children.read_text().split()[0])
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def worker_of(life: Life) -> int:
+    """The pid of an agent's present worker."""
+    wait_until(lambda: children_of(life), "a worker")
+    return children_of(life)[0]
 
 
 @dataclass

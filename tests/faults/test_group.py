@@ -9,6 +9,7 @@ from tests.emulator import free_port
 from tests.faults.groups import (
     Agents,
     at_the_gate,
+    children_of,
     gate,
     is_running,
     open_gate,
@@ -255,3 +256,17 @@ def replay(run, sizes):
         codes = [life.wait() for life in lives]
         assert codes == [0 if end is None else 75] * workers, lives[0].text()
         assert end in (None, run.committed()[-1])
+
+
+def test_a_spare_worker_takes_over(run, calm):
+    agents = Agents(run, settings={"callbacks": [gate(run)], "run.warm_spare": True})
+    agents.start()
+    at_the_gate(agents)
+    life = agents.lives[1]
+    wait_until(lambda: len(children_of(life)) == 2, "a spare")
+    spare = children_of(life)[1]
+    agents.kill_worker(1)
+    life.wait_for("worker restarts")
+    assert worker_of(life) == spare
+    finish(agents, calm)
+    assert not is_running(spare)

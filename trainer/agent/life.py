@@ -24,9 +24,9 @@ _STACKS_SECONDS = 1.0
 class Life:
     """From a started process to its end.
 
-    `step` is the last that it told of, `error` what it said of its end;
-    `on_saved` is called when it has committed a checkpoint. `hang_seconds`: so long
-    without a word of progress, and it is taken for hung: its stacks are dumped, and it is killed.
+    `step` is the last that it told of, `error` what it said of its end. `on_step` is called at its
+    first step, `on_saved` at each checkpoint. `hang_seconds`: so long without a word of progress,
+    and it is taken for hung: its stacks are dumped, and it is killed.
     """
 
     process: WorkerProcess
@@ -38,6 +38,7 @@ class Life:
     clock: Callable[[], float] = time.monotonic
     step: int | None = None
     is_hung: bool = False
+    on_step: Callable[[], None] = lambda: None
     on_saved: Callable[[], None] = lambda: None
     error: str = ""
     _progress: float = field(init=False)
@@ -48,7 +49,7 @@ class Life:
 
     def kill(self) -> None:
         """End the worker at once."""
-        self.process.signal(signal.SIGKILL)
+        self.process.kill()
 
     @property
     def is_stopping(self) -> bool:
@@ -90,7 +91,7 @@ class Life:
                     self.relay.update(message["families"])
                 elif kind == "progress":
                     self._progress = self.clock()
-                    self.step = self.step if message["step"] is None else message["step"]
+                    self._note_step(message["step"])
                 elif kind == "saved":
                     self.on_saved()
                 elif kind == "error":
@@ -104,6 +105,14 @@ class Life:
             # Nobody would answer it any more.
             self.log.error("worker killed", reason=f"its message cannot be read: {error}")
             self.process.signal(signal.SIGKILL)
+
+    def _note_step(self, step: int | None) -> None:
+        if step is None:
+            return
+        is_first = self.step is None
+        self.step = step
+        if is_first:
+            self.on_step()
 
     async def _reply(self, question: Message, writer: asyncio.StreamWriter) -> None:
         answer = await self._answer(question)

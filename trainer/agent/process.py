@@ -1,6 +1,7 @@
 """One worker process: started with a channel to its agent, signalled and waited for by pid."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
+from trainer.channel import encode
 from trainer.environment import CHANNEL_VARIABLE, SECRET_VARIABLE
 
 # Starts a worker that has the file descriptor as its channel, and these variables beside the
@@ -32,6 +34,15 @@ class WorkerProcess:
         if not self.ended.done():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.signal(signal.SIGKILL)
+
+    def go(self, environ: Mapping[str, str]) -> None:
+        """Let one that was started to wait begin, with these variables."""
+        with suppress(OSError):  # it has ended: whoever waits for that finds out
+            self.channel.sendall(encode({"kind": "go", "environ": dict(environ)}))
 
     def _wait(self) -> None:
         _, status = os.waitpid(self.pid, 0)

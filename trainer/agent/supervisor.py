@@ -19,8 +19,10 @@ from trainer.agent.life import Life
 from trainer.agent.memory import killed_by
 from trainer.agent.process import Spawn, WorkerProcess
 from trainer.agent.restarts import Restarts
+from trainer.agent.spare import Spare
 from trainer.agent.threads import in_thread
 from trainer.config import RunConfig
+from trainer.environment import SPARE_VARIABLE
 from trainer.errors import StoppedError
 from trainer.metrics import Metrics
 from trainer.metrics.relay import Relay
@@ -54,6 +56,7 @@ class Supervisor:
         self._metrics = Metrics(registry, labels=config.metrics.labels)
         self._relay = Relay(registry)
         self._life: Life | None = None
+        self._spare = Spare(self._start_spare)
 
     async def run(self) -> int:
         """Until the run is complete, cannot go on, or is told to stop; the exit code.
@@ -73,6 +76,7 @@ class Supervisor:
                 code = await self._lives(holding, Restarts(storage, config.run.max_restarts), stop)
             finally:
                 stop.on_signal = stop.leave
+                self._spare.close()
                 holding.close()
             if server is not None and stop.signal is None:
                 stop.on_signal = lambda: os._exit(code)
@@ -96,12 +100,21 @@ class Supervisor:
         self, held: Held, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
     ) -> Life:
         """A worker, with these variables and arguments beside the agent's."""
-        arguments = [*self._arguments, *arguments]
+        process = None if arguments else self._spare.take()
+        if process is None:
+            process = WorkerProcess(self._spawn, [*self._arguments, *arguments], environ or {})
+        else:
+            process.go(environ or {})
         self._life = Life(
-            WorkerProcess(self._spawn, arguments, environ or {}), held, self._relay,
-            self._log, self._config.run.hang_seconds, self._config.train.grace_seconds,
+            process, held, self._relay, self._log,
+            self._config.run.hang_seconds, self._config.train.grace_seconds,
         )  # fmt: skip
+        if self._config.run.warm_spare:
+            self._life.on_step = self._spare.prepare
         return self._life
+
+    def _start_spare(self) -> WorkerProcess:
+        return WorkerProcess(self._spawn, self._arguments, {SPARE_VARIABLE: "1"})
 
     async def _count(self, life: Life, cause: str, reason: str, restarts: Restarts | None) -> None:
         """Note why a worker ended, and wait a little when it happens again and again."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ from trainer.cli.options import (
 )
 from trainer.cli.output import drop_output
 from trainer.cluster import MOST_WORKERS
+from trainer.environment import SPARE_VARIABLE
 from trainer.errors import ConfigError, TrainerError
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
@@ -194,6 +196,9 @@ def _run(request: _Request) -> int:
 
     channel = open_channel()
     link = None if channel is None else Link(channel)
+    if channel is not None and os.environ.pop(SPARE_VARIABLE, ""):
+        _warm_up(request)
+        os.environ.update(channel.wait_to_go())
     try:
         return _train(request, stop, link)
     except Exception as error:
@@ -201,6 +206,17 @@ def _run(request: _Request) -> int:
             is_ours = isinstance(error, TrainerError)
             link.failed(str(error) if is_ours else f"{type(error).__name__}: {error}")
         raise
+
+
+def _warm_up(request: _Request) -> None:
+    """Load what a worker needs; what is wrong with it is found, and told, when it is used."""
+    from trainer.recipes.catalog import load_run
+    from trainer.tensorflow_start import quiet_import
+
+    with suppress(Exception), quiet_import():
+        for module in ("trainer.launch", "trainer.worker"):
+            import_module(module)
+        load_run(request.config_name, request.all_overrides)
 
 
 def _train(request: _Request, stop: StopRequest, link: Any) -> int:

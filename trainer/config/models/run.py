@@ -43,6 +43,11 @@ class LocationConfig(Section):
         "for hung: its stacks are printed, and it is started anew.", ge=1, le=604_800,
     )  # fmt: skip
 
+    warm_spare: bool = free(
+        False, help="Keep a second process ready that has imported TensorFlow, so that a worker is "
+        "replaced sooner; it takes some 400 MB.",
+    )  # fmt: skip
+
     _dir = field_validator("dir")(check_run_location)
 
 

@@ -1,0 +1,28 @@
+"""A worker that has imported TensorFlow already, for the time when the present one ends."""
+
+from collections.abc import Callable
+
+from trainer.agent.process import WorkerProcess
+
+
+class Spare:
+    """At most one; `start` makes a process that waits for `WorkerProcess.go`."""
+
+    def __init__(self, start: Callable[[], WorkerProcess]) -> None:
+        self._start = start
+        self._process: WorkerProcess | None = None
+
+    def prepare(self) -> None:
+        """Have one, from soon on."""
+        if self._process is None:
+            self._process = self._start()
+
+    def take(self) -> WorkerProcess | None:
+        """The one there is, which may still import; None without one, or when it has ended."""
+        process, self._process = self._process, None
+        return None if process is None or process.ended.done() else process
+
+    def close(self) -> None:
+        """End it."""
+        if (process := self.take()) is not None:
+            process.kill()
