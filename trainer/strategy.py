@@ -1,6 +1,7 @@
 """Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
 
 import faulthandler
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -49,13 +50,20 @@ def _devices(cluster: ClusterConfig) -> list[str]:
     if len(gpus) < wanted:
         build = tf.sysconfig.get_build_info()
         raise ConfigError(
-            f"{wanted} GPUs asked for, {len(gpus)} visible (TensorFlow {tf.__version__}, built "
-            f"for CUDA {build.get('cuda_version', 'none')}): check the driver and the pod's "
-            "nvidia.com/gpu limit, or set cluster.device=cpu"
+            f"{wanted} GPUs asked for, {len(gpus)} visible (NVIDIA driver {_driver()}, TensorFlow "
+            f"{tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): check the "
+            "driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
         )
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     return [f"/gpu:{index}" for index in range(wanted)]
+
+
+def _driver(file: Path = Path("/sys/module/nvidia/version")) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return "none"
 
 
 def _cpus(count: int) -> list[str]:
