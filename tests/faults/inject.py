@@ -16,7 +16,7 @@ import keras
 
 from trainer import errors
 from trainer.cluster import read_cluster
-from trainer.errors import StorageError
+from trainer.errors import ObjectNotFoundError, StorageError
 from trainer.storage import Entry, Storage, open_storage
 
 
@@ -150,12 +150,20 @@ _OPERATIONS = itertools.count(1)
 
 
 class FaultyStorage:
-    """A storage that fails, stalls or kills at its n-th operation on checkpoints."""
+    """A storage that fails, stalls or kills at its n-th operation on checkpoints.
+
+    Or one that does not show what is in a folder, as of a store that is late, or of another disk.
+    """
 
     def __init__(self, inner: Storage, fault: dict[str, Any]) -> None:
         self.url, self._inner, self._fault = inner.url, inner, fault
 
     def _step(self, operation: str, path: str) -> None:
+        if self._fault["action"] == "hide":
+            if self._is_hidden(path):
+                note(f"hide {path}")
+                raise ObjectNotFoundError(f"no object {path}")
+            return
         if operation not in self._fault["operations"]:
             return
         number = next(_OPERATIONS)
@@ -175,7 +183,10 @@ class FaultyStorage:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         self._step("list", prefix)
-        return self._inner.list(prefix)
+        return (entry for entry in self._inner.list(prefix) if not self._is_hidden(entry.path))
+
+    def _is_hidden(self, path: str) -> bool:
+        return path.startswith(self._fault.get("hidden", "\0"))
 
     def stat(self, path: str) -> Entry:
         self._step("stat", path)

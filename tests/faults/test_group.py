@@ -1,5 +1,6 @@
 """Agents of a group: whoever is killed or stopped, the others wait for it and all go on."""
 
+import json
 import signal
 from itertools import pairwise
 
@@ -16,7 +17,7 @@ from tests.faults.groups import (
     wait_until,
     worker_of,
 )
-from tests.faults.harness import Run, signal_at
+from tests.faults.harness import Run, signal_at, storage_fault
 from trainer.cluster import tf_config
 
 
@@ -209,6 +210,53 @@ def test_a_port_that_is_taken_is_named(agents):
         agents.start(0)
         assert agents.codes(0, seconds=20) == [2], agents.text()
     assert f"workers cannot gather at port {agents.port}" in agents.text()
+
+
+@pytest.mark.parametrize("late", [0, 1], ids=["chief", "other"])
+def test_f47_workers_that_see_different_checkpoints_restore_the_same(run, calm, late):
+    agents = Agents(run, settings={"callbacks": [gate(run, 11)]})
+    agents.start()
+    at_the_gate(agents)
+    assert run.committed() == [4, 8, 9]
+    for index in (0, 1):
+        agents.kill(index)
+    # To one of them, the newest is not there.
+    hidden = storage_fault("hide", 1, "", hidden="step-00000009")
+    agents.start(late, environ={"FAULT_STORAGE": json.dumps(hidden)})
+    agents.start(1 - late)
+    finish(agents, calm)
+    assert [life.events("restore")[-1]["step"] for life in agents.lives.values()] == [8, 8]
+
+
+@pytest.mark.parametrize("dies", [0, 1], ids=["chief", "other"])
+def test_f48_a_worker_that_dies_during_the_save_leaves_one_checkpoint_or_the_other(
+    agents, calm, dies
+):
+    stalled = storage_fault("stall", 3, "write create", seconds=30)
+    agents.start(environ={"FAULT_STORAGE": json.dumps(stalled)})
+    wait_until(agents.run.fired, "the save that stalls")
+    agents.kill_worker(dies)
+    # The chief's next worker saves without a stall as late as that.
+    wait_until(lambda: len(agents.lives[0].events("restore")) == 2, "the next generation")
+    assert [life.events("restore")[-1]["step"] for life in agents.lives.values()] == [0, 0]
+    for index in (0, 1):
+        agents.kill(index)
+    agents.start()
+    finish(agents, calm)
+
+
+def test_f06_a_save_that_stalls_ends_with_the_grace(agents, calm):
+    stalled = storage_fault("stall", 8, "write", seconds=40)
+    agents.settings = {"train.grace_seconds": 2}
+    agents.start(environ={"FAULT_STORAGE": json.dumps(stalled)})
+    wait_until(agents.run.fired, "the save that stalls")
+    committed = agents.run.committed()
+    for life in agents.lives.values():
+        life.signal(signal.SIGTERM)
+    assert agents.codes(seconds=20) == [143, 143], agents.text()
+    assert agents.run.committed() == committed
+    agents.start()
+    finish(agents, calm)
 
 
 def test_f49_one_goes_on_alone_and_takes_the_other_in_when_it_comes_back(run):
