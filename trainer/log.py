@@ -8,10 +8,25 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-import structlog
-
 from trainer import strict_json
 from trainer.config.models import LogConfig
+
+
+def _import_structlog() -> Any:
+    """Without rich, which structlog would load for its tracebacks: 9 MB of an agent's 60."""
+    is_there = "rich" in sys.modules
+    if not is_there:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog
+
+        return structlog
+    finally:
+        if not is_there:
+            del sys.modules["rich"]
+
+
+structlog = _import_structlog()
 
 
 def is_for_machines(config: LogConfig, stream: TextIO | None = None) -> bool:

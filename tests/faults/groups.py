@@ -29,7 +29,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def children_of(life: Life) -> list[int]:
+def children_of(life: Any) -> list[int]:
     """The pids of an agent's children: its worker, and then maybe a spare one."""
     children = Path(f"/proc/{life.pid}/task/{life.pid}/children")
     return [int(pid) for pid in children.read_text().split()]

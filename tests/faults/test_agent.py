@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.faults.groups import children_of
 from tests.faults.harness import DEADLINE, ROOT, SMALL, finish, signal_at, storage_fault
 
 SERVED = {"metrics__enabled": True, "metrics__port": 0}
@@ -235,14 +236,15 @@ def test_the_last_values_stay_up_for_one_scrape(run):
     assert life.wait(10) == 0, life.text()
 
 
-def test_the_agent_stays_small_and_loads_no_tensorflow(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_agents_stay_small_and_load_no_tensorflow(tmp_path, workers):
     sets = [f"--set={key}={value}" for key, value in SMALL.items()]
     (tmp_path / "run.yaml").write_text("train: {}\n")
     with subprocess.Popen(
         [
             sys.executable, "-m", "trainer", "train", "-c", str(tmp_path / "run.yaml"), *sets,
             f"--set=run.dir={tmp_path / 'run'}", "--set=metrics.enabled=true",
-            "--set=metrics.port=0",
+            "--set=metrics.port=0", f"--workers={workers}",
         ],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "FAULT_RECORDS": str(tmp_path / "records")},
@@ -250,10 +252,14 @@ def test_the_agent_stays_small_and_loads_no_tensorflow(tmp_path):
         for line in process.stdout:
             if '"final save"' in line:
                 break
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        agents = children_of(process) if workers > 1 else [process.pid]
+        folders = [Path(f"/proc/{pid}") for pid in agents]
+        statuses = [(folder / "status").read_text() for folder in folders]
+        maps = "".join((folder / "maps").read_text() for folder in folders)
         process.stdout.read()
     assert process.returncode == 0
-    [resident] = [int(row.split()[1]) for row in status.splitlines() if row[:6] == "VmHWM:"]
-    assert resident * 1024 < 60e6
+    assert len(statuses) == workers
+    for status in statuses:
+        [resident] = [int(row.split()[1]) for row in status.splitlines() if row[:6] == "VmRSS:"]
+        assert resident * 1024 < 60e6
     assert "tensorflow" not in maps

@@ -1,5 +1,7 @@
-"""Whether a kill looks like the work of the kernel for want of memory."""
+"""Memory: what a kill tells of it, and how an agent keeps little."""
 
+import ctypes
+import gc
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -17,6 +19,14 @@ def killed_by(root: Path = _CGROUP) -> str:
         f"killed (SIGKILL), as the kernel does when the container's {limit / 2**20:.0f} MiB of "
         "memory run out"
     )
+
+
+def give_back() -> None:
+    """Return what imports needed for a while to the system: the agent stays for days."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
 
 
 def memory_limit(root: Path = _CGROUP) -> int | None:

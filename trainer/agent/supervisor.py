@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from trainer.agent.holding import Held, Holding
 from trainer.agent.life import Life
-from trainer.agent.memory import killed_by
+from trainer.agent.memory import give_back, killed_by
 from trainer.agent.process import Spawn, WorkerProcess
 from trainer.agent.restarts import Restarts
 from trainer.agent.spare import Spare
@@ -65,6 +65,7 @@ class Supervisor:
         """
         config = self._config
         stop = Stop(asyncio.get_running_loop())
+        give_back()
         with serving(config.metrics, self._relay, self._log, self._is_ready) as server:
             await in_thread(wait_for_stores, config, self._open_storage, self._log)
             storage = self._open_storage(
