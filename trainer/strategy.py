@@ -50,7 +50,7 @@ def _devices(cluster: ClusterConfig) -> list[str]:
     if len(gpus) < wanted:
         build = tf.sysconfig.get_build_info()
         raise ConfigError(
-            f"{wanted} GPUs asked for, {len(gpus)} visible (NVIDIA driver {_driver()}, TensorFlow "
+            f"GPUs asked for: {wanted}, visible: {len(gpus)} (NVIDIA driver {_driver()}, TensorFlow "
             f"{tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): check the "
             "driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
         )

@@ -183,13 +183,19 @@ def test_a_worker_dies_with_its_agent_and_the_run_goes_on(run, undisturbed):
 
 @pytest.mark.parametrize(
     ("settings", "code"),
-    [({"params__units": "many"}, 2), ({"data__url": "/nowhere"}, 3)],
-    ids=["configuration", "data"],
+    [
+        ({"params__units": "many"}, 2),
+        ({"data__url": "/nowhere"}, 3),
+        ({"cluster__device": "gpu"}, 2),
+    ],
+    ids=["configuration", "data", "no GPU"],
 )
 def test_a_worker_that_refuses_is_not_replaced(run, settings, code):
     life = agent(run, **settings)
     assert life.wait() == code, life.text()
-    assert len(life.events("error")) == 1
+    [error] = life.events("error")
+    if "cluster__device" in settings:
+        assert "1 GPUs asked for, 0 visible (NVIDIA driver" in error["message"]
     assert not life.events("worker restarts")
 
 

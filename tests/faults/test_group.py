@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from itertools import pairwise
 
 import pytest
@@ -202,8 +203,6 @@ def test_no_secret_is_a_matter_of_configuration(agents):
 
 
 def test_a_port_that_is_taken_is_named(agents):
-    import socket
-
     with socket.socket() as other:
         other.bind(("127.0.0.1", agents.port))
         other.listen()
@@ -318,3 +317,15 @@ def test_a_spare_worker_takes_over(run, calm):
     assert worker_of(life) == spare
     finish(agents, calm)
     assert not is_running(spare)
+
+
+def test_tf_config_names_the_group_and_its_ports(run, calm):
+    ports = [free_port() for _ in range(2)]
+    addresses = tuple(f"127.0.0.1:{port}" for port in ports)
+    agents = Agents(run, settings={"callbacks": [gate(run)], "cluster.port": free_port()})
+    for index in (0, 1):
+        agents.start(index, environ={"TF_CONFIG": tf_config(addresses, index)})
+    at_the_gate(agents)
+    for port in ports:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    finish(agents, calm)

@@ -127,7 +127,8 @@ class GroupSupervisor(Supervisor):
                 life.kill()
                 await running
                 stop.on_signal = stop.leave
-                await self._broken(life, member, event)
+                if stop.signal is None:
+                    await self._broken(life, member, event)
             else:
                 stop.on_signal = stop.leave
                 code = running.result()
