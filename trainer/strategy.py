@@ -50,8 +50,8 @@ def _devices(cluster: ClusterConfig) -> list[str]:
     if len(gpus) < wanted:
         build = tf.sysconfig.get_build_info()
         raise ConfigError(
-            f"GPUs asked for: {wanted}, visible: {len(gpus)} (NVIDIA driver {_driver()}, TensorFlow "
-            f"{tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): check the "
+            f"GPUs asked for: {wanted}, visible: {len(gpus)} (NVIDIA driver {_driver()}, "
+            f"TensorFlow {tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): check the "
             "driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
         )
     for gpu in gpus:

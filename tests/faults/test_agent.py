@@ -195,7 +195,7 @@ def test_a_worker_that_refuses_is_not_replaced(run, settings, code):
     assert life.wait() == code, life.text()
     [error] = life.events("error")
     if "cluster__device" in settings:
-        assert "1 GPUs asked for, 0 visible (NVIDIA driver" in error["message"]
+        assert "GPUs asked for: 1, visible: 0 (NVIDIA driver none" in error["message"]
     assert not life.events("worker restarts")
 
 
