@@ -1,10 +1,13 @@
 """Forks trainer processes from one that has imported TensorFlow already.
 
 A fault test starts dozens of processes, and the import alone would take five seconds of each.
-The children are processes of their own: they run the command line's `main`, and are killed by
-pid. Commands are JSON lines on standard input, answers JSON lines on standard output.
+Nor do they collect what was imported, or convert the functions that each of them traces, which
+would be half of what is left. The children are processes of their own: they run the command line's
+`main`, and are killed by pid. Commands are JSON lines on standard input, answers JSON lines on
+standard output.
 """
 
+import gc
 import json
 import os
 import signal
@@ -14,6 +17,9 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.faults.inject import open_faulty
+from trainer.cli import main as trainer_main
+from trainer.cli.train import Surroundings
 from trainer.environment import CHANNEL_VARIABLE
 
 
@@ -32,11 +38,7 @@ def _child(request: dict[str, Any]) -> None:
 
 
 def _command(argv: Sequence[str]) -> None:
-    from tests.faults.inject import open_faulty
-    from trainer.cli import main
-    from trainer.cli.train import Surroundings
-
-    main(argv, prog_name="trainer", obj=Surroundings(open_faulty, _fork_worker))
+    trainer_main(argv, prog_name="trainer", obj=Surroundings(open_faulty, _fork_worker))
 
 
 def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
@@ -67,16 +69,52 @@ def _wait(pid: int, seconds: float) -> int | None:
     return None
 
 
-def main() -> None:
-    """Serve until standard input ends."""
+def _import() -> None:
+    """All that a child uses. None of it may start a thread, which no child would have."""
     import tensorflow_datasets
 
+    import trainer.launch
     import trainer.storage.gcs
     import trainer.worker
 
+    assert trainer.launch.launch
     assert trainer.worker.train
     assert trainer.storage.gcs.GCSStorage
     assert tensorflow_datasets.features.FeaturesDict
+
+
+def _convert() -> None:
+    """What AutoGraph makes of the functions that most children trace."""
+    import tensorflow as tf
+    from tensorflow.python.autograph.core.converter import STANDARD_OPTIONS, ProgramContext
+    from tensorflow.python.autograph.impl.api import _TRANSPILER
+
+    from tests.faults import recipe
+    from trainer import compiled_steps
+    from trainer.data.pipeline import Pipeline
+    from trainer.data.source import MemorySource, RecordSource
+    from trainer.models import train_step
+
+    steps, model = compiled_steps.CompiledSteps, train_step.TrainStepModel
+    outermost = (steps._run, RecordSource.decode)
+    called = (
+        steps._next, steps._global_step, steps._replica_step, steps._counted_step,
+        compiled_steps._now_if, compiled_steps._tensors, compiled_steps._flat,
+        compiled_steps._stack, model.train_step, model.test_step, model.compute_loss,
+        model.compute_metrics, model._report, train_step._num_replicas,
+        Pipeline._strip, MemorySource.gather, RecordSource.decode, recipe._decode,
+    )  # fmt: skip
+    for function in outermost:
+        tf.autograph.to_graph(function)
+    for function in called:
+        _TRANSPILER.transform(function, ProgramContext(STANDARD_OPTIONS))
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    _import()
+    _convert()
+    gc.freeze()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
