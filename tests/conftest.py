@@ -3,6 +3,7 @@
 Tests that need a tool are skipped without it; with REQUIRE_TOOLS set (make check) they fail.
 """
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -46,3 +47,8 @@ def proxy(gcs, monkeypatch):
         for name, value in gcs.environment(running.port).items():
             monkeypatch.setenv(name, value)
         yield running
+
+
+def pytest_collection_finish():
+    """Nothing looks again at what was imported: Keras collects garbage for every new model."""
+    gc.freeze()

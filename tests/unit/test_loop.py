@@ -152,7 +152,10 @@ def reference(model: Any, dataset: Dataset) -> tuple[float, float]:
 
 
 # Steps of 16: last ones of 5 records on 1 and 3 replicas, of 1 on 2, and of 2 on 3.
-@pytest.mark.parametrize(("records", "replicas"), [(21, 1), (21, 3), (17, 2), (18, 3)])
+@pytest.mark.parametrize(
+    ("records", "replicas"),
+    [(21, 1), (21, 3), (17, 2), pytest.param(18, 3, marks=pytest.mark.long)],
+)
 def test_a_smaller_last_step_is_a_step_of_its_records(
     tmp_path: Path, records: int, replicas: int
 ) -> None:
@@ -210,7 +213,9 @@ def test_regularizers_count_once(vectors: str, penalized: Any, make: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "clip", [{"global_clipnorm": 0.05}, {"clipvalue": 0.01}], ids=lambda c: [*c]
+    "clip",
+    [{"global_clipnorm": 0.05}, pytest.param({"clipvalue": 0.01}, marks=pytest.mark.long)],
+    ids=lambda c: [*c],
 )
 def test_clipping_looks_at_the_records_of_all_replicas(vectors: str, clip: Any) -> None:
     models = [
@@ -244,7 +249,10 @@ def test_logs_of_a_train_step_are_means_over_records(vectors: str, replicas: int
 
 
 # 21 records: last steps of 5 and 1.
-@pytest.mark.parametrize(("replicas", "batch_size"), [(1, 8), (2, 8), (2, 10), (3, 10)])
+@pytest.mark.parametrize(
+    ("replicas", "batch_size"),
+    [(1, 8), (2, 10), (3, 10), pytest.param(2, 8, marks=pytest.mark.long)],
+)
 def test_validation_is_evaluate_over_every_record(
     vectors: str, replicas: int, batch_size: int
 ) -> None:

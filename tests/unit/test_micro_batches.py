@@ -1,5 +1,6 @@
 """A step in micro-batches is the step of all its records."""
 
+from functools import cache
 from typing import Any
 
 import keras
@@ -55,23 +56,35 @@ def trained(run: Run, replicas: int, make: Any, **net: Any) -> tuple[Any, Any]:
 MAKES = {"compiled": compiled, "equipped": equipped, "stock": stock, "own step": own_step}
 
 
+@cache
+def in_one(url: str, make: str) -> tuple[Any, Any]:
+    """(model, end) of a run on one device whose steps are not parted."""
+    return trained(Run(dataset_of(url)), 1, MAKES[make], penalty=0.1)
+
+
 # 53 records in steps of 16: the last has 5.
 @pytest.mark.parametrize(
     ("make", "replicas", "parts"),
     [
-        *((make, replicas, 2) for make in MAKES for replicas in (1, 2)),
-        ("compiled", 4, 2),
-        ("compiled", 1, 4),
+        ("compiled", 1, 2),
+        ("compiled", 2, 2),
+        ("equipped", 2, 2),
+        ("own step", 2, 2),
         ("stock", 2, 4),
+        pytest.param("compiled", 1, 4, marks=pytest.mark.long),
+        pytest.param("compiled", 4, 2, marks=pytest.mark.long),
+        pytest.param("equipped", 1, 2, marks=pytest.mark.long),
+        pytest.param("own step", 1, 2, marks=pytest.mark.long),
+        pytest.param("stock", 1, 2, marks=pytest.mark.long),
+        pytest.param("stock", 2, 2, marks=pytest.mark.long),
     ],
 )
 def test_a_step_in_parts_is_the_step_of_all(
     vectors: str, make: str, replicas: int, parts: int
 ) -> None:
-    net: dict[str, Any] = {"penalty": 0.1}
-    dataset = dataset_of(vectors)
-    whole, wanted = trained(Run(dataset), 1, MAKES[make], **net)
-    model, end = trained(Run(dataset, micro_batches=parts), replicas, MAKES[make], **net)
+    whole, wanted = in_one(vectors, make)
+    run = Run(dataset_of(vectors), micro_batches=parts)
+    model, end = trained(run, replicas, MAKES[make], penalty=0.1)
     assert distance(model, whole) < 1e-6
     assert end.epoch_logs == pytest.approx(wanted.epoch_logs, abs=1e-6)
     assert int(np.asarray(model.optimizer.iterations)) == 8
@@ -79,7 +92,14 @@ def test_a_step_in_parts_is_the_step_of_all(
 
 # Last steps of fewer records than there are parts.
 @pytest.mark.parametrize(
-    ("records", "replicas", "parts"), [(17, 1, 2), (18, 2, 4), (19, 4, 2), (35, 3, 2), (22, 4, 4)]
+    ("records", "replicas", "parts"),
+    [
+        (17, 1, 2),
+        (35, 3, 2),
+        (22, 4, 4),
+        pytest.param(18, 2, 4, marks=pytest.mark.long),
+        pytest.param(19, 4, 2, marks=pytest.mark.long),
+    ],
 )
 def test_a_smaller_last_step_counts_each_record_once(
     tmp_path: Any, records: int, replicas: int, parts: int
@@ -91,26 +111,39 @@ def test_a_smaller_last_step_counts_each_record_once(
     assert end.epoch_logs == pytest.approx(wanted.epoch_logs, abs=1e-6)
 
 
-CLIPS = {"clipnorm": 0.02, "global_clipnorm": 0.05, "clipvalue": 0.01}
+CLIPS: dict[str, dict[str, float]] = {
+    "clipnorm": {"clipnorm": 0.02}, "global_clipnorm": {"global_clipnorm": 0.05},
+    "clipvalue": {"clipvalue": 0.01}, "free": {},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("is_scaled", [False, True], ids=["plain", "scaled"])
-def test_sums_are_clipped(vectors: str, replicas: int, clip: str, *, is_scaled: bool) -> None:
-    def optimizer(clips: dict[str, float], *, scaled: bool = False) -> Any:
-        plain = keras.optimizers.SGD(0.5, **clips)
+@cache
+def clipped(url: str, clip: str, replicas: int = 1, parts: int = 1, *, scaled: bool = False) -> Any:
+    """A model after a run whose gradients are clipped."""
+
+    def optimizer() -> Any:
+        plain = keras.optimizers.SGD(0.5, **CLIPS[clip])
         return keras.optimizers.LossScaleOptimizer(plain) if scaled else plain
 
-    dataset, limit = dataset_of(vectors), {clip: CLIPS[clip]}
-    whole, _ = trained(Run(dataset), 1, compiled, optimizer=lambda: optimizer(limit))
-    model, _ = trained(
-        Run(dataset, micro_batches=2), replicas, compiled,
-        optimizer=lambda: optimizer(limit, scaled=is_scaled),
-    )  # fmt: skip
-    free, _ = trained(Run(dataset), 1, compiled, optimizer=lambda: optimizer({}))
+    run = Run(dataset_of(url), micro_batches=parts)
+    return trained(run, replicas, compiled, optimizer=optimizer)[0]
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize(
+    ("replicas", "is_scaled"),
+    [
+        pytest.param(1, False, id="plain-1"),
+        pytest.param(2, True, id="scaled-2"),
+        pytest.param(1, True, id="scaled-1", marks=pytest.mark.long),
+        pytest.param(2, False, id="plain-2", marks=pytest.mark.long),
+    ],
+)
+def test_sums_are_clipped(vectors: str, replicas: int, clip: str, *, is_scaled: bool) -> None:
+    whole = clipped(vectors, clip)
+    model = clipped(vectors, clip, replicas, 2, scaled=is_scaled)
     assert distance(model, whole) < 1e-6
-    assert distance(free, whole) > 1e-2, "nothing was clipped"
+    assert distance(clipped(vectors, "free"), whole) > 1e-2, "nothing was clipped"
 
 
 def test_micro_batches_have_their_static_size(vectors: str) -> None:
@@ -126,7 +159,9 @@ def test_micro_batches_have_their_static_size(vectors: str) -> None:
     assert set(seen) == {4}
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize(
+    "replicas", [2, *(pytest.param(count, marks=pytest.mark.long) for count in (1, 4))]
+)
 def test_batch_norm_sees_micro_batches_of_all_replicas(vectors: str, replicas: int) -> None:
     dataset, net = dataset_of(vectors), {"normalize": True}
     alone, _ = trained(Run(dataset, micro_batches=2), 1, compiled, **net)
