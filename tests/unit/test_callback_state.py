@@ -298,7 +298,7 @@ def best_kernel(model: Any, folder: Path) -> Any:
     [
         # After step 16 both callbacks wait, after step 20 one cools down.
         (Run.loop, Position(18)),
-        (Run.loop, Position(16)),
+        pytest.param(Run.loop, Position(16), marks=pytest.mark.long),
         (Run.loop, Position(16, "validate")),
         (Run.fit, Position(20)),
     ],

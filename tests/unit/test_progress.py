@@ -82,6 +82,7 @@ def test_log_lines_go_above_the_bar_and_back(monkeypatch, is_terminal):
 
 
 SETTINGS = (
+    "recipe=tests.faults.recipe:recipe", "data.url=builtin:fashion_mnist", "data.batch_size=64",
     "data.train=train[:640]", "data.validation=test[:70]", "data.test=test[:70]", "train.epochs=2",
     "checkpoint.every_steps=3", "train.steps_per_call=1", "metrics.enabled=false",
     "export.formats=[]",
@@ -90,7 +91,8 @@ SETTINGS = (
 
 def test_no_bar_is_left_above_the_last_one(tmp_path):
     sets = [f"--set={setting}" for setting in (*SETTINGS, f"run.dir={tmp_path / 'run'}")]
-    command = [sys.executable, "-m", "trainer", "train", "-c", "fashion_mnist", *sets]
+    (tmp_path / "run.yaml").write_text("train: {}\n")
+    command = [sys.executable, "-m", "trainer", "train", "-c", str(tmp_path / "run.yaml"), *sets]
     with on_terminal(command, columns=200) as terminal:
         shown = terminal.read()
     assert terminal.process.returncode == 0
