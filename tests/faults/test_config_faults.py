@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+from tests.faults.harness import Life
 from tests.faults.surroundings import needs_mounts, needs_rights, private_mount, with_plain_rights
 from tests.small_data import write_dataset
 from trainer.preflight import check_data
@@ -41,19 +43,33 @@ main(sys.argv[1:])
 """
 
 
-def trainer(*args, code=None, environ=None, cwd=ROOT):
-    """One command in a process of its own."""
-    start = ["-m", "trainer"] if code is None else ["-B", "-c", code]
+@pytest.fixture
+def trainer(zygote, tmp_path_factory):
+    """Runs one command in a process of its own."""
+
+    def run(*args, environ=None, cwd=ROOT):
+        folder = tmp_path_factory.mktemp("said")
+        output, errors = folder / "output", folder / "errors"
+        request = {"argv": [*map(str, args)], "env": environ or {}, "cwd": str(cwd)}
+        answer = zygote.ask({**request, "output": str(output), "errors": str(errors)})
+        code = Life(zygote, answer["pid"], output).wait()
+        return CompletedProcess(args, code, output.read_text(), errors.read_text())
+
+    return run
+
+
+@pytest.fixture
+def check(trainer):
+    return lambda override: trainer("config", "check", "-c", "fashion_mnist", "--set", override)
+
+
+def guarded(*args):
+    """One command in a process that ends with 99 where it should touch nothing."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TRAINER_")}
     return subprocess.run(
-        [sys.executable, *start, *map(str, args)], cwd=cwd, capture_output=True, text=True,
-        env={**kept, "PYTHONPATH": str(ROOT), **(environ or {})}, timeout=60,
+        [sys.executable, "-B", "-c", GUARD, *map(str, args)], cwd=ROOT, capture_output=True,
+        text=True, env={**kept, "PYTHONPATH": str(ROOT)}, timeout=60,
     )  # fmt: skip
-
-
-def check(*overrides, **options):
-    settings = [word for override in overrides for word in ("--set", override)]
-    return trainer("config", "check", "-c", "fashion_mnist", *settings, **options)
 
 
 def tree(folder):
@@ -74,19 +90,11 @@ def started(tmp_path):
 
 
 def dry_run(run_dir, *args):
-    return trainer(
-        "train",
-        "-c",
-        "fashion_mnist",
-        "--dry-run",
-        "--set",
-        f"run.dir={run_dir}",
-        *args,
-        code=GUARD,
-    )
+    run = f"run.dir={run_dir}"
+    return guarded("train", "-c", "fashion_mnist", "--dry-run", "--set", run, *args)
 
 
-def test_f64_unknown_key():
+def test_f64_unknown_key(check):
     result = check("checkpoint.evry_steps=5")
     assert result.returncode == 2
     assert result.stderr == (
@@ -95,7 +103,7 @@ def test_f64_unknown_key():
     )
 
 
-def test_f64_unknown_parameter_of_the_recipe():
+def test_f64_unknown_parameter_of_the_recipe(check):
     result = check("params.learning_rte=0.1")
     assert result.returncode == 2
     assert "'params.learning_rte': did you mean 'params.learning_rate'?" in result.stderr
@@ -114,7 +122,7 @@ def test_f64_unknown_parameter_of_the_recipe():
     ],
 )
 @pytest.mark.parametrize("command", [["config", "check"], ["train"]])
-def test_f65_wrong_type_or_duplicate_key(text, message, command, tmp_path):
+def test_f65_wrong_type_or_duplicate_key(trainer, text, message, command, tmp_path):
     kept = RUN_YAML.partition("train:")[0]
     (tmp_path / "run.yaml").write_text(kept + text)
     result = trainer(*command, "-c", "run.yaml", cwd=tmp_path)
@@ -124,7 +132,7 @@ def test_f65_wrong_type_or_duplicate_key(text, message, command, tmp_path):
 
 
 @pytest.mark.parametrize("label", ["le=x", "team=a b\n", "__name__=x", "team=" + "x" * 200])
-def test_f61_hostile_label(label):
+def test_f61_hostile_label(check, label):
     name, _, value = label.partition("=")
     result = check(f"metrics.labels={json.dumps({name: value})}")
     assert result.returncode == 2
@@ -134,7 +142,7 @@ def test_f61_hostile_label(label):
 @pytest.mark.parametrize(
     "command", [["recipes", "list"], ["config", "show", "-c", "fashion_mnist"]]
 )
-def test_f67_unknown_variable(command):
+def test_f67_unknown_variable(trainer, command):
     result = trainer(*command, environ={"TRAINER_DEBUGG": SECRET})
     assert result.returncode == 2
     assert "unknown environment variable TRAINER_DEBUGG" in result.stderr
@@ -142,7 +150,7 @@ def test_f67_unknown_variable(command):
     assert SECRET not in result.stderr
 
 
-def test_f67_known_variables_are_fine():
+def test_f67_known_variables_are_fine(trainer):
     environ = {"TRAINER_DEBUG": "1"}
     assert trainer("recipes", "list", environ=environ).returncode == 0
 
@@ -178,7 +186,7 @@ def test_f68_dry_run_of_a_started_run_touches_nothing(started):
 
 
 def test_f68_the_guard_would_see_a_write(tmp_path):
-    result = trainer("data", "prepare", "mnist", "--to", tmp_path / "x", code=GUARD)
+    result = guarded("data", "prepare", "mnist", "--to", tmp_path / "x")
     assert result.returncode == 99
 
 
@@ -268,14 +276,14 @@ def assert_refused(load, override):
 
 
 @pytest.mark.parametrize("key", ["run.dir", "data.url", "train.start_from"])
-def test_f69_traversal_ends_with_2(key):
+def test_f69_traversal_ends_with_2(check, key):
     result = check(f"{key}=a/../../x")
     assert result.returncode == 2
     assert f"{key}: must not contain '..'" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/b", "..", ""])
-def test_f69_names_in_a_data_manifest(name, tmp_path):
+def test_f69_names_in_a_data_manifest(trainer, name, tmp_path):
     write_dataset(tmp_path, {"train": [8]})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     manifest["splits"]["train"]["shards"][0]["file"] = name
@@ -314,7 +322,7 @@ def test_f69_names_in_a_data_manifest(name, tmp_path):
         SECRET,
     ],
 )
-def test_f70_a_credential_is_refused_and_not_shown(override, tmp_path):
+def test_f70_a_credential_is_refused_and_not_shown(trainer, override, tmp_path):
     # With the traceback, which shows more.
     result = trainer(
         "--debug", "train", "-c", "fashion_mnist",
@@ -326,7 +334,7 @@ def test_f70_a_credential_is_refused_and_not_shown(override, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["show", "check"])
-def test_f70_a_credential_in_a_file_is_refused_and_not_shown(command, tmp_path):
+def test_f70_a_credential_in_a_file_is_refused_and_not_shown(trainer, command, tmp_path):
     (tmp_path / "run.yaml").write_text(RUN_YAML + f"params: {{api_key: {SECRET}}}\n")
     result = trainer("config", command, "-c", "run.yaml", cwd=tmp_path)
     assert result.returncode == 2
@@ -346,13 +354,13 @@ def test_f70_a_credential_in_a_file_is_refused_and_not_shown(command, tmp_path):
         ["config", "schema", "--recipe", f"user:{SECRET}@host"],
     ],
 )
-def test_f70_a_credential_in_an_argument_is_not_shown(args):
+def test_f70_a_credential_in_an_argument_is_not_shown(trainer, args):
     result = trainer(*args)
     assert result.returncode == 2, result.stderr
     assert SECRET not in result.stdout + result.stderr
 
 
-def test_f70_a_damaged_configuration_of_a_run_is_not_shown(started):
+def test_f70_a_damaged_configuration_of_a_run_is_not_shown(trainer, started):
     (started / "config.yaml").write_text(f"train: {{seed: '{SECRET}!'}}\n")
     result = trainer("--debug", "train", "-c", "fashion_mnist", "--set", f"run.dir={started}")
     assert result.returncode == 5

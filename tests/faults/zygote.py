@@ -27,6 +27,8 @@ def _child(request: dict[str, Any]) -> None:
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    if "errors" in request:
+        os.dup2(os.open(request["errors"], os.O_WRONLY | os.O_CREAT, 0o600), 2)
     os.setsid()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
