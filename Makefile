@@ -19,7 +19,7 @@ local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KE
 
 # Two processes, because most tests wait for processes of their own; by file, so that each file's
 # fixtures are made once.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long" $(ARGS)

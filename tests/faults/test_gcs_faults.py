@@ -51,7 +51,7 @@ def data(store, gcs):
 @pytest.fixture
 def run(zygote, tmp_path, gcs, proxy, store):
     """A run whose folder is in the store, behind the proxy."""
-    settings = {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "run.wait_seconds": 4}
+    settings = {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "run.wait_seconds": 2}
     return Run(zygote, tmp_path, settings, environ=gcs.environment(proxy.port))
 
 
@@ -113,7 +113,7 @@ def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy):
     proxy.faults.append(Fault("status", "POST /upload", 403, times=10**6))
     started = time.monotonic()
     life = run.train()
-    assert time.monotonic() - started > 4
+    assert time.monotonic() - started > 2
     assert life.code == 1, life.text()
     [said] = life.events("waiting for the storage")
     assert "storage.objects.create" in said["reason"]

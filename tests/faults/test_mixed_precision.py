@@ -20,11 +20,11 @@ def state(run: Run) -> dict[str, np.ndarray]:
     return {name.rsplit("/", 1)[1]: array for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_f42_overflows_are_skipped_counted_and_resumed(zygote, tmp_path, replicas):
     settings = SETTINGS | {"cluster.replicas": replicas, "train.accumulate_steps": replicas}
     run, calm = disturbed_and_calm(zygote, tmp_path, settings)
-    first, page = at_gate(run, 7, tmp_path / "never")
+    first, page = at_gate(run, 7, tmp_path / "never", checkpoint__background=False)
     first.signal(9)
     assert first.wait() == -9
     skipped = page["trainer_skipped_steps_total"]

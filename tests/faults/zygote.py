@@ -95,7 +95,7 @@ def _convert() -> None:
     from trainer import compiled_steps
     from trainer.data.pipeline import Pipeline
     from trainer.data.source import MemorySource, RecordSource
-    from trainer.models import train_step
+    from trainer.models import optimizers, replicas, train_step
 
     steps, model = compiled_steps.CompiledSteps, train_step.TrainStepModel
     outermost = (steps._run, RecordSource.decode)
@@ -104,6 +104,8 @@ def _convert() -> None:
         compiled_steps._now_if, compiled_steps._tensors, compiled_steps._flat,
         compiled_steps._stack, model.train_step, model.test_step, model.compute_loss,
         model.compute_metrics, model._report, train_step._num_replicas,
+        optimizers._Outer.scale_loss, optimizers._Outer.apply, optimizers._Outer._summed,
+        replicas.means_over_steps,
         Pipeline._strip, MemorySource.gather, RecordSource.decode, recipe._decode,
     )  # fmt: skip
     for function in outermost:
