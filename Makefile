@@ -18,13 +18,14 @@ local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KE
 	@$(BIN)/trainer train -c fashion_mnist $(ARGS)
 
 # Two processes, because most tests wait for processes of their own; by file, so that each file's
-# fixtures are made once.
+# fixtures are made once; and in the order of their names, because xdist's own order, by number of
+# tests, keeps the files of a few long tests for the end.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long" $(ARGS)
 
-test-long: $(READY) ## Run the long campaigns; keeps the result in tests/results/
+test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
 
 check: tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
