@@ -53,7 +53,10 @@ def finish(agents, calm):
     assert agents.run.summary()["history"] == calm.summary()["history"]
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["chief", "other"])
+# A worker that is not the chief is killed in the test of the spare one, too.
+@pytest.mark.parametrize(
+    "index", [pytest.param(0, id="chief"), pytest.param(1, id="other", marks=pytest.mark.long)]
+)
 def test_f43_a_killed_worker_makes_a_new_generation(gated, calm, index):
     gated.kill_worker(index)
     finish(gated, calm)
@@ -64,7 +67,10 @@ def test_f43_a_killed_worker_makes_a_new_generation(gated, calm, index):
     assert [e["number"] for e in gated.lives[0].events("generation")] == [1, 2]
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["leader", "other"])
+# So is an agent that does not lead, in the test of one that goes on alone.
+@pytest.mark.parametrize(
+    "index", [pytest.param(0, id="leader"), pytest.param(1, id="other", marks=pytest.mark.long)]
+)
 def test_f43_the_agents_that_live_wait_for_the_one_that_was_killed(gated, calm, index):
     other = gated.lives[1 - index]
     worker = worker_of(other)
@@ -144,10 +150,19 @@ def test_f12_failures_without_a_new_step_end_all_with_7(agents):
     assert ended["reason"] == error["message"]
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["chief", "other"])
 @pytest.mark.parametrize(
-    ("kind", "code"),
-    [("ConfigError", 2), ("DataError", 3), ("NonFiniteError", 4), ("CheckpointError", 5)],
+    ("kind", "code", "index"),
+    [
+        ("DataError", 3, 1),
+        ("NonFiniteError", 4, 0),
+        pytest.param("DataError", 3, 0, marks=pytest.mark.long),
+        pytest.param("NonFiniteError", 4, 1, marks=pytest.mark.long),
+        *(
+            pytest.param(kind, code, index, marks=pytest.mark.long)
+            for kind, code in (("ConfigError", 2), ("CheckpointError", 5))
+            for index in (0, 1)
+        ),
+    ],
 )
 def test_what_ends_one_worker_ends_all(agents, kind, code, index):
     fail = {"at": 3, "kind": kind, "worker": index}
