@@ -51,8 +51,8 @@ def _devices(cluster: ClusterConfig) -> list[str]:
         build = tf.sysconfig.get_build_info()
         raise ConfigError(
             f"GPUs asked for: {wanted}, visible: {len(gpus)} (NVIDIA driver {_driver()}, "
-            f"TensorFlow {tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): check the "
-            "driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
+            f"TensorFlow {tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): "
+            "check the driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
         )
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

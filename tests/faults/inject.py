@@ -3,6 +3,7 @@
 Each fault appends a line to the file FAULT_LOG before it fires, so that a test can see it did.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from trainer import errors
 from trainer.cluster import read_cluster
@@ -129,6 +131,24 @@ class NanAt(_At):
         # The last layer's bias: a relu may turn the NaN of an earlier layer into 0.
         weight = self.model.trainable_variables[-1]
         weight.assign(weight * float("nan"))
+
+
+class NoteBits(keras.callbacks.Callback):
+    """Notes a checksum of what this worker trains, after every so many steps of this process."""
+
+    reads_logs_only = True
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every, self._calls = every, 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._calls += 1
+        if self._calls % self._every == 0:
+            variables = [*self.model.variables, *self.model.optimizer.variables]
+            bits = b"".join(np.asarray(variable).tobytes() for variable in variables)
+            worker = read_cluster(os.environ).worker
+            note(f"bits {self._calls} {worker} {hashlib.sha256(bits).hexdigest()}")
 
 
 class GateAt(_At):

@@ -121,6 +121,23 @@ def _guide_model(params: SmallParams) -> Any:
     return model
 
 
+def _normalized_model(params: SmallParams) -> Any:
+    """Batch normalization and clipping, which look at all records of a step; no dropout."""
+    import keras
+    from keras import layers
+
+    from trainer.models.train_step import TrainStepModel
+
+    image = keras.Input((28, 28, 1))
+    x = layers.Conv2D(4, 3, strides=2)(image)
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.Dense(params.units, activation="relu")(layers.Flatten()(x))
+    model = TrainStepModel(image, layers.Dense(10, activation="softmax")(x))
+    optimizer = keras.optimizers.SGD(params.learning_rate, momentum=0.9, global_clipnorm=0.5)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def _lambda_model(params: SmallParams) -> Any:
     import keras
 
@@ -166,6 +183,7 @@ _DATA = lambda _params: DataSpec(_decode)  # noqa: E731
 recording = Recipe(SmallParams, _DATA, _recording_model)
 noisy = Recipe(SmallParams, _DATA, _noisy_model)
 guide = Recipe(SmallParams, _DATA, _guide_model)
+normalized = Recipe(SmallParams, _DATA, _normalized_model)
 with_lambda = Recipe(SmallParams, _DATA, _lambda_model)
 broken = Recipe(SmallParams, _DATA, _broken_model)
 broken_step = Recipe(SmallParams, _DATA, _broken_step_model)
