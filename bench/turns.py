@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,13 +43,18 @@ def _wait_for_save() -> None:
 
 
 @contextmanager
-def child(command: Callable[[int, int], Sequence[str]]) -> Iterator[Callable[[], float]]:
-    """Start `command(go, done)`; yields a function that lets it train a turn: seconds."""
+def child(
+    command: Callable[[int, int], Sequence[str]], environ: Mapping[str, str] | None = None
+) -> Iterator[Callable[[], float]]:
+    """Start `command(go, done)`; yields a function that lets it train a turn: seconds.
+
+    environ: added to this process's environment.
+    """
     theirs_go, go = os.pipe()
     done, theirs_done = os.pipe()
     process = subprocess.Popen(
         list(command(theirs_go, theirs_done)), pass_fds=(theirs_go, theirs_done),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, env={**os.environ, **(environ or {})},
     )  # fmt: skip
     os.close(theirs_go)
     os.close(theirs_done)
