@@ -16,6 +16,7 @@ from trainer.models.replicas import (
     local_values,
     loss_scale_of,
     means_over_steps,
+    metrics_of_all,
     prepare_device,
     prepare_replicas,
 )
@@ -159,7 +160,7 @@ class CompiledSteps:
         else:
             outputs = self._strategy.run(self._replica_step, args=(element,))
         if self._is_distributed or self._parts:
-            metrics = self._model.get_metrics_result()
+            metrics = metrics_of_all(self._model, self._strategy)
             outputs = {
                 name: metrics[name] if name in metrics else self._mean(value)
                 for name, value in outputs.items()
