@@ -48,7 +48,7 @@ def train(run, workers, **settings):
 def test_workers_agree_with_one(zygote, tmp_path, steps, tolerance, others):
     settings = {
         "train__epochs": math.ceil(steps / 11), "callbacks": [stop_at(steps)],
-        "params__learning_rate": 0.02,
+        "params__learning_rate": 0.01,
     }  # fmt: skip
     one = train(Run(zygote, tmp_path / "1", NUMBERS), 1, **settings)
     for workers in others:
