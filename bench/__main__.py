@@ -36,6 +36,7 @@ SCRIPTS = {
         "gathering_told", "gathering_death", "gathering_cpu", "gathering_memory",
         "gathering_growth",
     ),
+    "bench.responsiveness": ("responsive_page", "responsive_signal"),
 }  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
 
