@@ -116,6 +116,8 @@ class GroupSupervisor(Supervisor):
 
         stop.on_signal = on_signal
         self._is_wanted = False  # whoever waited has been taken in
+        if stop.signal is not None:  # it came when the plan was there already
+            on_signal()
         running = asyncio.create_task(life.run())
         life.on_saved = partial(self._take_in, member)
         telling = asyncio.create_task(_tell_progress(life, member))
