@@ -1,5 +1,7 @@
 """Batches by step: the same from memory and stream, at any world size, from any step on."""
 
+from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -213,6 +215,30 @@ def test_every_record_of_a_smaller_step_weighs_the_same(
         counted += [row.tobytes() for row in part if is_counted]
     assert np.allclose(list(weight.values()), 1 / records)
     assert (sorted(counted), len(weight)) == (sorted(weight), records)
+
+
+class Counted:
+    """An order that counts how often each step is asked for."""
+
+    def __init__(self, order: Any) -> None:
+        self._order = order
+        self.asked: Counter[tuple[int, int]] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._order, name)
+
+    def step_ids(self, epoch: int, step: int, num_workers: int = 1) -> Any:
+        self.asked[epoch, step] += 1
+        return self._order.step_ids(epoch, step, num_workers)
+
+
+def test_each_step_is_planned_once(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.data.pipeline._CHUNK_STEPS", 1)
+    pipeline = dataset_of(vectors, cache="stream").training(Place())
+    order = Counted(pipeline.order)
+    for _ in replace(pipeline, order=order).dataset(num_passes=6):
+        pass
+    assert {order.asked[epoch, step] for epoch in range(1, 6) for step in range(STEPS)} == {1}
 
 
 def test_evaluation_ends_after_every_record_once(vectors: str) -> None:

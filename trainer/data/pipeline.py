@@ -126,7 +126,8 @@ class Pipeline:
         streams = isinstance(self.source, RecordSource)
         reader = self._records.reader
         num_ahead = -(-reader.num_ahead // (self._chunk_steps * self.order.batch_size))
-        chunk_of = lru_cache(maxsize=num_ahead + 1)(partial(self._chunk, start_step=start_step))
+        # Between the look ahead at a chunk and its use, as many others are used as looked at.
+        chunk_of = lru_cache(maxsize=2 * num_ahead + 2)(partial(self._chunk, start_step=start_step))
 
         @lru_cache(maxsize=num_ahead + 1)
         def blocks_of(number: int) -> list[int]:
