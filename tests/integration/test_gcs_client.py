@@ -97,6 +97,17 @@ def test_many_threads_have_connections_of_their_own(store, proxy, caplog):
     assert "Connection pool is full" not in caplog.text
 
 
+def test_the_proxies_of_the_environment_are_used(store, monkeypatch, request):
+    monkeypatch.setenv("HTTP_PROXY", request.getfixturevalue("gcs").url)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://store.invalid")
+    store.write("a", b"data")
+    assert store.read("a", start=1, length=2) == b"at"
+    monkeypatch.setenv("NO_PROXY", "store.invalid")
+    gcs._client.cache_clear()
+    with pytest.raises(StorageError, match="no connection"):
+        store.read("a")
+
+
 def test_an_emulator_without_a_scheme_is_refused_at_once(store, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "localhost:4443")
     with pytest.raises(ConfigError, match="localhost:4443 is no URL: write http://HOST:PORT"):

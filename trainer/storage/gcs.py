@@ -57,8 +57,12 @@ def _client() -> storage.Client:
         client = storage.Client(project="none")
     except OSError as error:
         raise DefaultCredentialsError(str(error)) from error  # type: ignore[no-untyped-call]
-    for adapter in client._http.adapters.values():
+    http = client._http
+    for adapter in http.adapters.values():
         adapter.init_poolmanager(_POOLS, _CONNECTIONS)
+    # Once: for each request the session would look through the whole environment.
+    found = http.merge_environment_settings(client.api_endpoint, {}, None, None, None)
+    http.proxies, http.verify, http.trust_env = found["proxies"], found["verify"], False
     return client
 
 
@@ -77,6 +81,13 @@ def identity() -> str:
         raise StorageError(f"no credentials ({type(error).__name__}): {IDENTIFY}") from error
     email = getattr(credentials, "service_account_email", None)
     return email or f"a user's own ({type(credentials).__module__})"
+
+
+class _Received(list[bytes]):
+    """A file to the client: what it downloads is kept, where a buffer would hold a copy."""
+
+    def write(self, data: bytes) -> None:
+        self.append(data)
 
 
 class GCSStorage:
@@ -158,11 +169,12 @@ class GCSStorage:
         def download(blob: storage.Blob) -> bytes:
             # As stored: a range of a decompressed object would be a range of something else. And
             # read at once: in pieces of 8 KB, as it is by default, it takes twice the time or more.
-            data: bytes = blob.download_as_bytes(
-                start=start or None, end=end, raw_download=True, single_shot_download=True,
-                checksum="crc32c" if whole else None, **self._once,
+            received = _Received()
+            blob.download_to_file(
+                received, start=start or None, end=end, raw_download=True,
+                single_shot_download=True, checksum="crc32c" if whole else None, **self._once,
             )  # fmt: skip
-            return data
+            return b"".join(received)
 
         try:
             return self._call("read", path, download, size=len)
