@@ -7,6 +7,7 @@ step as after a restore, with nothing of the epoch in memory.
 import struct
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from bench.pairs import (
 from trainer.config import DataConfig
 from trainer.data.manifest import Manifest, Shard, Split, write_manifest
 from trainer.data.spec import DataSpec
-from trainer.data.tfrecord import OVERHEAD_BYTES, checksum, encode_index, masked_crc32c
+from trainer.data.tfrecord import OVERHEAD_BYTES, checksum, encode_index, masked_crc32c, scan
 from trainer.storage import open_storage
 
 NUM_RECORDS, NUM_SHARDS = 1_000_000, 10
@@ -88,12 +89,16 @@ def write_dataset(folder: Path) -> None:
     for number in range(NUM_SHARDS):
         name = f"synthetic-train.tfrecord-{number:05d}-of-{NUM_SHARDS:05d}"
         data = _records(features, number * per_shard, per_shard)
-        index = encode_index(np.arange(per_shard + 1) * (len(data) // per_shard))
+        index = encode_index(scan(partial(_read, data), len(data)).index)
         storage.write(name, data)
         storage.write(f"{name}.index", index)
         shards.append(Shard(name, per_shard, len(data), checksum(data), checksum(index)))
     split = Split("train", tuple(shards))
     write_manifest(storage, Manifest("synthetic", "1.0.0", {"train": split}, "0" * 64))
+
+
+def _read(data: bytes, start: int, length: int) -> bytes:
+    return data[start : start + length]
 
 
 def _records(features: Any, first: int, number: int) -> bytes:

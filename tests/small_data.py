@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from trainer.data.index import index_directory
-from trainer.data.manifest import Manifest
-from trainer.data.tfrecord import frame
+from trainer.data.manifest import MANIFEST_FILE, Manifest
+from trainer.data.tfrecord import checksum, frame
 
 FEATURES = {"pythonClassName": "FeaturesDict", "featuresDict": {"features": {}}}
 
@@ -47,6 +47,16 @@ def write_dataset(folder: Path, splits: dict[str, list[int]]) -> Manifest:
     """The same with indexes and manifest."""
     write_files(folder, splits)
     return index_directory(str(folder))
+
+
+def spoil_crcs(folder: Path, shard: str) -> None:
+    """Put wrong CRCs of good records into a shard's index, with a manifest that vouches for it."""
+    file, manifest = folder / f"{shard}.index", folder / MANIFEST_FILE
+    good = file.read_bytes()
+    at = len(good) * 2 // 3
+    spoilt = good[:at] + bytes(byte ^ 1 for byte in good[at:])
+    file.write_bytes(spoilt)
+    manifest.write_text(manifest.read_text().replace(checksum(good), checksum(spoilt)))
 
 
 def flip_bit(file: Path, offset: int) -> None:

@@ -47,7 +47,8 @@ def test_missing_manifest_names_the_way_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["format"], 2, "format 2.*newer trainer"),
+        (["format"], 3, "format 3.*newer trainer"),
+        (["format"], 1, "format 1.*run 'trainer data index .*'"),
         (["format"], 0, "format 0"),
         (["surprise"], 1, "surprise"),
         (["splits", "train", "shards", 0, "file"], "../../etc/passwd", r"shards\.0\.file"),

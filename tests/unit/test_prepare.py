@@ -24,7 +24,7 @@ from trainer.data.originals import accept_local_files, check_reachable
 from trainer.data.pieces import Pieces
 from trainer.data.prepare import BuildRequest, list_datasets, prepare
 from trainer.data.reader import RecordReader
-from trainer.data.tfrecord import frame
+from trainer.data.tfrecord import checksum, frame
 from trainer.data.verify import verify
 from trainer.errors import ConfigError, DataError
 from trainer.storage import open_storage
@@ -225,6 +225,21 @@ def test_a_new_index_replaces_the_old_manifest(tmp_path: Path) -> None:
     new = index_directory(str(tmp_path))
     assert old.content_hash != new.content_hash
     assert verify(open_storage(str(tmp_path))) == []
+
+
+def test_an_index_of_format_1_is_made_anew(tmp_path: Path) -> None:
+    whole = write_dataset(tmp_path, SPLITS)
+    manifest, index = tmp_path / MANIFEST_FILE, tmp_path / f"{FIRST}.index"
+    offsets = index.read_bytes()[: 8 * (SPLITS["train"][0] + 1)]
+    new = manifest.read_text()
+    old = new.replace(checksum(index.read_bytes()), checksum(offsets))
+    index.write_bytes(offsets)
+    manifest.write_text(old.replace('"format": 2', '"format": 1'))
+    with pytest.raises(DataError, match=f"format 1, .* run 'trainer data index {tmp_path}'"):
+        read_manifest(open_storage(str(tmp_path)))
+    # The same data to a run that was trained on it.
+    assert index_directory(str(tmp_path)).content_hash == whole.content_hash
+    assert manifest.read_text() == new
 
 
 def test_an_interrupted_index_is_no_data_set_and_is_done_anew(tmp_path: Path) -> None:

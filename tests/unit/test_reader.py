@@ -52,7 +52,7 @@ def ids(*numbers: int) -> np.ndarray:
 
 
 def offset_of(storage: LocalStorage, manifest: Manifest, shard: int, record: int) -> int:
-    return int(read_index(Pieces(storage), manifest.splits["train"].shards[shard])[record])
+    return int(read_index(Pieces(storage), manifest.splits["train"].shards[shard]).offsets[record])
 
 
 @pytest.mark.parametrize("block_records", [1, 2, 4, 7, 500])

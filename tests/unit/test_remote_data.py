@@ -83,8 +83,8 @@ def places_of(store: Store, ids: np.ndarray) -> set[tuple[str, int]]:
     for start, count in blocks(manifest, "train", 5):
         if ((ids >= start) & (ids < start + count)).any():
             file, record = reader.locate(start)
-            index = np.frombuffer(store.read(f"{file}.index"), "<u8")
-            found.add((file, int(index[record])))
+            offset = store.read(f"{file}.index", start=8 * record, length=8)
+            found.add((file, int.from_bytes(offset, "little")))
     return found
 
 

@@ -120,7 +120,7 @@ def drift(folder: Path) -> str:
         "y": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
     }
     strange = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-    offsets = np.fromfile(f"{shard}.index", "<u8")
+    offsets = np.fromfile(f"{shard}.index", "<u8", 54)
     data = shard.read_bytes()
     shard.write_bytes(data[: offsets[3]] + frame(strange) + data[offsets[4] :])
     index_directory(url)

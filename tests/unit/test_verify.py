@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.small_data import flip_bit, shard_name, write_dataset
+from tests.small_data import flip_bit, shard_name, spoil_crcs, write_dataset
 from trainer.data.builtin import resolve_data_url
 from trainer.data.manifest import Manifest
 from trainer.data.pieces import Pieces
@@ -25,7 +25,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def offsets(storage: Storage, manifest: Manifest, shard: int) -> list[int]:
-    return read_index(Pieces(storage), manifest.splits["train"].shards[shard]).tolist()
+    return read_index(Pieces(storage), manifest.splits["train"].shards[shard]).offsets.tolist()
 
 
 def found(storage: Storage) -> list[tuple[str, int | None, int | None]]:
@@ -109,6 +109,12 @@ def test_what_is_absent_is_not_called_damaged(tmp_path: Path) -> None:
 def test_a_changed_file(storage: Storage, tmp_path: Path, file: str) -> None:
     flip_bit(tmp_path / file, 9)
     assert [problem.file for problem in verify(storage)] == [file]
+
+
+def test_crcs_of_other_records_in_an_index(storage: Storage, tmp_path: Path) -> None:
+    spoil_crcs(tmp_path, FIRST)
+    problem = Problem(FIRST + ".index", "its CRCs are not those of the records")
+    assert verify(storage) == [problem]
 
 
 def test_another_shard_under_the_same_name(storage: Storage, tmp_path: Path) -> None:

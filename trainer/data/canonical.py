@@ -6,7 +6,7 @@ from process to process: equal data would get unequal checksums and, to a run, a
 
 from pathlib import Path
 
-from trainer.data.tfrecord import frame, scan, split_records
+from trainer.data.tfrecord import check_records, cut_records, frame, scan
 from trainer.errors import DataError
 
 _CHUNK_RECORDS = 1000
@@ -27,15 +27,14 @@ def canonicalize(file: Path) -> None:
             original.seek(start)
             return original.read(length)
 
-        offsets = scan(read, file.stat().st_size).offsets
-        for first in range(0, len(offsets) - 1, _CHUNK_RECORDS):
-            part = offsets[first : first + _CHUNK_RECORDS + 1]
-            payloads, bad = split_records(
-                read(int(part[0]), int(part[-1] - part[0])), part - part[0]
-            )
-            for position, reason in bad.items():
+        index = scan(read, file.stat().st_size).index
+        for first in range(0, len(index.offsets) - 1, _CHUNK_RECORDS):
+            part = index.part(first, _CHUNK_RECORDS)
+            start, end = part.offsets[[0, -1]].tolist()
+            data = read(start, end - start)
+            for position, reason in check_records(data, part).items():
                 raise DataError(f"record {first + position} of {file}: {reason}: prepare it again")
-            for payload in payloads:
+            for payload in cut_records(data, part.offsets):
                 example = tf.train.Example.FromString(payload)
                 rewritten.write(frame(example.SerializeToString(deterministic=True)))
     temporary.replace(file)

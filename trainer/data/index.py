@@ -71,12 +71,12 @@ def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress)
             f"record at byte {offset} of {where}: {reason}"
             f" (damaged records: {len(found.bad)}): write the data set again"
         )
-    if len(found.offsets) - 1 != num_records:
+    if len(found.index.offsets) - 1 != num_records:
         raise DataError(
-            f"{where} has {len(found.offsets) - 1} records where dataset_info.json says"
+            f"{where} has {len(found.index.offsets) - 1} records where dataset_info.json says"
             f" {num_records}: write the data set again"
         )
-    index = encode_index(found.offsets)
+    index = encode_index(found.index)
     storage.write(file + INDEX_SUFFIX, index)
     say(f"indexed {file}: {num_records} records" + (", an empty shard" * (num_records == 0)))
     return Shard(file, num_records, size, found.checksum, checksum(index))

@@ -2,7 +2,7 @@
 
 `manifest.json` stands beside the files that TensorFlow Datasets wrote and is written last: a
 folder without it is not a data set yet. Beside every shard `NAME` stands `NAME.index` with the
-byte offset of each record. Nothing here needs TensorFlow.
+byte offset of each record and the CRC-32C of all before it. Nothing here needs TensorFlow.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from trainer.data.tfrecord import OVERHEAD_BYTES
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
 from trainer.storage.base import Storage
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 FEATURES_FILE = "features.json"
 DATASET_INFO_FILE = "dataset_info.json"
@@ -132,7 +132,7 @@ def read_manifest(storage: Storage) -> Manifest:
     """The manifest of the data set in `storage`.
 
     Raises:
-        DataError: there is none, it is damaged, or a newer version wrote it.
+        DataError: there is none, it is damaged, or another version wrote it.
     """
     where = f"{MANIFEST_FILE} in {storage.url}"
     try:
@@ -152,6 +152,11 @@ def read_manifest(storage: Storage) -> Manifest:
             raise DataError(
                 f"{where} has format {found}, this version reads format {FORMAT}:"
                 " use a newer trainer or prepare the data with this one"
+            )
+        if isinstance(found, int) and 0 < found < FORMAT:
+            raise DataError(
+                f"{where} has format {found}, this version reads format {FORMAT}: run 'trainer data"
+                f" index {storage.url}', which leaves the records, and runs on them, as they are"
             )
         manifest = TypeAdapter(Manifest).validate_json(data)
         if manifest.format != FORMAT:

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from trainer.data.block_cache import BlockCache
 from trainer.data.manifest import Manifest, Shard, SplitSlice
 from trainer.data.pieces import Piece, Pieces
-from trainer.data.tfrecord import Offsets, checksum, decode_index, split_records
+from trainer.data.tfrecord import (
+    INDEX_ENTRY_BYTES,
+    Index,
+    Offsets,
+    check_records,
+    checksum,
+    cut_records,
+    decode_index,
+)
 from trainer.errors import DataError
 
 Payloads = NDArray[np.object_]
@@ -33,7 +41,7 @@ class _Block:
 
     shard: int
     start: int
-    offsets: list[int]
+    offsets: Offsets
     payloads: Payloads
     bad: dict[int, str]
 
@@ -108,12 +116,14 @@ class RecordReader:
         blocks, positions = self._places(ids)
         # A step in Python for each block, not for each record.
         order = np.argsort(blocks, kind="stable")
-        keys, starts = np.unique(blocks[order], return_index=True)
-        for key, rows in zip(keys.tolist(), np.split(order, starts[1:]), strict=True):
-            block = self._blocks.get(key)
-            result[rows] = block.payloads[positions[rows]]
-            for row in rows.tolist() if block.bad else ():
-                if (at := int(positions[row])) in block.bad:
+        blocks, positions = blocks[order], positions[order]
+        starts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist()]
+        for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
+            block = self._blocks.get(int(blocks[start]))
+            rows, wanted = order[start:stop], positions[start:stop]
+            result[rows] = block.payloads[wanted]
+            for row, at in zip(rows.tolist(), wanted.tolist(), strict=True) if block.bad else ():
+                if at in block.bad:
                     result[row] = self._stand_in(block, at)
         return result
 
@@ -147,19 +157,18 @@ class RecordReader:
     def _load(self, key: int) -> _Block:
         shard = int(np.searchsorted(self._first_blocks, key, side="right")) - 1
         start = (key - int(self._first_blocks[shard])) * self._block_records
-        offsets = self._indexes.get(shard)[start : start + self._block_records + 1]
-        relative = offsets - offsets[0]
+        index = self._indexes.get(shard).part(start, self._block_records)
 
-        def check(data: bytes) -> tuple[tuple[list[bytes], dict[int, str]], bool]:
-            payloads, bad = split_records(data, relative)
-            return (payloads, bad), not bad
+        def check(data: bytes) -> tuple[_Block, bool]:
+            bad = check_records(data, index)
+            payloads = np.fromiter(cut_records(data, index.offsets), object)
+            return _Block(shard, start, index.offsets, payloads, bad), not bad
 
         file = self._shards[shard]
-        piece = Piece(file.file, file.crc32c, int(offsets[0]), int(relative[-1]))
-        payloads, bad = self._pieces.read(piece, check)
-        return _Block(shard, start, offsets.tolist(), np.fromiter(payloads, object), bad)
+        first, end = index.offsets[[0, -1]].tolist()
+        return self._pieces.read(Piece(file.file, file.crc32c, first, end - first), check)
 
-    def _load_index(self, shard: int) -> Offsets:
+    def _load_index(self, shard: int) -> Index:
         return read_index(self._pieces, self._shards[shard])
 
     def _stand_in(self, block: _Block, position: int) -> bytes:
@@ -187,7 +196,7 @@ class RecordReader:
             self._replaced.add(key)
         if self._on_bad is not None:
             file = self._shards[block.shard].file
-            self._on_bad(file, block.offsets[position], block.bad[position])
+            self._on_bad(file, int(block.offsets[position]), block.bad[position])
 
     def _replacement(self, block: _Block, position: int) -> bytes | None:
         """The next readable record after this one, around the end of the shard if need be."""
@@ -210,24 +219,25 @@ class RecordReader:
         )
 
 
-def read_index(pieces: Pieces, shard: Shard) -> Offsets:
-    """The verified byte offsets of a shard, int64 [num_records + 1].
+def read_index(pieces: Pieces, shard: Shard) -> Index:
+    """The verified index of a shard.
 
     Raises:
         DataError: the index is missing, or not the one that the manifest describes.
     """
 
-    def check(data: bytes) -> tuple[Offsets | None, bool]:
-        offsets = None
+    def check(data: bytes) -> tuple[Index | None, bool]:
+        index = None
         if checksum(data) == shard.index_crc32c:
-            offsets = decode_index(data, num_records=shard.num_records, size_bytes=shard.size_bytes)
-        return offsets, offsets is not None
+            index = decode_index(data, num_records=shard.num_records, size_bytes=shard.size_bytes)
+        return index, index is not None
 
-    length = 8 * (shard.num_records + 1) + 1
-    offsets = pieces.read(Piece(shard.index_file, shard.index_crc32c, 0, length), check)
-    if offsets is None:
+    # A byte more: nothing may follow.
+    length = INDEX_ENTRY_BYTES * (shard.num_records + 1) + 1
+    index = pieces.read(Piece(shard.index_file, shard.index_crc32c, 0, length), check)
+    if index is None:
         raise DataError(
             f"{shard.index_file} in {pieces.storage.url} is damaged or of another version of the"
             " data set: prepare the data set again"
         )
-    return offsets
+    return index

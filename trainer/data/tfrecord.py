@@ -2,7 +2,9 @@
 
 A record is its payload's length (8 bytes, little-endian), that length's CRC (4), the payload,
 and the payload's CRC (4). Both CRCs are CRC-32C, masked as TensorFlow does it. An index holds
-the byte offset of every record and, last, the size of the file: one value more than records.
+for every record where it begins (8 bytes) and, after all of these, the CRC-32C of all before it
+(4); both once more for the end of the file. So consecutive records are checked at once: the CRC
+of what is before them, continued over them, is that of what ends with them.
 """
 
 import struct
@@ -16,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Offsets = NDArray[np.int64]
+Crcs = NDArray[np.uint32]
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
 OVERHEAD_BYTES = HEADER_BYTES + FOOTER_BYTES
+INDEX_ENTRY_BYTES = 8 + 4
 
 _CHUNK_BYTES = 8 << 20
 _MASK_DELTA = 0xA282EAD8
@@ -50,29 +54,59 @@ def frame(payload: bytes) -> bytes:
     return header + payload + _FOOTER.pack(masked_crc32c(payload))
 
 
-def encode_index(offsets: Offsets) -> bytes:
-    """Record starts and the end, int64 [n + 1], as the bytes of an index file."""
-    return offsets.astype("<u8").tobytes()
+@dataclass(frozen=True)
+class Index:
+    """Where records begin and, last, end: `offsets`, and the `crcs` of all before; each [n + 1]."""
+
+    offsets: Offsets
+    crcs: Crcs
+
+    def part(self, start: int, num_records: int) -> "Index":
+        """That of records from `start` on, up to so many."""
+        stop = start + num_records + 1
+        return Index(self.offsets[start:stop], self.crcs[start:stop])
 
 
-def decode_index(data: bytes, *, num_records: int, size_bytes: int) -> Offsets | None:
-    """Offsets int64 [num_records + 1], or None when they cannot belong to such a file."""
-    if len(data) != 8 * (num_records + 1):
+def encode_index(index: Index) -> bytes:
+    """The bytes of an index file."""
+    return index.offsets.astype("<u8").tobytes() + index.crcs.astype("<u4").tobytes()
+
+
+def decode_index(data: bytes, *, num_records: int, size_bytes: int) -> Index | None:
+    """The index of a file of so many records and bytes; None when it cannot be that."""
+    count = num_records + 1
+    if len(data) != INDEX_ENTRY_BYTES * count:
         return None
-    offsets = np.frombuffer(data, "<u8").astype(np.int64)
+    offsets = np.frombuffer(data, "<u8", count).astype(np.int64)
     is_whole = offsets[0] == 0 and offsets[-1] == size_bytes
-    return offsets if is_whole and (np.diff(offsets) >= OVERHEAD_BYTES).all() else None
+    if not is_whole or (np.diff(offsets) < OVERHEAD_BYTES).any():
+        return None
+    return Index(offsets, np.frombuffer(data, "<u4", count, 8 * count).astype(np.uint32))
 
 
-def split_records(data: bytes, offsets: Offsets) -> tuple[list[bytes], dict[int, str]]:
-    """Cut consecutive records apart and check them.
-
-    `offsets` int64 [n + 1] are relative to `data`, which may be shorter than the last of them.
-    Returns n payloads, and for each bad one its position and what is wrong with it.
-    """
+def cut_records(data: bytes, offsets: Offsets) -> Iterator[bytes]:
+    """The payloads of consecutive records, which begin and end at `offsets` [n + 1] of a file."""
     # No loop in Python: it would cost as much as all the rest.
-    bounds = ((offsets[:-1] + HEADER_BYTES).tolist(), (offsets[1:] - FOOTER_BYTES).tolist())
-    payloads = list(map(data.__getitem__, map(slice, *bounds)))
+    starts = offsets[:-1] + (HEADER_BYTES - offsets[0])
+    stops = offsets[1:] - (FOOTER_BYTES + offsets[0])
+    return map(data.__getitem__, map(slice, starts.tolist(), stops.tolist()))
+
+
+def check_records(data: bytes, index: Index) -> dict[int, str]:
+    """What is wrong with each bad one of consecutive records, by its position among them.
+
+    `index` is their part of a file's; `data` may be shorter than it tells. They are looked at one
+    by one only if together they are not what they were when the index was made.
+    """
+    offsets = index.offsets - index.offsets[0]
+    before, whole = index.crcs[[0, -1]].tolist()
+    if len(data) == offsets[-1] and google_crc32c.extend(before, data) == whole:
+        return {}
+    return _check_each(data, offsets)
+
+
+def _check_each(data: bytes, offsets: Offsets) -> dict[int, str]:
+    payloads = list(cut_records(data, offsets))
     num_whole = int(np.searchsorted(offsets[1:], len(data), side="right"))
     starts = offsets[:num_whole]
     stops = offsets[1 : num_whole + 1]
@@ -95,7 +129,7 @@ def split_records(data: bytes, offsets: Offsets) -> tuple[list[bytes], dict[int,
     ):
         if not good.all():
             bad.update(dict.fromkeys(np.flatnonzero(~good).tolist(), reason))
-    return payloads, bad
+    return bad
 
 
 def _gather(raw: NDArray[np.uint8], at: Offsets, width: int) -> NDArray[np.uint8]:
@@ -129,10 +163,10 @@ def _masked(crc: NDArray[np.uint32]) -> NDArray[np.uint32]:
 class Scan:
     """What a pass over a whole file found.
 
-    `offsets` int64 [n + 1] as in an index; `bad` pairs a byte offset with what is wrong there.
+    `index` is right where nothing is bad; `bad` pairs a byte offset with what is wrong there.
     """
 
-    offsets: Offsets
+    index: Index
     checksum: str
     bad: list[tuple[int, str]] = field(default_factory=list)
 
@@ -147,14 +181,18 @@ def scan(
     """
     window = _Window(read, size_bytes)
     bad: list[tuple[int, str]] = []
-    starts = list(_walk(window, bad, None if known is None else known.tolist()))
-    return Scan(np.array([*starts, size_bytes], np.int64), window.finish(), bad)
+    walk = _walk(window, bad, None if known is None else known.tolist())
+    offsets, crcs = np.array(list(walk), np.int64).T
+    return Scan(Index(offsets.copy(), crcs.astype(np.uint32)), window.finish(), bad)
 
 
-def _walk(window: "_Window", bad: list[tuple[int, str]], known: list[int] | None) -> Iterator[int]:
-    at = 0
+def _walk(
+    window: "_Window", bad: list[tuple[int, str]], known: list[int] | None
+) -> Iterator[tuple[int, int]]:
+    """Where each record begins, and the CRC of all before it; both for the end of the file, too."""
+    at = crc = 0
     while at < window.size:
-        yield at
+        yield at, crc
         header = window.take(at, HEADER_BYTES)
         reason = None
         if len(header) < HEADER_BYTES:
@@ -175,7 +213,9 @@ def _walk(window: "_Window", bad: list[tuple[int, str]], known: list[int] | None
             bad.append((at, TRUNCATED))
         elif masked_crc32c(payload) != _FOOTER.unpack(footer)[0]:
             bad.append((at, BAD_PAYLOAD))
+        crc = google_crc32c.extend(google_crc32c.extend(crc, header), body)
         at += OVERHEAD_BYTES + length
+    yield window.size, crc
 
 
 def _next_known(known: list[int] | None, at: int, end: int) -> int:

@@ -9,7 +9,7 @@ from trainer.data.directory import OnProgress, read_directory
 from trainer.data.manifest import FEATURES_FILE, MANIFEST_FILE, Manifest, Shard, read_manifest
 from trainer.data.pieces import Pieces
 from trainer.data.reader import read_index
-from trainer.data.tfrecord import Offsets, Scan, scan
+from trainer.data.tfrecord import Index, Scan, scan
 from trainer.errors import DataError, ObjectNotFoundError
 from trainer.storage.base import Storage
 
@@ -106,23 +106,26 @@ def _check_shard(storage: Storage, shard: Shard) -> list[Problem]:
     found = scan(
         lambda start, length: storage.read(shard.file, start=start, length=length),
         size,
-        known=index,
+        known=None if index is None else index.offsets,
     )
     return [*problems, *_compare(shard, index, found)]
 
 
-def _compare(shard: Shard, index: Offsets | None, found: Scan) -> list[Problem]:
+def _compare(shard: Shard, index: Index | None, found: Scan) -> list[Problem]:
     # Records keep their numbers past a damaged one as long as the index tells where they start.
-    starts = found.offsets[:-1] if index is None else index[:-1]
+    starts = (found.index if index is None else index).offsets[:-1]
     problems = [
         Problem(shard.file, reason, offset, int(np.searchsorted(starts, offset)))
         for offset, reason in found.bad
     ]
-    num_records = len(found.offsets) - 1
+    num_records = len(found.index.offsets) - 1
     if found.checksum != shard.crc32c:
         problems.append(Problem(shard.file, f"crc32c is {found.checksum}, expected {shard.crc32c}"))
     if num_records != shard.num_records:
         problems.append(Problem(shard.file, f"{num_records} records, expected {shard.num_records}"))
-    elif index is not None and not found.bad and not np.array_equal(index, found.offsets):
-        problems.append(Problem(shard.index_file, "offsets are not where the records start"))
+    elif index is not None and not found.bad:
+        if not np.array_equal(index.offsets, found.index.offsets):
+            problems.append(Problem(shard.index_file, "offsets are not where the records start"))
+        elif not np.array_equal(index.crcs, found.index.crcs):
+            problems.append(Problem(shard.index_file, "its CRCs are not those of the records"))
     return problems
