@@ -111,7 +111,8 @@ def test_events_tell_rate_and_time_left():
     for step in range(51):
         clock.now += 1 / 9.99
         events.on_train_batch_end(step, {"loss": 0.123456})
-    (event,) = log.events
+    first, event = log.events
+    assert first == {"event": "first step", "step": 1}
     assert event["step"] == 50
     assert event["loss"] == 0.12346
     assert event["examples_per_second"] == pytest.approx(99.9, abs=0.1)

@@ -41,12 +41,7 @@ class LocalGroup:
         self._arguments = arguments
         self._log = log
         self._left = config.run.max_restarts * num_workers
-        self._environ = {
-            **os.environ,
-            "TRAINER_NUM_WORKERS": str(num_workers),
-            "TRAINER_LEADER": f"127.0.0.1:{_free_port()}",
-            SECRET_VARIABLE: secrets.token_hex(16),
-        }
+        self._environ = {**os.environ, **group_environ(num_workers)}
         self._agents: dict[int, asyncio.subprocess.Process] = {}
         self._signal: int | None = None
         self._over = asyncio.Event()
@@ -86,7 +81,7 @@ class LocalGroup:
             *this_command(), *self._arguments, *self._of_own(index),
             env={**self._environ, "TRAINER_WORKER_INDEX": str(index)},
             stdin=asyncio.subprocess.DEVNULL, stdout=passed_on, stderr=passed_on,
-            limit=_MOST_LINE_BYTES, start_new_session=True, preexec_fn=_end_with_parent,
+            limit=_MOST_LINE_BYTES, start_new_session=True, preexec_fn=end_with_parent,
         )  # fmt: skip
         self._agents[index] = agent
         if self._signal is not None:  # it came while this one was started
@@ -117,6 +112,15 @@ class LocalGroup:
         await asyncio.sleep(self._config.train.grace_seconds + _LAST_SECONDS)
         for agent in self._agents.values():
             agent.kill()
+
+
+def group_environ(num_workers: int) -> dict[str, str]:
+    """What all agents of one group on this machine are told by; each gets its index, too."""
+    return {
+        "TRAINER_NUM_WORKERS": str(num_workers),
+        "TRAINER_LEADER": f"127.0.0.1:{_free_port()}",
+        SECRET_VARIABLE: secrets.token_hex(16),
+    }
 
 
 async def _forward(index: int, stream: asyncio.StreamReader) -> None:
@@ -158,6 +162,7 @@ def _free_port() -> int:
     raise ConfigError("all TCP ports from 10000 to 19999 are in use: end what uses them")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Called in a child: it is told to stop when the process that started it has gone."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -112,6 +112,7 @@ class Supervisor:
         )  # fmt: skip
         if self._config.run.warm_spare:
             self._life.on_step = self._spare.prepare
+        self._log.info("worker starts", pid=process.pid)
         return self._life
 
     def _start_spare(self) -> WorkerProcess:

@@ -35,7 +35,7 @@ class _Rate:
 
 
 class ProgressEvents(keras.callbacks.Callback):
-    """Logs `progress` every so many seconds and `epoch` after each epoch."""
+    """Logs `first step`, `progress` every so many seconds, and `epoch` after each epoch."""
 
     def __init__(
         self, log: Any, *, batch_size: int, start: int, target: int, every_seconds: float,
@@ -43,7 +43,8 @@ class ProgressEvents(keras.callbacks.Callback):
     ) -> None:  # fmt: skip
         super().__init__()
         self._log = log
-        self._step, self._target = start, target
+        self._start = self._step = start
+        self._target = target
         self._every_seconds, self._clock = every_seconds, clock
         self._rate = _Rate(batch_size, clock)
         self._last = clock()
@@ -52,6 +53,8 @@ class ProgressEvents(keras.callbacks.Callback):
         """Count a step, and log it if it is time."""
         self._step += 1
         self._rate.step()
+        if self._step == self._start + 1:
+            self._log.info("first step", step=self._step)
         if self._clock() - self._last >= self._every_seconds:
             self._last = self._clock()
             left = self._rate.seconds_for(self._target - self._step)
