@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.agent.process import this_command
+from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.environment import SECRET_VARIABLE
 from trainer.errors import ConfigError, GatheringError, NoProgressError
@@ -112,6 +113,17 @@ class LocalGroup:
         await asyncio.sleep(self._config.train.grace_seconds + _LAST_SECONDS)
         for agent in self._agents.values():
             agent.kill()
+
+
+def check_local(config: RunConfig, num_workers: int) -> None:
+    """ConfigError when so many workers cannot train here."""
+    if read_cluster(os.environ).num_workers > 1:
+        raise ConfigError(
+            "--workers starts workers on this machine alone, but TF_CONFIG or TRAINER_NUM_WORKERS "
+            "names others: unset it, or leave --workers out"
+        )
+    if (problem := config.parts_problem(num_workers, num_workers)) is not None:
+        raise ConfigError(problem)
 
 
 def group_environ(num_workers: int) -> dict[str, str]:

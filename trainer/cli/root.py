@@ -22,6 +22,10 @@ COMMANDS = {
     "train": ("trainer.cli.train:train", "Train to the end, or go on from the last checkpoint."),
     "evaluate": ("trainer.cli.model:evaluate", "Measure a run's model on a split."),
     "export": ("trainer.cli.model:export", "Write a run's model as files for others."),
+    "chaos": (
+        "trainer.cli.chaos:chaos",
+        "Disturb a training on this machine, and see whether its result is the same.",
+    ),
     "doctor": ("trainer.cli.doctor:doctor", "Find out whether a run could start."),
     "checkpoints": (
         "trainer.cli.checkpoints:checkpoints",

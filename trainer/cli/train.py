@@ -27,7 +27,7 @@ from trainer.cli.options import (
 from trainer.cli.output import drop_output
 from trainer.cluster import MOST_WORKERS
 from trainer.environment import SPARE_VARIABLE
-from trainer.errors import ConfigError, TrainerError
+from trainer.errors import TrainerError
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
@@ -57,6 +57,7 @@ class Surroundings:
 
     open_storage: Callable[..., Any] = open_storage
     spawn: Spawn = spawn_worker
+    start_agent: Callable[..., int] | None = None  # by `trainer chaos`
 
 
 _run_options = apply_options(
@@ -160,16 +161,9 @@ def _supervisor_of(config: Any, request: _Request, log: Any) -> Any:
 
 
 def _local_group(config: Any, workers: int, request: _Request, log: Any) -> Any:
-    from trainer.agent.local_group import LocalGroup
-    from trainer.cluster import read_cluster
+    from trainer.agent.local_group import LocalGroup, check_local
 
-    if read_cluster(os.environ).num_workers > 1:
-        raise ConfigError(
-            "--workers starts workers on this machine alone, but TF_CONFIG or TRAINER_NUM_WORKERS "
-            "names others: unset it, or leave --workers out"
-        )
-    if (problem := config.parts_problem(workers, workers)) is not None:
-        raise ConfigError(problem)
+    check_local(config, workers)
     return LocalGroup(config, workers, _arguments("train", request), log=log)
 
 

@@ -1,0 +1,1 @@
+"""A training that is disturbed on purpose, and what came of it. No TensorFlow."""

@@ -1,0 +1,134 @@
+"""A run that nothing happens to, the same run with faults, and the comparison of both."""
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.chaos.agents import Agents, StartAgent
+from trainer.chaos.campaign import Trained, train
+from trainer.chaos.faults import Amount, Fault, Pace, plan
+from trainer.chaos.injector import Fired
+from trainer.chaos.result import Result, read_ending
+from trainer.config import RunConfig
+from trainer.errors import ConfigError, TrainerError
+from trainer.run_dir import RunDir
+from trainer.run_removal import delete_run
+from trainer.storage import is_remote
+
+# Seconds until a cluster has started another pod; short, since nobody is to wait for it here.
+_RESTART_SECONDS = (0.0, 2.0)
+_LONGEST_PAUSE_SECONDS = 1.0
+# Workers are told to say where they are so often.
+PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`arguments` are those of `trainer train`, to which run.dir is added; logs go to `folder`."""
+
+    config: RunConfig
+    num_workers: int
+    amount: Amount
+    seed: int
+    arguments: Sequence[str]
+    folder: Path
+    patience: float
+    start: StartAgent
+    log: Any
+
+    def __post_init__(self) -> None:
+        if self.config.run.max_restarts == 0:
+            raise ConfigError(
+                "run.max_restarts is 0, so that the first killed worker ends the run with code 7: "
+                "raise it"
+            )
+
+    @property
+    def runs(self) -> tuple[str, str]:
+        """Folders of the disturbed and the undisturbed run."""
+        own = self.config.run.dir.rstrip("/")
+        return f"{own}-disturbed", f"{own}-undisturbed"
+
+    def run(self) -> Result:
+        """Train twice. Raises ConfigError for folders in use, TrainerError as the runs end."""
+        for run in self.runs:
+            _check_free(run)
+        disturbed, undisturbed = self.runs
+        self.log.info("undisturbed run", dir=undisturbed, logs=str(self.folder))
+        calm = self._train(undisturbed)
+        expected = read_ending(undisturbed)
+        self.log.info("undisturbed run complete", steps=expected.steps, seconds=_short(calm))
+        faults = plan(self.amount, self.num_workers, self._pace(calm), seed=self.seed)
+        self.log.info("disturbed run", dir=disturbed, faults=len(faults), seed=self.seed)
+        trained = self._train(disturbed, faults)
+        ending = read_ending(disturbed)
+        self.log.info("disturbed run complete", steps=ending.steps, seconds=_short(trained))
+        return Result(len(faults), trained, calm, ending, expected)
+
+    def remove(self) -> None:
+        """Both runs and all logs."""
+        for run in self.runs:
+            delete_run(RunDir(run))
+            if not is_remote(run):
+                with suppress(OSError):
+                    Path(run).rmdir()
+        shutil.rmtree(self.folder)
+
+    def _train(self, run: str, faults: Sequence[Fault] = ()) -> Trained:
+        chance = random.Random(f"restarts {self.seed}")
+        own = (
+            f"--set=run.dir={run}", f"--set=log.every_seconds={PROGRESS_SECONDS}",
+            # One port would do for one agent alone, and the last scrape would be waited for.
+            "--set=metrics.enabled=false", "--json",
+        )  # fmt: skip
+        agents = Agents(
+            self.num_workers, [*self.arguments, *own], self.folder / run.rpartition("-")[2],
+            start=self.start,
+            restart=lambda: chance.uniform(*_RESTART_SECONDS),
+        )  # fmt: skip
+        trained = train(agents, faults, patience=self.patience, on_fault=self._teller(faults))
+        if trained.code != 0:
+            raise _RunError(trained.code or 1, agents)
+        return trained
+
+    def _teller(self, faults: Sequence[Fault]) -> Callable[[Fired], None]:
+        count = iter(range(1, len(faults) + 1))
+
+        def tell(fired: Fired) -> None:
+            self.log.info(
+                "fault", number=next(count), of=len(faults), what=str(fired.fault),
+                step=fired.step, pid=fired.pid,
+            )  # fmt: skip
+
+        return tell
+
+    def _pace(self, calm: Trained) -> Pace:
+        generation = calm.story.generations[-1]
+        pause = min(0.3 * generation.seconds / self.amount.total, _LONGEST_PAUSE_SECONDS)
+        return Pace(
+            pause=pause, recovery=max(calm.seconds - generation.seconds, 1.0),
+            in_a_row=min(2, self.config.run.max_restarts),
+        )  # fmt: skip
+
+
+class _RunError(TrainerError):
+    """A run that ended with another code than 0, which becomes this one's."""
+
+    def __init__(self, code: int, agents: Agents) -> None:
+        super().__init__(f"the run ended with code {code}:\n{agents.describe()}")
+        self.exit_code = code
+
+
+def _check_free(run: str) -> None:
+    if next(iter(RunDir(run).storage.list()), None) is not None:
+        raise ConfigError(
+            f"{run} is in use: `trainer runs delete {run}`, or choose another run.dir"
+        )
+
+
+def _short(trained: Trained) -> float:
+    return round(trained.seconds, 1)
