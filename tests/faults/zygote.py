@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.faults.inject import open_faulty
@@ -40,7 +41,25 @@ def _child(request: dict[str, Any]) -> None:
 
 
 def _command(argv: Sequence[str]) -> None:
-    trainer_main(argv, prog_name="trainer", obj=Surroundings(open_faulty, _fork_worker))
+    surroundings = Surroundings(open_faulty, _fork_worker, _fork_agent)
+    trainer_main(argv, prog_name="trainer", obj=surroundings)
+
+
+def _fork_agent(argv: Sequence[str], environ: Mapping[str, str], output: Path) -> int:
+    """An agent of `trainer chaos`, for the sake of its workers."""
+    return _fork({"argv": argv, "env": environ, "output": str(output), "cwd": str(Path.cwd())})
+
+
+def _fork(request: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _child(request)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(99)
 
 
 def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
@@ -126,14 +145,7 @@ def main() -> None:
             answer = {"code": _wait(request["wait"], request["seconds"])}
             print(json.dumps(answer | {"number": request["number"]}), flush=True)
             continue
-        pid = os.fork()
-        if pid == 0:
-            try:
-                _child(request)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(99)
+        pid = _fork(request)
         print(json.dumps({"pid": pid, "number": request["number"]}), flush=True)
 
 
