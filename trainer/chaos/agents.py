@@ -100,19 +100,17 @@ class Agents:
         self._start = start
         self._restart = restart
         self.all = [Agent(index, folder / f"agent-{index}.jsonl") for index in range(num_workers)]
+        for agent in self.all:
+            agent.output.touch()
 
     def look(self) -> list[Event]:
         """Start who is to be started, bury who has ended; what was written and what ended."""
-        events: list[Event] = []
-        for agent in self.all:
-            is_due = agent.pid is None and time.monotonic() >= agent.start_at
-            if is_due and not self._is_over:
-                agent.output.touch()
+        now = time.monotonic()
+        for agent in self.all if not self._is_over else ():
+            if agent.pid is None and now >= agent.start_at:
                 own = {"TRAINER_WORKER_INDEX": str(agent.index)}
                 agent.pid = self._start(self._arguments, {**self._environ, **own}, agent.output)
-            events += self._bury(agent)
-            events += agent.read()
-        return events
+        return [event for agent in self.all for event in (*self._bury(agent), *agent.read())]
 
     def _bury(self, agent: Agent) -> Iterator[Event]:
         if agent.pid is None:

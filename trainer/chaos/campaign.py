@@ -49,6 +49,7 @@ def train(
             code = agents.code
             if code is not None or is_enough(injector, story):
                 seconds = time.monotonic() - started
+                injector.follow()
                 return Trained(story, seconds, code, injector.fired)
             injector.look()
             now = (story.step, story.stages, len(injector.fired))

@@ -49,9 +49,7 @@ class Injector:
 
     def look(self) -> None:
         """Do what is due now."""
-        for fired in self.fired:
-            if not fired.is_over:
-                self._follow(fired)
+        self.follow()
         if not self._left:
             return
         now = time.time()
@@ -96,6 +94,12 @@ class Injector:
             pid, parent = self._story.pids.get(fault.index, 0), agent.pid
         state = state_of(pid, parent)
         return (pid, parent) if state not in (None, "Z") else None
+
+    def follow(self) -> None:
+        """See what became of those that were sent."""
+        for fired in self.fired:
+            if not fired.is_over:
+                self._follow(fired)
 
     def _follow(self, fired: Fired) -> None:
         """Whether it had its effect, and the end of a freeze."""
