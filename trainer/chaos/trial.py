@@ -26,6 +26,26 @@ _LONGEST_PAUSE_SECONDS = 1.0
 PROGRESS_SECONDS = 0.2
 
 
+def run_dirs(config: RunConfig) -> tuple[str, str]:
+    """Folders of the disturbed and the undisturbed run."""
+    own = config.run.dir.rstrip("/")
+    return f"{own}-disturbed", f"{own}-undisturbed"
+
+
+def check_trial(config: RunConfig) -> None:
+    """ConfigError when it cannot be tried."""
+    if config.run.max_restarts == 0:
+        raise ConfigError(
+            "run.max_restarts is 0, so that the first killed worker ends the run with code 7: "
+            "raise it"
+        )
+    for run in run_dirs(config):
+        if next(iter(RunDir(run).storage.list()), None) is not None:
+            raise ConfigError(
+                f"{run} is in use: `trainer runs delete {run}`, or choose another run.dir"
+            )
+
+
 @dataclass(frozen=True)
 class Trial:
     """`arguments` are those of `trainer train`, to which run.dir is added; logs go to `folder`."""
@@ -40,23 +60,13 @@ class Trial:
     start: StartAgent
     log: Any
 
-    def __post_init__(self) -> None:
-        if self.config.run.max_restarts == 0:
-            raise ConfigError(
-                "run.max_restarts is 0, so that the first killed worker ends the run with code 7: "
-                "raise it"
-            )
-
     @property
     def runs(self) -> tuple[str, str]:
         """Folders of the disturbed and the undisturbed run."""
-        own = self.config.run.dir.rstrip("/")
-        return f"{own}-disturbed", f"{own}-undisturbed"
+        return run_dirs(self.config)
 
     def run(self) -> Result:
-        """Train twice. Raises ConfigError for folders in use, TrainerError as the runs end."""
-        for run in self.runs:
-            _check_free(run)
+        """Train twice. Raises TrainerError, with a run's own code, unless both are complete."""
         disturbed, undisturbed = self.runs
         self.log.info("undisturbed run", dir=undisturbed, logs=str(self.folder))
         calm = self._train(undisturbed)
@@ -121,13 +131,6 @@ class _RunError(TrainerError):
     def __init__(self, code: int, agents: Agents) -> None:
         super().__init__(f"the run ended with code {code}:\n{agents.describe()}")
         self.exit_code = code
-
-
-def _check_free(run: str) -> None:
-    if next(iter(RunDir(run).storage.list()), None) is not None:
-        raise ConfigError(
-            f"{run} is in use: `trainer runs delete {run}`, or choose another run.dir"
-        )
 
 
 def _short(trained: Trained) -> float:

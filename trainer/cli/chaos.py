@@ -92,12 +92,13 @@ def _trial(config: Any, arguments: list[str], options: dict[str, Any], log: Any)
     from trainer.agent.local_group import check_local
     from trainer.chaos.agents import start_agent
     from trainer.chaos.faults import Amount
-    from trainer.chaos.trial import Trial
+    from trainer.chaos.trial import Trial, check_trial
     from trainer.cli.train import Surroundings
     from trainer.errors import ConfigError
 
     workers = options["workers"]
     check_local(config, workers)
+    check_trial(config)
     amount = Amount(options["kills"], options["stops"], options["freezes"])
     if amount.total == 0:
         raise ConfigError("no fault was asked for: use --kills, --stops or --freezes")
