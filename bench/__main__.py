@@ -37,6 +37,11 @@ SCRIPTS = {
         "gathering_growth",
     ),
     "bench.responsiveness": ("responsive_page", "responsive_signal"),
+    "bench.recovery": tuple(
+        f"recovery_{kind}_{what}"
+        for kind in ("worker", "agent", "leader")
+        for what in ("detected", "p50", "p95", "growth")
+    ),
 }  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
 

@@ -31,7 +31,8 @@ def test_a_disturbed_group_ends_as_an_undisturbed_one(run):
 
 @pytest.mark.timeout(240)
 def test_a_disturbed_worker_alone_ends_as_an_undisturbed_one(run):
-    life, result = chaos(run, workers=1, kills=2, stops=0, freezes=1, seed=1, epochs=8, seconds=200)
+    amounts = {"kills": 2, "stops": 0, "freezes": 1}
+    life, result = chaos(run, workers=1, seed=1, epochs=8, seconds=200, **amounts)
     assert life.code == 0, life.text()
     assert result["equal"]
     assert {"kill leader", "kill worker"} < set(result["recovery"])
