@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run test test-long check lint types bench docs docs-check goldens lock tools emulator clean
+.PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KE
 # fixtures are made once; and in the order of their names, because xdist's own order, by number of
 # tests, keeps the files of a few long tests for the end.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+chaos: $(READY) ## Disturb a training, and see that its result stays the same (ARGS="--kills 5")
+	@$(BIN)/trainer chaos -c fashion_mnist --set checkpoint.every_steps=40 $(ARGS)
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long" $(ARGS)
