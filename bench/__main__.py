@@ -39,7 +39,7 @@ SCRIPTS = {
     "bench.responsiveness": ("responsive_page", "responsive_signal"),
     "bench.recovery": tuple(
         f"recovery_{kind}_{what}"
-        for kind in ("worker", "agent", "leader")
+        for kind in ("worker", "agent", "leader", "spare")
         for what in ("detected", "p50", "p95", "growth")
     ),
 }  # fmt: skip

@@ -28,10 +28,14 @@ WORKERS = 2
 PAUSE_SECONDS = 1.0
 DETECTED_AIM, P50_AIM, P95_AIM, GROWTH_AIM = 1.0, 4.5, 8.0, 1.25
 PATIENCE_SECONDS = 300.0
-# Which process is killed: the second worker's or its agent's, or agent 0, where the others gather.
-KINDS: dict[str, tuple[Target, int]] = {
-    "worker": ("worker", 1), "agent": ("agent", 1), "leader": ("leader", 0)
-}  # fmt: skip
+# Which process is killed: the second worker's or its agent's, or agent 0, where the others gather;
+# and a worker whose successor has imported TensorFlow already.
+KINDS: dict[str, tuple[Target, int, str]] = {
+    "worker": ("worker", 1, "run.warm_spare=false"),
+    "agent": ("agent", 1, "run.warm_spare=false"),
+    "leader": ("leader", 0, "run.warm_spare=false"),
+    "spare": ("worker", 1, "run.warm_spare=true"),
+}
 SETTINGS = (
     "data.validation=null", "data.test=null", "export.formats=[]", "metrics.enabled=false",
     "train.epochs=1000", "checkpoint.every_steps=20", f"log.every_seconds={PROGRESS_SECONDS}",
@@ -62,11 +66,11 @@ def measure(kind: str) -> list[Result]:
     ]
 
 
-def kill_often(target: Target, index: int) -> list[Recovery]:
+def kill_often(target: Target, index: int, more: str) -> list[Recovery]:
     """One training, KILLS times disturbed, and broken off after that."""
     fault = Fault("kill", target, index, at=1e-9, pause=PAUSE_SECONDS)
     with tempfile.TemporaryDirectory(prefix="bench-recovery-") as folder:
-        sets = [f"--set={setting}" for setting in (*SETTINGS, f"run.dir={folder}/run")]
+        sets = [f"--set={setting}" for setting in (*SETTINGS, more, f"run.dir={folder}/run")]
         arguments = ["train", "--config=fashion_mnist", *sets, "--json"]
         agents = Agents(WORKERS, arguments, Path(folder, "logs"))
         trained = train(

@@ -164,7 +164,7 @@ def test_json_is_one_document(run_dir):
 
 
 def test_completion_names_the_commands():
-    environ = {**os.environ, "_TRAINER_COMPLETE": "bash_complete", "COMP_WORDS": "trainer ch"}
+    environ = {**os.environ, "_TRAINER_COMPLETE": "bash_complete", "COMP_WORDS": "trainer che"}
     result = subprocess.run(
         [sys.executable, "-m", "trainer"], cwd=ROOT, env={**environ, "COMP_CWORD": "1"},
         capture_output=True, text=True, timeout=60,

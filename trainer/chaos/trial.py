@@ -93,7 +93,9 @@ class Trial:
         own = (
             f"--set=run.dir={run}", f"--set=log.every_seconds={PROGRESS_SECONDS}",
             # One port would do for one agent alone, and the last scrape would be waited for.
-            "--set=metrics.enabled=false", "--json",
+            "--set=metrics.enabled=false",
+            # Another number of workers makes another result.
+            "--set=cluster.min_workers=null", "--json",
         )  # fmt: skip
         agents = Agents(
             self.num_workers, [*self.arguments, *own], self.folder / run.rpartition("-")[2],
