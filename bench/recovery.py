@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[Target, int, str]] = {
 }
 SETTINGS = (
     "data.validation=null", "data.test=null", "export.formats=[]", "metrics.enabled=false",
-    "train.epochs=1000", "checkpoint.every_steps=20", f"log.every_seconds={PROGRESS_SECONDS}",
+    "train.epochs=10000", "checkpoint.every_steps=20", f"log.every_seconds={PROGRESS_SECONDS}",
 )  # fmt: skip
 
 

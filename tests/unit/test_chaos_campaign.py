@@ -15,6 +15,7 @@ from trainer.chaos.processes import state_of
 from trainer.errors import TrainerError
 
 PATIENCE = 30
+TARGET = "say train '\"target_step\": 10'"
 
 
 def agents_of(tmp_path, script, num_workers=1):
@@ -39,8 +40,9 @@ def agents_of(tmp_path, script, num_workers=1):
 
 def test_who_was_killed_or_stopped_is_started_again_until_it_has_ended_well(tmp_path):
     # The first life waits for its end, the second one ends with 1, the third one well.
-    agents = agents_of(tmp_path, "case $started in 0) sleep 60;; 1) exit 1;; *) exit 0;; esac")
-    kill = Fault("kill", "leader", 0, at=None)
+    lives = f"0) {TARGET}; sleep 60;; 1) exit 1;; *) exit 0;;"
+    agents = agents_of(tmp_path, f"case $started in {lives} esac")
+    kill = Fault("kill", "leader", 0, at=0.0)
     trained = train(agents, [kill], patience=PATIENCE)
     assert trained.code == 0
     assert agents.all[0].codes == [-signal.SIGKILL, 1, 0]
@@ -80,11 +82,21 @@ def test_a_worker_is_found_by_what_its_agent_says(tmp_path):
 
 def test_a_fault_waits_for_its_share_of_the_steps(tmp_path):
     steps = "; ".join(f"say progress '\"step\": {step}'; sleep 0.2" for step in range(1, 11))
-    script = f"say train '\"target_step\": 10'; {steps}; sleep 1"
+    script = f"{TARGET}; {steps}; sleep 1"
     kill = Fault("kill", "leader", 0, at=0.5)
     agents = agents_of(tmp_path, f"test $started = 1 && exit 0; {script}")
     [fired] = train(agents, [kill], patience=PATIENCE).fired
     assert fired.step in (5, 6)
+
+
+def test_a_run_that_is_ahead_of_its_faults_is_not_waited_for(tmp_path):
+    steps = 'say train \'"target_step": 10\'; say restore \'"step": 0\'; say progress \'"step": '
+    lives = f"0) {steps}2';; 1) {steps}9';; *) sleep 1; exit 0;;"
+    agents = agents_of(tmp_path, f"case $started in {lives} esac; sleep 60")
+    follower = Fault("kill", "leader", 0, at=None)
+    first, late = (Fault("kill", "leader", 0, at=at, pause=600 * at) for at in (0.0, 0.5))
+    trained = train(agents, [first, late, follower, follower], patience=PATIENCE)
+    assert [fired.step for fired in trained.fired] == [2, 9, 9, 9]
 
 
 def test_lines_that_are_no_events_are_passed_over(tmp_path):

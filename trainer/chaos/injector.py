@@ -35,6 +35,7 @@ class Injector:
         on_fault: Callable[[Fired], Any],
     ) -> None:  # fmt: skip
         self._left = list(faults)
+        self._total = len(faults)
         self._agents = agents
         self._story = story
         self._parent = parent
@@ -54,7 +55,7 @@ class Injector:
             return
         now = time.time()
         if self._due is None and self._may_happen(self._left[0]):
-            self._due = now + self._left[0].pause
+            self._due = now + (0.0 if self._is_late(self._left[0]) else self._left[0].pause)
         if self._due is not None and now >= self._due:
             self._fire(self._left[0])
 
@@ -71,6 +72,11 @@ class Injector:
         is_frozen = last.fault.action == "freeze"
         has_recovered = is_frozen or story.restored_at > last.time
         return last.is_over and has_recovered and story.advanced_at > last.time
+
+    def _is_late(self, fault: Fault) -> bool:
+        """Whether the run is so far ahead of the faults that it might end before the last one."""
+        share = self._story.step / (self._story.target or 1)
+        return fault.at is not None and share > fault.at + 1 / self._total
 
     def _fire(self, fault: Fault) -> None:
         agent = self._agents.all[fault.index]
