@@ -53,13 +53,13 @@ def test_a_recovery_is_over_when_the_last_one_is(story):
 
 
 def test_a_fault_before_the_first_step_leaves_nothing_to_measure(story):
-    first, second = story.recoveries([60.1, 63.0])
+    first, second = story.recoveries([60.1, 60.7])
     assert first.detected is None
-    assert second.first_step == pytest.approx(3.0)
+    assert second.first_step == pytest.approx(5.3)
 
 
 def test_a_fault_that_breaks_nothing_has_no_recovery(story):
-    assert story.recoveries([70.0])[0].first_step is None
+    assert [one.first_step for one in story.recoveries([63.0, 70.0])] == [None, None]
 
 
 def test_percentiles_are_values_that_there_were():

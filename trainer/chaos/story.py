@@ -123,14 +123,15 @@ class Story:
 
 
 def _recovery(signal: float, events: Sequence[Event]) -> Recovery:
-    """From the events up to the next fault; none of it where that came before a step."""
+    """From the events up to the next fault; none where that came first, or no worker began."""
     ended = next((at for at, event in enumerate(events) if _is_first_step(event, events, at)), None)
-    if ended is None:
+    before = events if ended is None else events[: ended + 1]
+    starts = _last(before, "worker starts")
+    if ended is None or not starts:
         return Recovery()
-    before = events[: ended + 1]
     return Recovery(
         detected=_seconds(signal, _detections(before)),
-        gathered=_seconds(signal, _last(before, "worker starts")),
+        gathered=_seconds(signal, starts),
         restored=_seconds(signal, _last(before, "restore")),
         first_step=events[ended].time - signal,
     )
