@@ -8,10 +8,12 @@ import time
 
 import pytest
 
-from trainer.chaos.agents import Agents
+from trainer.chaos.agents import Agents, Event
 from trainer.chaos.campaign import train
 from trainer.chaos.faults import Fault
+from trainer.chaos.injector import Injector
 from trainer.chaos.processes import state_of
+from trainer.chaos.story import Story
 from trainer.errors import TrainerError
 
 PATIENCE = 30
@@ -97,6 +99,28 @@ def test_a_run_that_is_ahead_of_its_faults_is_not_waited_for(tmp_path):
     first, late = (Fault("kill", "leader", 0, at=at, pause=600 * at) for at in (0.0, 0.5))
     trained = train(agents, [first, late, follower, follower], patience=PATIENCE)
     assert [fired.step for fired in trained.fired] == [2, 9, 9, 9]
+
+
+# A worker that lives on for a moment may still tell of a step, after the signal to another one.
+def test_a_step_of_the_broken_generation_is_no_progress(tmp_path):
+    agents = agents_of(tmp_path, "exit 0")
+    story = Story()
+    faults = [Fault("kill", "leader", 0, at=0.0), Fault("stop", "leader", 0, at=0.0)]
+    injector = Injector(faults, agents, story, parent=os.getpid(), on_fault=lambda _fired: None)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        agents.all[0].pid = process.pid
+        story.add(Event(0, time.time(), "train", {"target_step": 10}))
+        injector.look()
+        process.wait()
+    steps = [("checkpoint", 4), ("restore", 2), ("first step", 3), ("progress", 5)]
+    fired = []
+    with subprocess.Popen(["sleep", "60"]) as process:
+        agents.all[0].pid = process.pid
+        for name, step in steps:
+            story.add(Event(0, time.time(), name, {"step": step}))
+            injector.look()
+            fired.append(len(injector.fired))
+    assert fired == [1, 1, 1, 2]
 
 
 def test_lines_that_are_no_events_are_passed_over(tmp_path):

@@ -71,7 +71,8 @@ class Injector:
         last = self.fired[-1]
         is_frozen = last.fault.action == "freeze"
         has_recovered = is_frozen or story.restored_at > last.time
-        return last.is_over and has_recovered and story.advanced_at > last.time
+        has_advanced = last.time < story.advanced_at >= story.restored_at
+        return last.is_over and has_recovered and has_advanced
 
     def _is_late(self, fault: Fault) -> bool:
         """Whether the run is so far ahead of the faults that it might end before the last one."""
