@@ -3,7 +3,6 @@
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +83,8 @@ class Trial:
         for run in self.runs:
             delete_run(RunDir(run))
             if not is_remote(run):
-                with suppress(OSError):
-                    Path(run).rmdir()
+                # Empty folders of saves that were killed.
+                shutil.rmtree(run, ignore_errors=True)
         shutil.rmtree(self.folder)
 
     def _train(self, run: str, faults: Sequence[Fault] = ()) -> Trained:
