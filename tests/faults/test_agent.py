@@ -232,13 +232,15 @@ def test_probes_tell_whether_it_trains(run):
 
 
 def test_the_last_values_stay_up_for_one_scrape(run):
-    life = agent(run, **SERVED)
-    for _ in range(2):
-        fetch(life)
-        time.sleep(1.5)  # between two scrapes, which is how long the next one is waited for
-    wait_until(lambda: life.events("summary"), "the worker's end")
-    page = samples(fetch(life))
-    assert page[("trainer_steps_total",)] == 18
+    life = agent(run, callbacks=[gate(run)], **SERVED)
+    wait_until(run.fired, "the worker at the gate")
+    fetch(life)
+    time.sleep(4)  # between two scrapes; half as long again, the next one is waited for
+    fetch(life)
+    time.sleep(1.1)  # a page is rendered at most once a second
+    (run.folder / "gate").touch()
+    wait_until(lambda: not children_of(life), "the worker's end")
+    wait_until(lambda: samples(fetch(life)).get(("trainer_steps_total",)) == 18, "all steps")
     assert life.wait(10) == 0, life.text()
 
 
