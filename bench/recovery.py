@@ -25,7 +25,8 @@ from trainer.chaos.trial import PROGRESS_SECONDS
 
 KILLS = 20
 WORKERS = 2
-PAUSE_SECONDS = 1.0
+# After a new step; a spare is started with that step, and has to be there.
+PAUSE_SECONDS, PAUSE_OF_SPARE_SECONDS = 1.0, 8.0
 DETECTED_AIM, P50_AIM, P95_AIM, GROWTH_AIM = 1.0, 4.5, 8.0, 1.25
 PATIENCE_SECONDS = 300.0
 # Which process is killed: the second worker's or its agent's, or agent 0, where the others gather;
@@ -68,7 +69,10 @@ def measure(kind: str) -> list[Result]:
 
 def kill_often(target: Target, index: int, more: str) -> list[Recovery]:
     """One training, KILLS times disturbed, and broken off after that."""
-    fault = Fault("kill", target, index, at=1e-9, pause=PAUSE_SECONDS)
+    has_spare = more == "run.warm_spare=true"
+    fault = Fault(
+        "kill", target, index, at=1e-9, pause=PAUSE_OF_SPARE_SECONDS if has_spare else PAUSE_SECONDS
+    )
     with tempfile.TemporaryDirectory(prefix="bench-recovery-") as folder:
         sets = [f"--set={setting}" for setting in (*SETTINGS, more, f"run.dir={folder}/run")]
         arguments = ["train", "--config=fashion_mnist", *sets, "--json"]

@@ -12,7 +12,9 @@ from typing import Any
 from trainer.errors import ConfigError, TrainerError
 
 _MOST_CHARACTERS = 500
-_RESOURCE_EXHAUSTED = 8  # as TensorFlow numbers its errors
+# Of memory and of other workers, as TensorFlow numbers its errors: cancelled, deadline exceeded,
+# resource exhausted, aborted, unavailable. Another time they may not come.
+_PASSING = (1, 4, 8, 10, 14)
 # As Python prints a frame; TensorFlow's messages hold the frames of what it traced.
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)')
 _TRACED = "in user code:"
@@ -28,8 +30,8 @@ def user_code(what: str) -> Iterator[None]:
     except (TrainerError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        if getattr(error, "error_code", None) == _RESOURCE_EXHAUSTED:
-            raise  # another time, or on another machine, there may be memory
+        if getattr(error, "error_code", None) in _PASSING:
+            raise
         raise ConfigError(f"{what} raised {describe(error)}") from error
 
 

@@ -49,7 +49,7 @@ THREE = {"data__batch_size": 96, "data__streams": 12, "data__train": "train[:500
     ids=lambda value: str(value) if isinstance(value, int) else "",
 )
 def test_f43_campaigns_of_more_than_100_kills(run, workers, seed, settings, record_property):
-    amounts = {"kills": 24, "stops": 4, "freezes": 4}
+    amounts = {"kills": 26, "stops": 4, "freezes": 4}
     life, result = chaos(
         run, workers=workers, seed=seed, epochs=64, seconds=2300, settings=settings, **amounts
     )

@@ -285,7 +285,7 @@ def test_f49_one_goes_on_alone_and_takes_the_other_in_when_it_comes_back(run):
     # It goes on from step 4 alone, up to the next gate.
     wait_until(lambda: len(run.fired()) == 4, "the other one alone")
     agents.start(1)
-    agents.lives[0].wait_for("worker outside")
+    agents.lives[0].wait_for("workers outside")
     open_gate(run, "late")
     assert agents.codes() == [0, 0], agents.text()
     sizes = run.summary()["world_sizes"]
@@ -344,3 +344,22 @@ def test_tf_config_names_the_group_and_its_ports(run, calm):
     for port in ports:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
     finish(agents, calm)
+
+
+def test_a_last_save_that_fails_is_made_again_by_all(agents, calm):
+    # The sixth marker is that of the last step.
+    failing = storage_fault("fail", 6, "create")
+    agents.start(environ={"FAULT_STORAGE": json.dumps(failing)})
+    finish(agents, calm)
+    assert [line.rpartition("/")[2] for line in agents.run.fired()] == ["COMMIT"]
+
+
+def test_a_leader_that_completed_the_run_is_not_waited_for(run, calm):
+    """As if its pod had gone between the summary and the word of it, and its successor was done."""
+    Agents(run).train()
+    agents = Agents(run, settings={"cluster.wait_seconds": 3})
+    summary = (run.dir / "summary.json").rename(run.folder / "summary.json")
+    agents.start(1)
+    agents.lives[1].wait_for("waiting for the leader")
+    summary.rename(run.dir / "summary.json")
+    assert agents.codes() == [0], agents.text()

@@ -341,3 +341,16 @@ def test_who_waits_outside_can_be_taken_in_when_more_may_train():
         table.hear(index, Stopped(generation=1))
         table.join(index)
     assert table.begun[1:] == [(2, (0, 1, 2, 3))]
+
+
+def test_who_leaves_while_nobody_runs_is_not_waited_for():
+    table = Table(3, min_workers=2)
+    table.join(0, 1)
+    table.now = 100
+    table.group.expire()
+    table.join(2)
+    table.hear(0, Stopped(generation=1))
+    table.join(0)
+    table.hear(1, Stopped(generation=1))
+    table.hear(1, Leave())
+    assert table.begun[1:] == [(2, (0, 2))]

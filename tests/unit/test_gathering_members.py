@@ -168,15 +168,16 @@ async def test_the_deadline_names_the_missing_to_all():
 
 
 @on_loop
-async def test_fewer_begin_after_the_wait_and_the_owner_hears_who_could_be_taken_in():
-    outside = asyncio.Queue()
-    rules = Rules(min_workers=2, allowed={2, 4}.__contains__, on_outside=outside.put_nowait)
+async def test_fewer_begin_after_the_wait_and_the_leader_says_when_it_could_grow():
+    rules = Rules(min_workers=2, allowed={2, 4}.__contains__)
     async with cluster(4, timings=replace(QUICK, wait=1), rules=rules) as running:
         late = asyncio.create_task((await running.member(2)).join(offer(2, 4)))
         plans = await running.join_all(4, indices=[0, 1])
         assert [plan.indices for plan in plans] == [(0, 1)] * 2
+        assert not running.leader.can_grow
         latest = asyncio.create_task((await running.member(3)).join(offer(3, 4)))
-        assert await outside.get() == (2, 3)
+        while not running.leader.can_grow:
+            await asyncio.sleep(0.01)
         for index in (0, 1):
             running.members[index].stopped()
         plans = await asyncio.gather(running.join_all(4, indices=[0, 1]), late, latest)

@@ -6,7 +6,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -123,13 +123,13 @@ class GroupPlace:
             choose=_CHOICE_SECONDS + 3 * self.config.run.lease_seconds,
         )
 
-    def rules(self, on_outside: Callable[[tuple[int, ...]], None]) -> Rules:
-        """With how many workers the group may go on, and who hears of those who could join it."""
+    @property
+    def rules(self) -> Rules:
+        """With how many workers the group may go on."""
         return Rules(
             min_workers=self.config.cluster.min_workers,
             allowed=lambda workers: self._problem(workers) is None,
             host_of=self._host_of,
-            on_outside=on_outside,
         )
 
     def _problem(self, workers: int) -> str | None:
@@ -179,7 +179,8 @@ class GroupPlace:
             return socket.gethostbyname(socket.gethostname())
 
     def _free_port(self) -> int:
-        ports = list(self.config.cluster.ports)
+        # Each has its own, since those of one machine look for them at the same time.
+        ports = list(self.config.cluster.ports[self.index :: self.num_workers])
         random.SystemRandom().shuffle(ports)
         for port in ports:
             with socket.socket() as probe:
@@ -189,8 +190,8 @@ class GroupPlace:
                     continue
                 return port
         raise ConfigError(
-            f"all ports of cluster.port_range {self.config.cluster.port_range} are in use: "
-            "choose another range"
+            f"worker {self.index} finds no free port in its share of cluster.port_range "
+            f"{self.config.cluster.port_range}: choose another, or a larger one"
         )
 
 

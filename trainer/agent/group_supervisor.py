@@ -18,7 +18,7 @@ from trainer.agent.restarts import Restarts
 from trainer.agent.supervisor import FINAL, STOPPED, Stop, Supervisor, cause_of
 from trainer.agent.threads import in_thread
 from trainer.cluster import tf_config
-from trainer.errors import NoProgressError
+from trainer.errors import GatheringError, NoProgressError
 from trainer.gathering.leader import Leader
 from trainer.gathering.member import Event, Member
 from trainer.gathering.messages import Broken, EndCode, Ended, Plan
@@ -37,7 +37,7 @@ class GroupSupervisor(Supervisor):
         super().__init__(*args, **kwargs)
         self._place = place
         self._restarts: Restarts | None = None  # only agent 0 counts
-        self._is_wanted = False  # by somebody outside
+        self._leader: Leader | None = None
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
@@ -46,9 +46,9 @@ class GroupSupervisor(Supervisor):
         async with AsyncExitStack() as closing:
             if place.leads:
                 own = await in_thread(place.offer)
-                leader = Leader(
+                leader = self._leader = Leader(
                     own, partial(self._choose, holding), secret=place.secret,
-                    port=place.port, address=place.listens_on, rules=place.rules(self._want),
+                    port=place.port, address=place.listens_on, rules=place.rules,
                     timings=place.timings, log=self._log,
                 )  # fmt: skip
                 await leader.start()
@@ -59,7 +59,13 @@ class GroupSupervisor(Supervisor):
             await closing.enter_async_context(member)
             self._restarts = restarts if place.leads else None
             while True:
-                plan = await self._gather(member, stop)
+                try:
+                    plan = await self._gather(member, stop)
+                except GatheringError:
+                    # Whoever completed the run has ended, and leads no more.
+                    if (code := await self._found_complete(holding, stop)) is not None:
+                        return code
+                    raise
                 if not isinstance(plan, Plan):
                     return plan
                 held = HeldForGroup(plan.chosen, holding if place.leads else None)
@@ -77,6 +83,7 @@ class GroupSupervisor(Supervisor):
         stop.on_signal = partial(self._pass_on, life)
         code = await life.run()
         self._life = None
+        stop.on_signal = stop.leave
         if stop.signal is not None:
             return 128 + stop.signal
         return code if code in FINAL else None
@@ -115,7 +122,6 @@ class GroupSupervisor(Supervisor):
             life.stop()
 
         stop.on_signal = on_signal
-        self._is_wanted = False  # whoever waited has been taken in
         if stop.signal is not None:  # it came when the plan was there already
             on_signal()
         running = asyncio.create_task(life.run())
@@ -136,7 +142,9 @@ class GroupSupervisor(Supervisor):
                 code = running.result()
                 if code in FINAL:
                     return await self._end_others(life, member, code)
-                await self._ended_early(life, member, code)
+                ended = await self._ended_early(life, member, code)
+                if ended is not None:
+                    return self._ended(ended)
             if stop.signal is None:
                 return None
             await member.leave()
@@ -147,14 +155,9 @@ class GroupSupervisor(Supervisor):
                 life.kill()
                 await running
 
-    def _want(self, outside: tuple[int, ...]) -> None:
-        self._log.info("worker outside", indices=outside, taken_in="after the next checkpoint")
-        self._is_wanted = True
-
     def _take_in(self, member: Member) -> None:
         """A checkpoint is committed: whoever waits outside costs no more than a start now."""
-        if self._is_wanted:
-            self._is_wanted = False
+        if self._leader is not None and self._leader.can_grow:
             member.stop()
 
     async def _hear(
@@ -193,18 +196,21 @@ class GroupSupervisor(Supervisor):
             )  # fmt: skip
         return ended.code
 
-    async def _ended_early(self, life: Life, member: Member, code: int) -> None:
-        """The worker stopped as agreed, or failed."""
+    async def _ended_early(self, life: Life, member: Member, code: int) -> Ended | None:
+        """The worker stopped as agreed, or failed; what the run has ended with, if it has."""
         if life.is_stopping or code in STOPPED:
             member.stopped()
-            return
+            return None
         cause, reason = cause_of(life, code)
         event = await _soon(member) if cause == "failed" else None
-        if event is not None:
+        if isinstance(event, Ended):
+            return event
+        if isinstance(event, Broken):
             await self._broken(life, member, event)
-            return
-        member.failed(reason)
-        await self._again(life, member, cause, reason, self._restarts)
+        else:
+            member.failed(reason)
+            await self._again(life, member, cause, reason, self._restarts)
+        return None
 
     async def _broken(self, life: Life, member: Member, event: Broken) -> None:
         # Only what a worker did is a failure: a pod that goes was most likely told to.
@@ -232,11 +238,10 @@ async def _next_event(member: Member, running: "asyncio.Task[int]") -> Event | N
     return None
 
 
-async def _soon(member: Member) -> Broken | None:
-    """Why the generation is broken, if that is told soon: a failure may follow from another."""
+async def _soon(member: Member) -> Event | None:
+    """What ends the generation, if that is told soon: a failure may follow from another."""
     with suppress(TimeoutError):
-        event = await asyncio.wait_for(member.next_event(), _CAUSE_SECONDS)
-        return event if isinstance(event, Broken) else None
+        return await asyncio.wait_for(member.next_event(), _CAUSE_SECONDS)
     return None
 
 

@@ -46,6 +46,7 @@ class LocalGroup:
         self._agents: dict[int, asyncio.subprocess.Process] = {}
         self._signal: int | None = None
         self._over = asyncio.Event()
+        self._final: int | None = None
 
     async def run(self) -> int:
         """Until all agents have ended for good; the exit code of the run."""
@@ -55,7 +56,9 @@ class LocalGroup:
         ending = asyncio.create_task(self._end_the_last())
         codes = await asyncio.gather(*map(self._keep, range(self._num_workers)))
         ending.cancel()
-        return 128 + self._signal if self._signal else _worst(codes)
+        if self._final is not None:
+            return self._final
+        return 128 + self._signal if self._signal else codes[0]
 
     async def _keep(self, index: int) -> int:
         """One agent, started again when it was killed; its last exit code."""
@@ -63,6 +66,8 @@ class LocalGroup:
         while True:
             code = await self._live(index)
             if code in _FINAL and code != 1:
+                # The others end alike, or are told to: what that makes of them does not count.
+                self._final = code if self._final is None else self._final
                 self._over.set()
             if self._signal or self._over.is_set() or code == GatheringError.exit_code:
                 return code
@@ -97,7 +102,7 @@ class LocalGroup:
         port = self._config.metrics.port
         if index == 0 or not port:
             return []
-        return [f"--set=metrics.port={port + index}"]
+        return [f"--set=metrics.port={port + index if port + index < 65536 else 0}"]
 
     def _pass_on(self, number: int) -> None:
         self._signal = self._signal or number
@@ -149,11 +154,6 @@ def _level(line: str) -> str | None:
         return str(event.get("level", "info"))
     except (ValueError, AttributeError):
         return None
-
-
-def _worst(codes: Sequence[int]) -> int:
-    """Of worker 0, whose agent knows; unless it alone ended well."""
-    return codes[0] if codes[0] != 0 else next((code for code in codes if code != 0), 0)
 
 
 def _describe(code: int) -> str:

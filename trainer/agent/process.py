@@ -51,7 +51,7 @@ class WorkerProcess:
 
 def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
     """Start `trainer worker` as this command was started; the `Spawn` of real life."""
-    inherited = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
+    inherited = {n: value for n, value in os.environ.items() if not n.startswith(SECRET_VARIABLE)}
     process = subprocess.Popen(
         [*this_command(), *arguments],
         env={**inherited, **environ, CHANNEL_VARIABLE: str(channel)},

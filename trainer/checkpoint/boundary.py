@@ -143,11 +143,11 @@ class Checkpoints:
         """
         if self._agreement.stops:
             self._save_and_stop(position)
-        if self._last != position or not self._committed():
+        # A save is the work of all workers, but whether it is written, one of them knows.
+        if self._last != position or not self._agreement.all(self._committed()):
             self.save(position)
-            if not self._committed():
-                raise self._saver.last_error or StorageError("the save failed")
-        self._agreement.meet()
+            if not self._agreement.all(self._committed()):
+                raise self._saver.last_error or StorageError("worker 0 could not save: see its log")
 
     def _best_problem(self, logs: dict[str, float]) -> str | None:
         """Why no epoch can be the best: there is no such metric as `checkpoint.best` names."""
@@ -179,9 +179,10 @@ class Checkpoints:
         return max(self._grace_seconds - self._agreement.stop.seconds_since(), 0.0)
 
     def _save_and_stop(self, position: Position) -> None:
-        if self._saver.wait(self._left()) and (
+        is_wanted = self._saver.wait(self._left()) and (
             self._last != position or self._saver.last_error is not None
-        ):
+        )
+        if self._agreement.of_chief("save" if is_wanted else ""):
             self.save(position)
         is_written = self._saver.wait(self._left())
         self._agreement.part()  # who leaves before the chief has saved would break it off

@@ -112,6 +112,7 @@ class Group:
         if index is not None:
             del self._seats[index]
             self._is_gone(index, reason)
+            self._gather_on()
 
     def chosen(self, number: int, chosen: Mapping[str, Any]) -> None:
         """All that generation `number` waited for is known: it begins, unless it is over.
@@ -220,6 +221,11 @@ class Group:
             self._choose(waiting[:size])
         elif self.deadline is None:
             self.deadline = self._clock() + self._timings.wait
+
+    def _gather_on(self) -> None:
+        """Those who are left may be enough, now that nobody is to be waited for."""
+        if self._seats.waiting and self._ended is None:
+            self._gather()
 
     def _choose(self, indices: tuple[int, ...]) -> None:
         self.deadline = None

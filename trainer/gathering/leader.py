@@ -97,6 +97,11 @@ class Leader:
         """Where members find it."""
         return self._door.port
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether those who wait outside make an agreed stop worth while: more would train then."""
+        return self._group.can_grow
+
     def snapshot(self) -> Snapshot:
         """Who is there now."""
         return self._group.snapshot()
@@ -205,7 +210,7 @@ class Leader:
         self._follow_up()
 
     def _follow_up(self) -> None:
-        """After anything that happened: set the next timer, tell who came to be outside."""
+        """After anything that happened: set the next timer, say who came to be outside."""
         if self._is_closing:
             return
         if self._timer is not None:
@@ -215,8 +220,8 @@ class Leader:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._group.deadline, self._expire)
         before, self._outside = self._outside, self._group.outside
-        if self._outside != before and self._group.can_grow:
-            self._rules.on_outside(self._outside)
+        if self._outside and self._outside != before:
+            self._log.info("workers outside", indices=self._outside)
 
     def _expire(self) -> None:
         try:

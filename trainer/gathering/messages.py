@@ -129,7 +129,7 @@ class Plan(_Strict):
     """A generation begins. `addresses` are in the order of `indices`, which ascend.
 
     `generation` grows within one life of the leader, and `leader` names that life. `chosen` is
-    what was chosen once for all: the checkpoint to restore.
+    what was settled once for all: how the run is held.
     """
 
     type: Literal["plan"] = "plan"

@@ -15,15 +15,12 @@ class Rules:
 
     After the wait for all, the largest `allowed` number of workers begins, if it is `min_workers`
     at least and worker 0 is there; None waits for all. `host_of` names a worker's pod in errors.
-    `on_outside` gets the indices of those who wait beside a running generation that would be larger
-    with them: they are taken in at the next, so the owner may ask for an agreed stop. No function
-    may raise or wait.
+    No function may raise or wait.
     """
 
     min_workers: int | None = None
     allowed: Callable[[int], bool] = lambda _: True
     host_of: Callable[[int], str | None] = lambda _: None
-    on_outside: Callable[[tuple[int, ...]], None] = lambda _: None
 
     def choose_size(self, there: int, num_workers: int) -> int | None:
         """The largest number of workers that may begin when `there` wait; None if none may."""
