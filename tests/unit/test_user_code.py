@@ -43,7 +43,9 @@ def test_what_was_traced_is_told_by_its_own_message() -> None:
     assert describe(raised.value.__cause__) in str(raised.value)
 
 
-@pytest.mark.parametrize("kind", [MemoryError, tf.errors.ResourceExhaustedError])
+@pytest.mark.parametrize(
+    "kind", [MemoryError, tf.errors.ResourceExhaustedError, tf.errors.UnavailableError]
+)
 def test_want_of_memory_is_no_fault_of_the_code(kind: type) -> None:
     error = kind() if kind is MemoryError else kind(None, None, "OOM")
     with pytest.raises(kind), user_code("the step"):

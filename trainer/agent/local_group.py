@@ -73,6 +73,7 @@ class LocalGroup:
                 return code
             if self._left == 0:
                 self._log.error("worker given up", worker=index, code=code)
+                self._final = 128 - code if code < 0 else code
                 self._over.set()
                 return code
             self._left -= 1
@@ -80,6 +81,8 @@ class LocalGroup:
             starts += 1
             self._log.warning("agent restarts", worker=index, reason=_describe(code), wait=wait)
             await asyncio.sleep(wait)
+            if self._signal:
+                return code
 
     async def _live(self, index: int) -> int:
         passed_on = None if index == 0 else asyncio.subprocess.PIPE
