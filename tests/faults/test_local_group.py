@@ -61,7 +61,8 @@ def launched(tmp_path):
     wait_until(lambda: launched.num_at_gate == 2, "both workers at the gate")
     yield launched
     launched.process.kill()
-    launched.process.wait()
+    launched.wait()
+    launched.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
