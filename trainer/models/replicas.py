@@ -165,7 +165,9 @@ class GroupReplicas:
         """
         if self._gathered is None:
             # A function of no arguments: variables given to one would come as their values.
-            self._gathered = tf.function(lambda: self._strategy.run(partial(_stacked, variables)))
+            self._gathered = tf.function(
+                lambda: self._strategy.run(partial(_stacked, variables)), autograph=False
+            )
         found = self._gathered()
         local = self._strategy.experimental_local_results
         return [list(local(values)[0].numpy()) for values in found]
@@ -189,7 +191,7 @@ def make_total(strategy: Any, replicas: int) -> Callable[[NDArray[Any]], NDArray
     float64 [N], the same N everywhere; each worker counts once, and has so many replicas.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def total(values: Any) -> Any:
         summed = strategy.run(lambda: values)
         return strategy.reduce(tf.distribute.ReduceOp.SUM, summed, axis=None)
