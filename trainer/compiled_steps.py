@@ -79,7 +79,7 @@ class CompiledSteps:
             prepare_replicas(model)
         else:
             prepare_device(model, micro_batches)
-        # As in fit, a step is traced as it is: rewriting it by AutoGraph takes 0.7 s.
+        # As in fit, a step is traced as it is: rewriting it by AutoGraph is a third of a start.
         self._function = tf.function(self._run, reduce_retracing=True, autograph=False)
         self.clock_every = 1
 

@@ -45,7 +45,7 @@ class LocationConfig(Section):
 
     warm_spare: bool = free(
         False, help="Keep a second process ready that has imported TensorFlow, so that a worker is "
-        "replaced sooner; it takes some 400 MB.",
+        "replaced sooner; it takes some 500 MB.",
     )  # fmt: skip
 
     _dir = field_validator("dir")(check_run_location)
