@@ -28,7 +28,7 @@ from trainer.run_dir import RunDir, checkpoint_of_origin
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
-from trainer.tensorflow_start import quiet_import
+from trainer.tensorflow_start import importing_tensorflow
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _train(
 ) -> Outcome:
     config = start.config
     log.info("starting TensorFlow")  # for seconds, nothing else would be said
-    with quiet_import():
+    with importing_tensorflow():
         from trainer.job import Job  # these bring TensorFlow
         from trainer.worker import train
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.config.messages import shown_value
 from trainer.errors import ConfigError
-from trainer.tensorflow_start import quiet_import
+from trainer.tensorflow_start import importing_tensorflow
 
 
 def is_path(name: str) -> bool:
@@ -24,7 +24,7 @@ def load_object(path: str, *, key: str) -> Any:
     if not module_name or not attribute.isidentifier():
         raise ConfigError(f"{key}: {shown_value(path)} must look like package.module:name")
     # A recipe may well begin with `import keras`; ours never do.
-    quiet = nullcontext() if module_name.startswith("trainer.") else quiet_import()
+    quiet = nullcontext() if module_name.startswith("trainer.") else importing_tensorflow()
     try:
         with quiet:
             module = importlib.import_module(module_name)

@@ -1,15 +1,20 @@
-"""Importing TensorFlow without the notices that it prints whatever its log level is.
+"""Importing TensorFlow sooner, and without the notices that it prints whatever its log level is.
+
+An import makes objects and drops next to none, and the garbage collector looks through them again
+and again: a quarter of the time. So it rests until the import is over, and leaves what is there
+then alone for good.
 
 Two copies of its logging library write "oneDNN custom operations are on" and the like straight to
 file descriptor 2 while the module loads, before any level is applied. For that time descriptor 2
 leads through a process that passes on everything else: a crash in the import is still seen.
 """
 
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 # Lines of severity INFO, the notice about them, and the one continuation that there is.
 _FILTER = r"""
@@ -25,16 +30,34 @@ _MOST_SECONDS = 10.0
 
 
 @contextmanager
-def quiet_import(environ: MutableMapping[str, str] = os.environ) -> Iterator[None]:
+def importing_tensorflow(environ: MutableMapping[str, str] = os.environ) -> Iterator[None]:
     """Import TensorFlow inside of this block; errors and warnings of it are shown as ever.
 
     Sets TF_CPP_MIN_LOG_LEVEL to 2, warnings and below, unless it is set; set to 0, everything
     is shown.
     """
     level = environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if level == "0" or "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules:
         yield
         return
+    with _uncollected(), nullcontext() if level == "0" else _filtered():
+        yield
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
+def _filtered() -> Iterator[None]:
     process = _start_filter()
     if process is None or process.stdin is None:
         yield

@@ -92,8 +92,6 @@ def _wait(pid: int, seconds: float) -> int | None:
 
 def _import() -> None:
     """All that a child uses. None of it may start a thread, which no child would have."""
-    import tensorflow_datasets
-
     import trainer.launch
     import trainer.storage.gcs
     import trainer.worker
@@ -101,7 +99,6 @@ def _import() -> None:
     assert trainer.launch.launch
     assert trainer.worker.train
     assert trainer.storage.gcs.GCSStorage
-    assert tensorflow_datasets.features.FeaturesDict
 
 
 def _convert() -> None:
@@ -111,25 +108,10 @@ def _convert() -> None:
     from tensorflow.python.autograph.impl.api import _TRANSPILER
 
     from tests.faults import recipe
-    from trainer import compiled_steps
-    from trainer.data.pipeline import Pipeline
-    from trainer.data.source import MemorySource, RecordSource
-    from trainer.models import optimizers, replicas, train_step
+    from trainer.data.source import Decoder
 
-    steps, model = compiled_steps.CompiledSteps, train_step.TrainStepModel
-    outermost = (steps._run, RecordSource.decode)
-    called = (
-        steps._next, steps._global_step, steps._replica_step, steps._counted_step,
-        compiled_steps._now_if, compiled_steps._tensors, compiled_steps._flat,
-        compiled_steps._stack, model.train_step, model.test_step, model.compute_loss,
-        model.compute_metrics, model._report, train_step._num_replicas,
-        optimizers._Outer.scale_loss, optimizers._Outer.apply, optimizers._Outer._summed,
-        replicas.means_over_steps,
-        Pipeline._strip, MemorySource.gather, RecordSource.decode, recipe._decode,
-    )  # fmt: skip
-    for function in outermost:
-        tf.autograph.to_graph(function)
-    for function in called:
+    tf.autograph.to_graph(Decoder._decode)
+    for function in (Decoder._decode, recipe._decode):
         _TRANSPILER.transform(function, ProgramContext(STANDARD_OPTIONS))
 
 

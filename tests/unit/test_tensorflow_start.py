@@ -16,8 +16,8 @@ NOTICES = (
 ERRORS = "E0000 00:00:1 cuda.cc:1] no device\nW0000 00:00:1 x.cc:1] slow\nIllegal instruction\n"
 SCRIPT = """
 import os, sys
-from trainer.tensorflow_start import quiet_import
-with quiet_import():
+from trainer.tensorflow_start import importing_tensorflow
+with importing_tensorflow():
     os.write(2, {text!r}.encode())
     {inside}
 print(os.environ["TF_CPP_MIN_LOG_LEVEL"], file=sys.stderr)
@@ -31,6 +31,18 @@ def run(inside="pass", **environ):
         [sys.executable, "-c", script], cwd=ROOT, env={**kept, **environ}, capture_output=True,
         text=True, timeout=60,
     )  # fmt: skip
+
+
+def test_nothing_is_collected_inside_and_what_is_there_is_left_alone():
+    code = (
+        "import gc\nfrom trainer.tensorflow_start import importing_tensorflow\n"
+        "with importing_tensorflow():\n    print(gc.isenabled(), gc.get_freeze_count() > 0)\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout == "False False\nTrue True\n"
 
 
 def test_only_notices_are_left_out():
@@ -55,8 +67,8 @@ def test_the_level_that_was_set_stays(level, shown):
 
 def test_tensorflow_itself_is_quiet():
     code = (
-        "from trainer.tensorflow_start import quiet_import\n"
-        "with quiet_import():\n    import tensorflow as tf\n"
+        "from trainer.tensorflow_start import importing_tensorflow\n"
+        "with importing_tensorflow():\n    import tensorflow as tf\n"
         "tf.constant(1) + 1"
     )
     kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

@@ -115,10 +115,10 @@ def _find(run_dir: str, which: str | None) -> "RunDir":
 def _load(run: "RunDir", which: str | None) -> "TrainedModel":
     """Loads TensorFlow: what can be refused without it has been."""
     from trainer.log import configure_logging, get_log
-    from trainer.tensorflow_start import quiet_import
+    from trainer.tensorflow_start import importing_tensorflow
 
     configure_logging(as_json=not sys.stderr.isatty(), stream=sys.stderr)
-    with quiet_import():
+    with importing_tensorflow():
         from trainer.trained_model import load_trained_model
     return load_trained_model(run, which, get_log())
 

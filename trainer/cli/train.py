@@ -205,9 +205,9 @@ def _run(request: _Request) -> int:
 def _warm_up(request: _Request) -> None:
     """Load what a worker needs; what is wrong with it is found, and told, when it is used."""
     from trainer.recipes.catalog import load_run
-    from trainer.tensorflow_start import quiet_import
+    from trainer.tensorflow_start import importing_tensorflow
 
-    with suppress(Exception), quiet_import():
+    with suppress(Exception), importing_tensorflow():
         for module in ("trainer.launch", "trainer.worker"):
             import_module(module)
         load_run(request.config_name, request.all_overrides)

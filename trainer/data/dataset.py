@@ -14,7 +14,7 @@ from trainer.data.pieces import Files, Pieces
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.plan import evaluation_order, training_order
 from trainer.data.reader import OnBad, RecordReader
-from trainer.data.source import MemorySource, RecordSource, decoded_bytes, first_example
+from trainer.data.source import Decoder, MemorySource, RecordSource, decoded_bytes, first_example
 from trainer.data.spec import DataSpec
 from trainer.data.tensorflow_files import TensorFlowFiles
 from trainer.storage import LocalStorage, Storage, open_storage
@@ -67,6 +67,10 @@ class Dataset:
         return open_disk_cache(self.config.disk_cache_dir, limit) if self._is_remote else None
 
     @cached_property
+    def _decode(self) -> Decoder:
+        return Decoder(self.storage, self.manifest, self.spec)
+
+    @cached_property
     def _files(self) -> Files:
         if not self._is_remote or self.config.gs_reader == "client":
             return self.storage
@@ -94,7 +98,7 @@ class Dataset:
             num_loaders=_LOADERS if self._is_remote else 0,
             on_bad=self.on_bad,
         )
-        return RecordSource(self.storage, self.manifest, part, spec, reader)
+        return RecordSource(self.manifest, part, spec, self._decode, reader)
 
 
 def open_dataset(

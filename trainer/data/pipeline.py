@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.order import Ids, Order, Part, divide, micro_batches
-from trainer.data.source import MemorySource, RecordSource, refuse_stateful_random
+from trainer.data.source import MemorySource, RecordSource, traced
 from trainer.user_code import user_code
 
 # Python is entered once a chunk of steps, not once a step: it holds the interpreter's lock. What
@@ -28,6 +28,8 @@ from trainer.user_code import user_code
 _CHUNK_STEPS_IN_MEMORY = 32
 _CHUNK_STEPS = 8
 _PADDING = -1
+# Nothing of ours needs AutoGraph, which takes as long as tracing; users' functions may.
+_as_is = tf.autograph.experimental.do_not_convert
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Pipeline:
 
         types = [tf.int64, tf.float32, tf.int32, *([tf.string] if streams else [])]
 
+        @_as_is
         def mapped(chunk: Any) -> Any:
             # stateful=False: a stateful one runs alone under enable_op_determinism, without
             # any overlap with training.
@@ -199,6 +202,7 @@ class Pipeline:
             elements = chunks.unbatch()
             gather = self.source.gather
 
+            @_as_is
             def take(ids: Any, share: Any, _epoch: Any) -> Any:
                 return gather(self._strip(ids, ids)), share
 
@@ -208,6 +212,7 @@ class Pipeline:
     def _record_by_record(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
         source, augment, rows = self.source, self._records.spec.augment, self._rows
 
+        @_as_is
         def flatten(ids: Any, share: Any, epochs: Any, *payloads: Any) -> Any:
             repeated = (tf.repeat(share, rows, axis=0), tf.repeat(epochs, rows))
             return (tf.reshape(ids, [-1]), *repeated, *(tf.reshape(p, [-1]) for p in payloads))
@@ -223,13 +228,13 @@ class Pipeline:
                 decoded = augment(decoded, self._record_seed(epoch, record))
             return record, share, decoded
 
+        @_as_is
         def strip(ids: Any, share: Any, examples: Any) -> Any:
             return tf.nest.map_structure(lambda t: self._strip(t, ids), examples), share[0]
 
         records = chunks.map(flatten).unbatch()
-        if augment is not None:
-            with user_code("the data function augment"):
-                refuse_stateful_random(example, *records.element_spec, name="augment")
+        with user_code("the data function augment"):
+            example = traced(example, *records.element_spec, name="augment")
         decoded = records.map(example, num_parallel_calls=self.threads, deterministic=True)
         return decoded.batch(rows, drop_remainder=True).map(strip)
 

@@ -3,10 +3,11 @@
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from trainer.data.diagnose import diagnose, locate
 from trainer.data.manifest import FEATURES_FILE, Manifest, SplitSlice
@@ -22,24 +23,41 @@ _REMEMBERED_READS = 64
 _DECODE_CHUNK = 1024
 
 
+class Decoder:
+    """What makes an example of a serialized record, traced once for all that reads the data set.
+
+    Calling it, in a graph: string [] -> (x, y) or (x, y, weight).
+    """
+
+    def __init__(self, storage: Storage, manifest: Manifest, spec: DataSpec) -> None:
+        self.features_json = json.loads(storage.read(FEATURES_FILE))
+        self._features = _features(self.features_json)
+        self._spec = spec
+        names = ", ".join(sorted(self._features))
+        with user_code(f"the data function decode, given the features {names} of {manifest.name},"):
+            self._traced = traced(self._decode, tf.TensorSpec([], tf.string), name="decode")
+
+    def __call__(self, payload: Any) -> Any:
+        return self._traced(payload)
+
+    def _decode(self, payload: Any) -> Any:
+        return self._spec.decode(self._features.deserialize_example(payload))
+
+
 class RecordSource:
     """Serialized records of one slice and the function that decodes one of them."""
 
     def __init__(
-        self, storage: Storage, manifest: Manifest, part: SplitSlice, spec: DataSpec,
+        self, manifest: Manifest, part: SplitSlice, spec: DataSpec, decode: Decoder,
         reader: RecordReader,
     ) -> None:  # fmt: skip
         self.part = part
         self.spec = spec
+        self.decode = decode
         self.reader = reader
         self._manifest = manifest
-        self._features_json = json.loads(storage.read(FEATURES_FILE))
-        self._features = _features(self._features_json)
         self._reads: deque[Ids] = deque(maxlen=_REMEMBERED_READS)
         self._failure: Exception | None = None
-        names = ", ".join(sorted(self._features))
-        with user_code(f"the data function decode, given the features {names} of {manifest.name},"):
-            refuse_stateful_random(self.decode, tf.TensorSpec([], tf.string), name="decode")
 
     def read(self, ids: Ids) -> Any:
         """Payloads of the records `ids` as an object array of the same shape."""
@@ -51,10 +69,6 @@ class RecordSource:
             self._failure = error
             raise
 
-    def decode(self, payload: Any) -> Any:
-        """One serialized record -> (x, y) or (x, y, weight), in the tf.data graph."""
-        return self.spec.decode(self._features.deserialize_example(payload))
-
     def explain(self, error: Exception) -> Exception:
         """The error behind one that TensorFlow raised while it fetched records."""
         if self._failure is not None:
@@ -63,7 +77,8 @@ class RecordSource:
             unique = np.unique(ids[ids >= 0])
             try:
                 payloads = self.reader.read(unique).tolist()
-                diagnose(payloads, unique, self._manifest, self._features_json, self.part.name)
+                features = self.decode.features_json
+                diagnose(payloads, unique, self._manifest, features, self.part.name)
                 self._decode_each(payloads, unique)
             except DataError as found:
                 return found
@@ -124,16 +139,26 @@ def _decode_all(records: RecordSource) -> Any:
 
 def _decoded(records: RecordSource, ids: Ids, *, batch: int) -> Any:
     """Batches of decoded examples, eagerly, in the order of `ids`."""
-    for start in range(0, len(ids), batch):
-        following = ids[start : start + batch + records.reader.num_ahead]
-        records.reader.expect(records.reader.blocks_of(following), drop_others=True)
-        payloads = records.read(ids[start : start + batch])
-        dataset = tf.data.Dataset.from_tensor_slices(payloads.tolist())
-        dataset = dataset.map(records.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
-        try:
-            yield from dataset
-        except tf.errors.OpError as error:
-            raise records.explain(error) from error
+    reader = records.reader
+
+    def read(start: Any) -> Any:
+        following = ids[start : start + batch + reader.num_ahead]
+        reader.expect(reader.blocks_of(following), drop_others=True)
+        return records.read(ids[start : start + batch])
+
+    @tf.autograph.experimental.do_not_convert
+    def payloads(start: Any) -> Any:
+        found = tf.numpy_function(read, [start], tf.string, stateful=False)
+        return tf.ensure_shape(found, [None])
+
+    chunks = tf.data.Dataset.range(0, len(ids), batch).map(payloads)
+    decoded = chunks.unbatch().map(records.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # see `Pipeline`
+    try:
+        yield from decoded.with_options(options)
+    except tf.errors.OpError as error:
+        raise records.explain(error) from error
 
 
 def _last_line(error: Exception) -> str:
@@ -150,21 +175,20 @@ def _shape_error(error: Exception) -> DataError:
 
 
 def _features(tree: dict[str, Any]) -> Any:
-    # A function-level import: it takes 0.3 s that only data paths need.
-    import tensorflow_datasets as tfds
-
     try:
         return tfds.features.FeaturesDict.from_json(tree)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{FEATURES_FILE} is not one of TensorFlow Datasets: {error}") from error
 
 
-def refuse_stateful_random(function: Callable[..., Any], *specs: Any, name: str) -> None:
-    """ConfigError when `name`, a function on records, draws from a random state of its own.
+def traced(function: Callable[..., Any], *specs: Any, name: str) -> Callable[..., Any]:
+    """The graph of `name`, a function on records.
 
-    Such draws depend on how often the function ran before, so a resumed run would differ.
+    ConfigError when it draws from a random state of its own: such draws depend on how often the
+    function ran before, so a resumed run would differ.
     """
-    graph = tf.function(function).get_concrete_function(*specs).graph.as_graph_def()
+    concrete = tf.function(function).get_concrete_function(*specs)
+    graph = concrete.graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     for node in nodes:
         if _is_stateful_random(node.op):
@@ -172,6 +196,7 @@ def refuse_stateful_random(function: Callable[..., Any], *specs: Any, name: str)
                 f"the data function {name} uses {node.op}, a random draw or a state that a resumed "
                 "run cannot repeat: use tf.random.stateless_* with the seed that augment receives"
             )
+    return cast(Callable[..., Any], concrete)
 
 
 # Assign: a Keras layer or seed generator counts its draws in a variable.
