@@ -146,9 +146,10 @@ class Run:
 
     def start(
         self, *args: str, callbacks: Any = (), storage: Any = None, command: str = "worker",
-        uid: int = 0, environ: dict[str, str] | None = None, **settings: Any,
+        uid: int = 0, hosts: Path | None = None, environ: dict[str, str] | None = None,
+        **settings: Any,
     ) -> Life:  # fmt: skip
-        """Start a process; `settings` use __ for the dots of keys."""
+        """Start a process; `settings` use __ for the dots of keys, `hosts` is its /etc/hosts."""
         base = {} if self.packaged else SMALL
         keys = base | self.settings | {k.replace("__", "."): v for k, v in settings.items()}
         if callbacks:
@@ -178,7 +179,8 @@ class Run:
             "env": faults | self.environ | (environ or {}),
             "output": str(output),
         }
-        answer = self.zygote.ask(request | {"cwd": str(self.folder), "uid": uid})
+        request |= {"cwd": str(self.folder), "uid": uid, "hosts": hosts and str(hosts)}
+        answer = self.zygote.ask(request)
         life = Life(self.zygote, answer["pid"], output)
         self.lives.append(life)
         return life

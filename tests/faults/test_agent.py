@@ -244,18 +244,41 @@ def test_the_last_values_stay_up_for_one_scrape(run):
     assert life.wait(10) == 0, life.text()
 
 
+def test_they_do_when_the_run_failed_too(run):
+    callbacks = [gate(run, 2), signal_at(3)]
+    life = agent(run, callbacks=callbacks, run__max_restarts=0, **SERVED)
+    wait_until(run.fired, "the worker at the gate")
+    fetch(life)
+    time.sleep(4)
+    fetch(life)
+    time.sleep(1.1)
+    (run.folder / "gate").touch()
+    wait_until(lambda: not children_of(life), "the worker's end")
+    assert samples(fetch(life))[("trainer_steps_total",)] >= 2
+    assert life.wait(10) == 7, life.text()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_agents_stay_small_and_load_no_tensorflow(tmp_path, workers):
-    sets = [f"--set={key}={value}" for key, value in SMALL.items()]
+    residents, maps = measure_agents(tmp_path, workers, SMALL | {"run.dir": tmp_path / "run"})
+    assert len(residents) == workers
+    assert max(residents) < 60e6
+    assert "tensorflow" not in maps
+
+
+def measure_agents(tmp_path, workers, settings, environ=()):
+    """Resident bytes of each agent of a real command at its worker's end, and what they map."""
+    sets = [f"--set={key}={value}" for key, value in settings.items()]
     (tmp_path / "run.yaml").write_text("train: {}\n")
+    environ = {
+        "PYTHONPATH": str(ROOT), "FAULT_RECORDS": str(tmp_path / "records"), **dict(environ)
+    }  # fmt: skip
     with subprocess.Popen(
         [
             sys.executable, "-m", "trainer", "train", "-c", str(tmp_path / "run.yaml"), *sets,
-            f"--set=run.dir={tmp_path / 'run'}", "--set=metrics.enabled=true",
-            "--set=metrics.port=0", f"--workers={workers}",
+            "--set=metrics.enabled=true", "--set=metrics.port=0", f"--workers={workers}",
         ],
-        stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "FAULT_RECORDS": str(tmp_path / "records")},
+        stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | environ,
     ) as process:  # fmt: skip
         for line in process.stdout:
             if '"final save"' in line:
@@ -266,8 +289,5 @@ def test_agents_stay_small_and_load_no_tensorflow(tmp_path, workers):
         maps = "".join((folder / "maps").read_text() for folder in folders)
         process.stdout.read()
     assert process.returncode == 0
-    assert len(statuses) == workers
-    for status in statuses:
-        [resident] = [int(row.split()[1]) for row in status.splitlines() if row[:6] == "VmRSS:"]
-        assert resident * 1024 < 60e6
-    assert "tensorflow" not in maps
+    rows = [row.split() for status in statuses for row in status.splitlines()]
+    return [int(row[1]) * 1024 for row in rows if row[:1] == ["VmRSS:"]], maps

@@ -15,7 +15,8 @@ import pytest
 
 from tests.fault_proxy import Fault
 from tests.faults import test_lease_faults
-from tests.faults.harness import Run, finish, kill_at_random_steps, signal_at
+from tests.faults.harness import SMALL, Run, finish, kill_at_random_steps, signal_at
+from tests.faults.test_agent import measure_agents
 from tests.faults.test_lease_faults import gate, wait_until_fired
 from tests.small_storage import paths
 from trainer.data.builtin import resolve_data_url
@@ -330,3 +331,11 @@ def test_all_70000_images_are_prepared_into_the_store_and_trained_from_it(
     assert run.summary()["steps"] == 2 * 938
     record_property("test_accuracy", run.summary()["test"]["accuracy"])
     assert run.summary()["test"]["accuracy"] > 0.8
+
+
+def test_agents_with_the_client_stay_small(tmp_path, gcs, data):
+    settings = SMALL | {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "data.url": data}
+    residents, maps = measure_agents(tmp_path, 2, settings, gcs.environment())
+    assert len(residents) == 2
+    assert max(residents) < 110e6
+    assert "tensorflow" not in maps

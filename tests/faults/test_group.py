@@ -5,6 +5,7 @@ import signal
 import socket
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from tests.emulator import free_port
@@ -19,6 +20,9 @@ from tests.faults.groups import (
     worker_of,
 )
 from tests.faults.harness import Run, signal_at, storage_fault
+from tests.faults.surroundings import needs_mounts
+from tests.faults.test_mixed_precision import SETTINGS as OVERFLOWS
+from tests.faults.test_mixed_precision import state
 from trainer.cluster import tf_config
 
 
@@ -177,6 +181,30 @@ def test_what_ends_one_worker_ends_all(agents, kind, code, index):
     assert len(agents.run.fired()) == 1
 
 
+def test_f42_all_workers_skip_what_overflows_and_are_alike_after_a_kill(zygote, tmp_path):
+    runs = [Run(zygote, tmp_path / name, OVERFLOWS) for name in ("run", "calm")]
+    for run in runs:
+        run.folder.mkdir()
+    run, calm = runs
+    noted = {"name": "tests.faults.inject:NoteBits", "args": {"every": 9}, "stateless": True}
+    undisturbed = Agents(calm, settings={"callbacks": [noted]})
+    undisturbed.train()
+    bits = [line.split()[1:] for line in calm.fired()]
+    assert sorted((at, worker) for at, worker, _ in bits) == [
+        (at, worker) for at in ("18", "9") for worker in ("0", "1")
+    ]
+    assert len({(at, sha) for at, _, sha in bits}) == 2
+    after = state(calm)
+    assert all(np.all(np.isfinite(array)) for array in after.values())
+    assert 2 <= 18 - after["iteration"] < 18, "no overflow, or nothing else"
+    assert after["dynamic_scale"] < OVERFLOWS["params.scale"]
+    disturbed = Agents(run, settings={"callbacks": [gate(run)]})
+    disturbed.start()
+    at_the_gate(disturbed)
+    disturbed.kill_worker(1)
+    finish(disturbed, calm)
+
+
 def test_f45_a_peer_that_never_comes_is_named(agents):
     agents.settings = {"cluster.wait_seconds": 2}
     agents.start(0)
@@ -189,6 +217,21 @@ def test_f45_a_leader_that_never_comes_is_named(agents):
     agents.start(1)
     assert agents.codes(1, seconds=20) == [76], agents.text()
     assert f"the leader 127.0.0.1:{agents.port} was not reached within 2 s" in agents.text()
+
+
+@needs_mounts
+def test_f51_names_that_resolve_late_are_waited_for(agents, calm, run):
+    hosts = run.folder / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
+    own = {"TRAINER_LEADER": f"leader.test:{agents.port}", "TRAINER_HOST": "127.0.0.1"}
+    agents.start(hosts=hosts, environ=own)
+    waiting = agents.lives[1].wait_for("waiting for the leader")
+    assert waiting["leader"] == f"leader.test:{agents.port}"
+    assert waiting["reason"] == "name does not resolve"
+    assert not agents.lives[0].events("generation")
+    with hosts.open("a") as file:
+        file.write("127.0.0.1 leader.test\n")
+    finish(agents, calm)
 
 
 def test_f50_another_configuration_is_refused_with_its_key(agents):
@@ -224,6 +267,20 @@ def test_a_port_that_is_taken_is_named(agents):
         agents.start(0)
         assert agents.codes(0, seconds=20) == [2], agents.text()
     assert f"workers cannot gather at port {agents.port}" in agents.text()
+
+
+def test_a_port_of_tf_config_that_is_taken_is_named(agents):
+    """It is given, so no other is looked for."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        addresses = (f"127.0.0.1:{free_port()}", taken)
+        agents.settings = {"cluster.port": agents.port, "cluster.wait_seconds": 3}
+        for index in (0, 1):
+            agents.start(index, environ={"TF_CONFIG": tf_config(addresses, index)})
+        assert agents.codes(seconds=20) == [76, 2], agents.text()
+    [error] = agents.lives[1].events("error")
+    assert f"worker 1: its port {taken} is taken" in error["message"]
+    assert "worker 1 did not join" in agents.text()
 
 
 @pytest.mark.parametrize("late", [0, 1], ids=["chief", "other"])

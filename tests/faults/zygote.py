@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.inject import open_faulty
+from tests.faults.surroundings import private_hosts
 from trainer.cli import main as trainer_main
 from trainer.cli.train import Surroundings
 from trainer.environment import CHANNEL_VARIABLE
@@ -35,6 +36,8 @@ def _child(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if request.get("hosts"):
+        private_hosts(request["hosts"])
     if request.get("uid"):
         os.setuid(request["uid"])
     _command(request["argv"])

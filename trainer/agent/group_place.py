@@ -147,10 +147,15 @@ class GroupPlace:
     def offer(self) -> Offer:
         """What the agent brings to the next generation, with a port that is free now.
 
-        May wait for a name. Raises ConfigError when no port is free.
+        May wait for a name. Raises ConfigError when no port is free, or not that of TF_CONFIG.
         """
         if self.cluster.addresses is not None:
             address = self.cluster.addresses[self.index]
+            if not _is_free(int(address.rpartition(":")[2])):
+                raise ConfigError(
+                    f"worker {self.index}: its port {address} is taken by another process: end "
+                    "that, or give TF_CONFIG another"
+                )
         else:
             address = f"{self._own_host}:{self._free_port()}"
         return Offer(
@@ -183,16 +188,23 @@ class GroupPlace:
         ports = list(self.config.cluster.ports[self.index :: self.num_workers])
         random.SystemRandom().shuffle(ports)
         for port in ports:
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("", port))
-                except OSError:
-                    continue
+            if _is_free(port):
                 return port
         raise ConfigError(
             f"worker {self.index} finds no free port in its share of cluster.port_range "
             f"{self.config.cluster.port_range}: choose another, or a larger one"
         )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections of the last worker may linger; who listens is in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def _code_version() -> str:

@@ -41,6 +41,7 @@ class GroupSupervisor(Supervisor):
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
+        self._spare.prepare()
         if (code := await self._found_complete(holding, stop)) is not None:
             return code
         async with AsyncExitStack() as closing:
@@ -59,6 +60,8 @@ class GroupSupervisor(Supervisor):
             await closing.enter_async_context(member)
             self._restarts = restarts if place.leads else None
             while True:
+                # Its imports take longer than to gather.
+                self._spare.prepare()
                 try:
                     plan = await self._gather(member, stop)
                 except GatheringError:

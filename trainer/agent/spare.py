@@ -1,4 +1,4 @@
-"""A worker that has imported TensorFlow already, for the time when the present one ends."""
+"""A worker that imports TensorFlow before it is known for what: the next one."""
 
 from collections.abc import Callable
 

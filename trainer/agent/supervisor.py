@@ -23,8 +23,9 @@ from trainer.agent.spare import Spare
 from trainer.agent.threads import in_thread
 from trainer.config import RunConfig
 from trainer.environment import SPARE_VARIABLE
-from trainer.errors import StoppedError
+from trainer.errors import StoppedError, TrainerError
 from trainer.metrics import Metrics
+from trainer.metrics.exposition import MetricsServer
 from trainer.metrics.relay import Relay
 from trainer.metrics.serving import serving
 from trainer.storage import Storage
@@ -63,26 +64,36 @@ class Supervisor:
 
         Raises NoProgressError, and StorageError when the stores cannot be reached.
         """
-        config = self._config
         stop = Stop(asyncio.get_running_loop())
         give_back()
-        with serving(config.metrics, self._relay, self._log, self._is_ready) as server:
-            await in_thread(wait_for_stores, config, self._open_storage, self._log)
-            storage = self._open_storage(
-                config.run.dir, deadline_seconds=DEADLINE_SECONDS,
-                on_request=self._metrics.count_request,
-            )  # fmt: skip
-            holding = Holding(storage, config.run.lease_seconds, self._log)
+        with serving(self._config.metrics, self._relay, self._log, self._is_ready) as server:
             try:
-                code = await self._lives(holding, Restarts(storage, config.run.max_restarts), stop)
-            finally:
-                stop.on_signal = stop.leave
-                self._spare.close()
-                holding.close()
-            if server is not None and stop.signal is None:
-                stop.on_signal = lambda: os._exit(code)
-                await in_thread(server.await_last_scrape)
+                code = await self._with_stores(stop)
+            except TrainerError as error:
+                await self._last_scrape(server, stop, error.exit_code)
+                raise
+            await self._last_scrape(server, stop, code)
             return code
+
+    async def _with_stores(self, stop: "Stop") -> int:
+        config = self._config
+        await in_thread(wait_for_stores, config, self._open_storage, self._log)
+        storage = self._open_storage(
+            config.run.dir, deadline_seconds=DEADLINE_SECONDS,
+            on_request=self._metrics.count_request,
+        )  # fmt: skip
+        holding = Holding(storage, config.run.lease_seconds, self._log)
+        try:
+            return await self._lives(holding, Restarts(storage, config.run.max_restarts), stop)
+        finally:
+            stop.on_signal = stop.leave
+            self._spare.close()
+            holding.close()
+
+    async def _last_scrape(self, server: MetricsServer | None, stop: "Stop", code: int) -> None:
+        if server is not None and stop.signal is None:
+            stop.on_signal = lambda: os._exit(code)
+            await in_thread(server.await_last_scrape)
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: "Stop") -> int:
         while True:
