@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,11 @@ pytestmark = pytest.mark.long  # each worker imports TensorFlow
 class Launched:
     """The command, its output as it comes."""
 
-    def __init__(self, folder: Path, gate: Path) -> None:
+    def __init__(self, folder: Path, fault: str, **args: Any) -> None:
         (folder / "run.yaml").write_text("train: {}\n")
-        at = {"name": "tests.faults.inject:GateAt", "args": {"at": 6, "path": str(gate)}}
+        callback = {"name": f"tests.faults.inject:{fault}", "args": args, "stateless": True}
         keys = SMALL | {
-            "callbacks": [at | {"stateless": True}], "run.dir": str(folder / "run"),
+            "callbacks": [callback], "run.dir": str(folder / "run"),
             "train.steps_per_call": 1, "checkpoint.background": False,
         }  # fmt: skip
         self.fault_log = folder / "faults.log"
@@ -50,19 +51,24 @@ class Launched:
         self._reader.join(10)
         return code
 
+    def close(self) -> None:
+        self.process.kill()
+        self.wait()
+        self.process.stdout.close()
+
     @property
-    def num_at_gate(self) -> int:
+    def num_fired(self) -> int:
         return len(self.fault_log.read_text().splitlines()) if self.fault_log.exists() else 0
 
 
 @pytest.fixture
 def launched(tmp_path):
-    launched = Launched(tmp_path, tmp_path / "gate")
-    wait_until(lambda: launched.num_at_gate == 2, "both workers at the gate")
-    yield launched
-    launched.process.kill()
-    launched.wait()
-    launched.process.stdout.close()
+    launched = Launched(tmp_path, "GateAt", at=6, path=str(tmp_path / "gate"))
+    try:
+        wait_until(lambda: launched.num_fired == 2, "both workers at the gate")
+        yield launched
+    finally:
+        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,27 @@ def test_a_killed_agent_is_started_again(launched, tmp_path, calm, index):
     store = CheckpointStore(open_storage(f"{tmp_path / 'run'}/checkpoints"))
     newest = [found for found in store.all() if found.committed][-1]
     assert store.manifest(newest.name).sha256 == calm.sha256()
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_it_ends_with_the_code_of_the_run(tmp_path, worker):
+    launched = Launched(tmp_path, "FailAt", at=3, kind="NonFiniteError", worker=worker)
+    try:
+        assert launched.wait() == 4, "".join(launched.lines)
+    finally:
+        launched.close()
+    assert launched.num_fired == 1
+    errors = [line for line in launched.lines if "the test wants a NonFiniteError" in line]
+    assert errors, "".join(launched.lines)
+
+
+def test_failures_without_a_new_step_end_it_with_7(tmp_path):
+    launched = Launched(tmp_path, "SignalAt", at=1, worker=1)
+    try:
+        assert launched.wait() == 7, "".join(launched.lines)
+    finally:
+        launched.close()
+    assert launched.num_fired == 4
 
 
 def test_ctrl_c_saves_and_ends_all(launched, tmp_path):

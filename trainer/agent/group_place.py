@@ -1,7 +1,6 @@
 """Where an agent stands in its group: what it brings, and where it finds the others."""
 
 import os
-import random
 import re
 import secrets
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import trainer
+from trainer.agent.ports import free_port, is_free
 from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.fields import flatten
@@ -151,7 +151,7 @@ class GroupPlace:
         """
         if self.cluster.addresses is not None:
             address = self.cluster.addresses[self.index]
-            if not _is_free(int(address.rpartition(":")[2])):
+            if not is_free(int(address.rpartition(":")[2])):
                 raise ConfigError(
                     f"worker {self.index}: its port {address} is taken by another process: end "
                     "that, or give TF_CONFIG another"
@@ -185,26 +185,13 @@ class GroupPlace:
 
     def _free_port(self) -> int:
         # Each has its own, since those of one machine look for them at the same time.
-        ports = list(self.config.cluster.ports[self.index :: self.num_workers])
-        random.SystemRandom().shuffle(ports)
-        for port in ports:
-            if _is_free(port):
-                return port
-        raise ConfigError(
-            f"worker {self.index} finds no free port in its share of cluster.port_range "
-            f"{self.config.cluster.port_range}: choose another, or a larger one"
-        )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # Connections of the last worker may linger; who listens is in the way.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
+        own = self.config.cluster.ports[self.index :: self.num_workers]
+        if (port := free_port(own)) is None:
+            raise ConfigError(
+                f"worker {self.index} finds no free port in its share of cluster.port_range "
+                f"{self.config.cluster.port_range}: choose another, or a larger one"
+            )
+        return port
 
 
 def _code_version() -> str:

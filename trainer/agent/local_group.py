@@ -8,14 +8,13 @@ import asyncio
 import ctypes
 import json
 import os
-import random
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.agent.ports import free_port
 from trainer.agent.process import this_command
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
@@ -136,19 +135,30 @@ def check_local(config: RunConfig, num_workers: int) -> None:
 
 def group_environ(num_workers: int) -> dict[str, str]:
     """What all agents of one group on this machine are told by; each gets its index, too."""
+    # Unlike a port that the system gives away, nothing connects from one of these.
+    if (port := free_port(range(10_000, 20_000), "127.0.0.1")) is None:
+        raise ConfigError("all TCP ports from 10000 to 19999 are in use: end what uses them")
     return {
         "TRAINER_NUM_WORKERS": str(num_workers),
-        "TRAINER_LEADER": f"127.0.0.1:{_free_port()}",
+        "TRAINER_LEADER": f"127.0.0.1:{port}",
         SECRET_VARIABLE: secrets.token_hex(16),
     }
 
 
 async def _forward(index: int, stream: asyncio.StreamReader) -> None:
     """What people have to know of a worker beside the one that they watch."""
-    while line := await stream.readline():
+    while line := await _line(stream):
         text = line.decode(errors="replace")
         if _level(text) not in ("debug", "info"):
             print(f"worker {index}: {text}", end="", file=sys.stderr, flush=True)
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    while True:
+        try:
+            return await stream.readline()
+        except ValueError:  # longer than any of ours, and left out
+            continue
 
 
 def _level(line: str) -> str | None:
@@ -161,20 +171,6 @@ def _level(line: str) -> str | None:
 
 def _describe(code: int) -> str:
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-
-
-def _free_port() -> int:
-    """For the leader; unlike a port that the system gives away, nothing connects from it."""
-    ports = list(range(10_000, 20_000))
-    random.SystemRandom().shuffle(ports)
-    for port in ports:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ConfigError("all TCP ports from 10000 to 19999 are in use: end what uses them")
 
 
 def end_with_parent() -> None:

@@ -1,0 +1,23 @@
+"""Which TCP ports of this machine are free."""
+
+import random
+import socket
+from collections.abc import Sequence
+
+
+def is_free(port: int, address: str = "") -> bool:
+    """Whether a server may listen there now; an empty address means every interface."""
+    with socket.socket() as probe:
+        # Connections of the last server may linger; only who listens is in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(ports: Sequence[int], address: str = "") -> int | None:
+    """One of these by chance, so that those who look at the same time find different ones."""
+    shuffled = random.SystemRandom().sample(ports, len(ports))
+    return next((port for port in shuffled if is_free(port, address)), None)
