@@ -57,6 +57,8 @@ def configure_logging(*, as_json: bool, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    # Imported while there was no handler, it has one of its own, and would say everything twice.
+    logging.getLogger("tensorflow").handlers = []
     logging.getLogger("trainer").setLevel(logging.INFO)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

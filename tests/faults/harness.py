@@ -158,7 +158,8 @@ class Run:
         elif self.lives:
             args = (*args, "--allow-change", "callbacks")
         config = self.folder / "run.yaml"
-        config.write_text("train: {}\n")
+        if not config.exists():  # another process may read it just now
+            config.write_text("train: {}\n")
         sets = [f"--set={key}={json.dumps(value)}" for key, value in keys.items()]
         argv = [
             command,

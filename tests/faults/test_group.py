@@ -30,7 +30,10 @@ from trainer.cluster import tf_config
 def calm(zygote, tmp_path_factory):
     """Two workers that nothing happened to."""
     run = Run(zygote, tmp_path_factory.mktemp("calm"))
-    Agents(run).train()
+    agents = Agents(run)
+    agents.train()
+    assert "WARNING" not in agents.text()
+    assert {event.get("level", "info") for event in run.lives[0].events()} == {"info"}
     return run
 
 
