@@ -93,7 +93,7 @@ def _ours(work: Work, folder: Path) -> Callable[[int, int], Sequence[str]]:
             f" args: {{go: {go}, done: {done}, epochs: {work.epochs}}}}}]\n",
             encoding="utf-8",
         )
-        return [sys.executable, "-m", "trainer", "train", "-c", str(config)]
+        return [sys.executable, "-m", "trainer", "worker", "-c", str(config)]
 
     return command
 
