@@ -88,3 +88,13 @@ def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
     assert codes == [0, 0], "\n".join(life.text() for life in lives)
     assert run.sha256() == calm.sha256()
     assert run.summary()["history"] == calm.summary()["history"]
+
+
+@pytest.mark.long
+def test_a_worker_without_an_agent_does_not_wait_for_ever(run):
+    """TensorFlow would; it says where it stood."""
+    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
+    life = run.start(environ={"TF_CONFIG": tf_config(addresses, 1)})
+    assert life.wait(100) == 1
+    assert "Timeout (0:01:00)!" in life.text()
+    assert "_of_group" in life.text()

@@ -21,7 +21,7 @@ _SAVE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 METRICS = (
     Declaration("trainer_steps_total", "counter", "Optimizer steps done by this process"),
     Declaration(
-        "trainer_examples_total", "counter", "Examples trained on by this process, padding excluded"
+        "trainer_examples_total", "counter", "Examples of those steps, of all workers; no padding"
     ),
     Declaration(
         "trainer_step_duration_seconds", "histogram", "Wall time of one step", buckets=_STEP_BUCKETS
