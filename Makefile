@@ -23,7 +23,8 @@ local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KE
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY) ## Disturb a training, and see that its result stays the same (ARGS="--kills 5")
-	@$(BIN)/trainer chaos -c fashion_mnist --set checkpoint.every_steps=40 $(ARGS)
+	@$(BIN)/trainer chaos -c fashion_mnist --set checkpoint.every_steps=40 --workers 3 --kills 100 \
+		--set data.batch_size=96 --set data.streams=12 $(ARGS)
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long" $(ARGS)

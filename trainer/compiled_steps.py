@@ -276,23 +276,3 @@ def _fill_times(times: Any, ended: float) -> tuple[Any, Any]:
 def _tensors(element: Any) -> list[Any]:
     per_replica = tf.nest.flatten(element, expand_composites=True)
     return [tensor for tensor in per_replica if tf.is_tensor(tensor)]
-
-
-def build(model: Any, strategy: Any, sample: Any) -> None:
-    """Create every variable: one eager forward pass and metrics on a sample, then reset.
-
-    Stock train_steps cannot create metrics under `strategy.run`, and a restore needs all
-    variables to be there. Seed generators are put back: building must not use up randomness.
-    """
-    data = tf.nest.map_structure(tf.convert_to_tensor, sample)
-    with strategy.scope():
-        seeds = [(v, v.value.numpy()) for v in model.non_trainable_variables if _is_seed(v)]
-        strategy.run(model.test_step, args=(data,))
-        model.optimizer.build(model.trainable_variables)
-        for variable, value in seeds:
-            variable.assign(value)
-        model.reset_metrics()
-
-
-def _is_seed(variable: Any) -> bool:
-    return "seed_generator_state" in variable.path

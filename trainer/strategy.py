@@ -1,7 +1,6 @@
 """Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
 
 import faulthandler
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +78,7 @@ def make_strategy(devices: list[str], num_workers: int = 1, communication: str =
     """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like."""
     if num_workers == 1 and len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
-    # A model is built by one eager pass, which is all there is of what TensorFlow warns of.
-    logging.getLogger("tensorflow").addFilter(_is_no_word_of_building)
     return _of_group(communication) if num_workers > 1 else tf.distribute.MirroredStrategy(devices)
-
-
-def _is_no_word_of_building(record: logging.LogRecord) -> bool:
-    return "eagerly has significant overhead" not in str(record.msg)
 
 
 def _of_group(communication: str) -> Any:

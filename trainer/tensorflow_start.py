@@ -51,7 +51,8 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if "tensorflow" in sys.modules:
+            gc.freeze()
         if was_enabled:
             gc.enable()
 

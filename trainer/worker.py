@@ -17,13 +17,13 @@ from trainer.checkpoint.position import Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
 from trainer.cluster import read_cluster
-from trainer.compiled_steps import build
 from trainer.config import RunConfig
 from trainer.data.dataset import open_dataset
 from trainer.data.pipeline import Place
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
+from trainer.models.build import build
 from trainer.models.replicas import GroupReplicas, make_total
 from trainer.report import report
 from trainer.run_dir import checkpoint_of_origin
@@ -69,7 +69,10 @@ def assemble(job: Job) -> Assembled:
     strategy = make_strategy(devices, cluster.num_workers, config.cluster.communication)
     # TensorFlow replaces signal handlers when it builds some strategies.
     job.stop.install()
-    job.log.info("strategy", name=type(strategy).__name__, replicas=strategy.num_replicas_in_sync)
+    job.log.info(
+        "strategy", name=type(strategy).__name__, device=devices[0].strip("/").partition(":")[0],
+        replicas=strategy.num_replicas_in_sync,
+    )  # fmt: skip
     place = Place(cluster.worker, cluster.num_workers, len(devices))
     with user_code(f"recipe {config.recipe}: its data function"):
         spec = job.recipe.data(job.params)

@@ -258,6 +258,23 @@ def test_they_do_when_the_run_failed_too(run):
     assert life.wait(10) == 7, life.text()
 
 
+@pytest.mark.parametrize(("kills", "code"), [(1, 7), (0, 0)], ids=["failed", "complete"])
+def test_a_signal_ends_the_wait_for_the_last_scrape(run, kills, code):
+    callbacks = [gate(run, 2), *[signal_at(3)] * kills]
+    life = agent(run, callbacks=callbacks, run__max_restarts=0, **SERVED)
+    wait_until(run.fired, "the worker at the gate")
+    fetch(life)
+    time.sleep(8)  # between two scrapes: the third is waited for 12 s
+    fetch(life)
+    (run.folder / "gate").touch()
+    assert life.wait_for("last scrape")["most_seconds"] > 10
+    life.signal(signal.SIGTERM)
+    assert life.wait(5) == code, life.text()
+    if kills:
+        assert "without a new step" in life.events("last scrape")[0]["reason"]
+        assert "without a new step" in life.events("error")[0]["message"]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_agents_stay_small_and_load_no_tensorflow(tmp_path, workers):
     residents, maps = measure_agents(tmp_path, workers, SMALL | {"run.dir": tmp_path / "run"})

@@ -1,6 +1,7 @@
 """Agents of a group: whoever is killed or stopped, the others wait for it and all go on."""
 
 import json
+import os
 import signal
 import socket
 from itertools import pairwise
@@ -242,9 +243,11 @@ def test_f50_another_configuration_is_refused_with_its_key(agents):
     agents.start(0)
     agents.start(1, train__seed=7)
     assert agents.codes(1, seconds=20) == [2], agents.text()
-    assert "worker 1 differs from worker 0 in configuration key train.seed" in agents.text()
+    differs = "worker 1 differs from worker 0 in configuration key train.seed"
+    assert differs in agents.lives[1].text()
     # Worker 0 waits for a right one.
     assert agents.codes(0, seconds=20) == [76]
+    assert f"refused: {differs}" in agents.lives[0].events("error")[0]["message"]
 
 
 def test_another_secret_never_gets_in(agents):
@@ -253,7 +256,9 @@ def test_another_secret_never_gets_in(agents):
     agents.start(1, environ={"TRAINER_GROUP_SECRET": "what a stranger may think of"})
     assert agents.codes(seconds=20) == [76, 76], agents.text()
     assert "secret" in agents.lives[1].events("error")[0]["message"]
-    assert "worker 1 did not join" in agents.lives[0].events("error")[0]["message"]
+    message = agents.lives[0].events("error")[0]["message"]
+    assert "worker 1 did not join" in message
+    assert "refused: 127.0.0.1 left before it proved itself: has it another secret?" in message
 
 
 def test_no_secret_is_a_matter_of_configuration(agents):
@@ -280,7 +285,7 @@ def test_a_port_of_tf_config_that_is_taken_is_named(agents):
         agents.settings = {"cluster.port": agents.port, "cluster.wait_seconds": 3}
         for index in (0, 1):
             agents.start(index, environ={"TF_CONFIG": tf_config(addresses, index)})
-        assert agents.codes(seconds=20) == [76, 2], agents.text()
+        assert agents.codes(seconds=30) == [76, 2], agents.text()
     [error] = agents.lives[1].events("error")
     assert f"worker 1: its port {taken} is taken" in error["message"]
     assert "worker 1 did not join" in agents.text()
@@ -392,6 +397,34 @@ def test_a_spare_worker_takes_over(run, calm):
     assert worker_of(life) == spare
     finish(agents, calm)
     assert not is_running(spare)
+
+
+def test_workers_import_tensorflow_while_their_agents_gather(agents, calm):
+    agents.start(1)
+    waiting = agents.lives[1]
+    waiting.wait_for("waiting for the leader")
+    [early] = children_of(waiting)
+    agents.start(0)
+    assert waiting.wait_for("worker starts")["pid"] == early
+    finish(agents, calm)
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped", "alone"])
+def test_a_worker_that_came_too_early_keeps_nobody(agents, calm, end):
+    agents.settings = {"cluster.wait_seconds": 2 if end == "alone" else 60}
+    agents.start(1)
+    waiting = agents.lives[1]
+    waiting.wait_for("waiting for the leader")
+    [early] = children_of(waiting)
+    if end == "killed":
+        os.kill(early, signal.SIGKILL)
+        agents.start(0)
+        finish(agents, calm)
+        return
+    if end == "stopped":
+        waiting.signal(signal.SIGTERM)
+    assert agents.codes(1, seconds=20) == [143 if end == "stopped" else 76]
+    wait_until(lambda: not is_running(early), "the end of the worker")
 
 
 def test_tf_config_names_the_group_and_its_ports(run, calm):

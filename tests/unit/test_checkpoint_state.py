@@ -12,8 +12,8 @@ from tests.small_storage import MemoryStorage
 from tests.small_training import Run, compiled, cpus, dataset_of, same_weights
 from trainer.checkpoint.state import ModelState
 from trainer.checkpoint.store import CheckpointStore
-from trainer.compiled_steps import build
 from trainer.errors import CheckpointError, ConfigError
+from trainer.models.build import build
 
 
 class Block(keras.layers.Layer):

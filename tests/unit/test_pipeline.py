@@ -248,6 +248,21 @@ def test_evaluation_ends_after_every_record_once(vectors: str) -> None:
     assert np.array_equal(np.concatenate(batches), [values(i)["x"] for i in range(21)])
 
 
+@pytest.mark.parametrize(("workers", "batch"), [(2, 4), (3, 6), (3, 9)])
+def test_workers_share_an_evaluation_and_count_each_record_once(
+    vectors: str, workers: int, batch: int
+) -> None:
+    dataset = dataset_of(vectors, eval_batch_size=batch)
+    counted: Counter[tuple[float, ...]] = Counter()
+    for worker in range(workers):
+        pipeline = dataset.evaluation("test", Place(worker, workers))
+        for x, _, shares in map(flat, pipeline.dataset(num_passes=1)):
+            assert len(x) <= batch / workers
+            if shares[0, 1]:
+                counted.update(map(tuple, x.tolist()))
+    assert counted == Counter(tuple(values(i)["x"].tolist()) for i in range(21))
+
+
 def test_training_is_endless_and_passes_are_counted(vectors: str) -> None:
     pipeline = dataset_of(vectors).training(Place())
     assert len(list(pipeline.dataset(3 * STEPS - 2, num_passes=4))) == STEPS + 2

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import trainer
-from trainer.agent.ports import free_port, is_free
+from trainer.agent.ports import become_free, free_port
 from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.fields import flatten
@@ -30,6 +30,7 @@ _LOOPBACK = ("localhost", "127.")
 _OF_A_POD = ("log.", "metrics.")
 _LONGEST_STOP_SECONDS = 120.0
 _CHOICE_SECONDS = 600.0
+_PORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -147,14 +148,15 @@ class GroupPlace:
     def offer(self) -> Offer:
         """What the agent brings to the next generation, with a port that is free now.
 
-        May wait for a name. Raises ConfigError when no port is free, or not that of TF_CONFIG.
+        May wait for a name or a port. Raises ConfigError when none is free, or not TF_CONFIG's.
         """
         if self.cluster.addresses is not None:
             address = self.cluster.addresses[self.index]
-            if not is_free(int(address.rpartition(":")[2])):
+            # The last worker may not be quite gone.
+            if not become_free(int(address.rpartition(":")[2]), _PORT_SECONDS):
                 raise ConfigError(
-                    f"worker {self.index}: its port {address} is taken by another process: end "
-                    "that, or give TF_CONFIG another"
+                    f"worker {self.index}: its port {address} is taken by another process, or not "
+                    "for this user: end that, or give TF_CONFIG another"
                 )
         else:
             address = f"{self._own_host}:{self._free_port()}"

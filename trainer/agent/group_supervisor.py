@@ -2,6 +2,8 @@
 
     gather -> worker -> the generation's end -> gather, or the end
 
+While agents gather, their next workers import TensorFlow.
+
 Agent 0 also leads: it holds the run before a generation begins, and counts failures.
 """
 
@@ -41,7 +43,6 @@ class GroupSupervisor(Supervisor):
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
-        self._spare.prepare()
         if (code := await self._found_complete(holding, stop)) is not None:
             return code
         async with AsyncExitStack() as closing:

@@ -154,11 +154,20 @@ async def _forward(index: int, stream: asyncio.StreamReader) -> None:
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
+    """The next one; what is longer than any of ours is left out."""
+    is_rest = False
     while True:
         try:
-            return await stream.readline()
-        except ValueError:  # longer than any of ours, and left out
+            line = await stream.readuntil()
+        except asyncio.IncompleteReadError as end:
+            return b"" if is_rest else end.partial
+        except asyncio.LimitOverrunError as over:
+            await stream.readexactly(over.consumed)
+            is_rest = True
             continue
+        if not is_rest:
+            return line
+        is_rest = False
 
 
 def _level(line: str) -> str | None:

@@ -2,7 +2,10 @@
 
 import random
 import socket
+import time
 from collections.abc import Sequence
+
+_LOOK_SECONDS = 0.1
 
 
 def is_free(port: int, address: str = "") -> bool:
@@ -14,6 +17,16 @@ def is_free(port: int, address: str = "") -> bool:
             probe.bind((address, port))
         except OSError:
             return False
+    return True
+
+
+def become_free(port: int, seconds: float) -> bool:
+    """Whether it is free now, or within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
     return True
 
 

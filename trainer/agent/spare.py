@@ -14,7 +14,7 @@ class Spare:
 
     def prepare(self) -> None:
         """Have one, from soon on."""
-        if self._process is None:
+        if self._process is None or self._process.ended.done():
             self._process = self._start()
 
     def take(self) -> WorkerProcess | None:

@@ -23,7 +23,7 @@ from trainer.agent.spare import Spare
 from trainer.agent.threads import in_thread
 from trainer.config import RunConfig
 from trainer.environment import SPARE_VARIABLE
-from trainer.errors import StoppedError, TrainerError
+from trainer.errors import ConfigError, NoProgressError, StoppedError, TrainerError
 from trainer.metrics import Metrics
 from trainer.metrics.exposition import MetricsServer
 from trainer.metrics.relay import Relay
@@ -31,6 +31,8 @@ from trainer.metrics.serving import serving
 from trainer.storage import Storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 
+# After these codes nobody starts the run again.
+_ENDS_RUN = range(ConfigError.exit_code, NoProgressError.exit_code + 1)
 # Ended by its own doing, so that another worker would end alike.
 FINAL = (0, 2, 3, 4, 5, 6)
 STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -70,9 +72,11 @@ class Supervisor:
             try:
                 code = await self._with_stores(stop)
             except TrainerError as error:
-                await self._last_scrape(server, stop, error.exit_code)
+                # A cluster starts the pod again after the others.
+                if error.exit_code in _ENDS_RUN:
+                    await self._last_scrape(server, stop, str(error))
                 raise
-            await self._last_scrape(server, stop, code)
+            await self._last_scrape(server, stop, f"the run ended with {code}")
             return code
 
     async def _with_stores(self, stop: "Stop") -> int:
@@ -90,10 +94,20 @@ class Supervisor:
             self._spare.close()
             holding.close()
 
-    async def _last_scrape(self, server: MetricsServer | None, stop: "Stop", code: int) -> None:
-        if server is not None and stop.signal is None:
-            stop.on_signal = lambda: os._exit(code)
-            await in_thread(server.await_last_scrape)
+    async def _last_scrape(self, server: MetricsServer | None, stop: "Stop", reason: str) -> None:
+        """What was counted last is to be seen; a signal ends the wait."""
+        if server is None or stop.signal is not None:
+            return
+        signalled = asyncio.Event()
+        stop.on_signal = signalled.set
+
+        def tell(seconds: float) -> None:
+            self._log.info("last scrape", most_seconds=round(seconds, 1), reason=reason)
+
+        scraped = asyncio.ensure_future(in_thread(server.await_last_scrape, tell))
+        told = asyncio.ensure_future(signalled.wait())
+        await asyncio.wait({scraped, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: "Stop") -> int:
         while True:

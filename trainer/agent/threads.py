@@ -16,6 +16,8 @@ async def in_thread(function: Callable[..., Result], *args: Any) -> Result:
     """
     future: Future[Result] = Future()
 
+    future.set_running_or_notify_cancel()  # nobody can cancel it, whoever stops to wait
+
     def work() -> None:
         try:
             future.set_result(function(*args))

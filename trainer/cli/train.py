@@ -204,12 +204,16 @@ def _run(request: _Request) -> int:
 
 def _warm_up(request: _Request) -> None:
     """Load what a worker needs; what is wrong with it is found, and told, when it is used."""
-    from trainer.recipes.catalog import load_run
+    from trainer.log import configure_logging, is_for_machines
+    from trainer.recipes.catalog import load_plain, load_run
     from trainer.tensorflow_start import importing_tensorflow
 
-    with suppress(Exception), importing_tensorflow():
-        for module in ("trainer.launch", "trainer.worker"):
-            import_module(module)
+    with suppress(Exception):
+        config = load_plain(request.config_name, request.all_overrides)
+        configure_logging(as_json=is_for_machines(config.log))
+        with importing_tensorflow():
+            for module in ("trainer.launch", "trainer.worker"):
+                import_module(module)
         load_run(request.config_name, request.all_overrides)
 
 

@@ -233,8 +233,9 @@ class Pipeline:
             return tf.nest.map_structure(lambda t: self._strip(t, ids), examples), share[0]
 
         records = chunks.map(flatten).unbatch()
-        with user_code("the data function augment"):
-            example = traced(example, *records.element_spec, name="augment")
+        name = "decode" if augment is None else "augment"
+        with user_code(f"the data function {name}"):
+            example = traced(example, *records.element_spec, name=name)
         decoded = records.map(example, num_parallel_calls=self.threads, deterministic=True)
         return decoded.batch(rows, drop_remainder=True).map(strip)
 

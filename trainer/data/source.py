@@ -1,6 +1,7 @@
 """Decoded examples by record number: held in memory, or read and decoded as they are needed."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -21,6 +22,8 @@ from trainer.user_code import describe, user_code
 # Chunks whose records are searched for the culprit when TensorFlow refuses one.
 _REMEMBERED_READS = 64
 _DECODE_CHUNK = 1024
+# What TensorFlow says of them, one by one and all at once, between other lines.
+_BATCHING = re.compile("Cannot (add tensor to the batch|batch tensors).*")
 
 
 class Decoder:
@@ -37,8 +40,20 @@ class Decoder:
         with user_code(f"the data function decode, given the features {names} of {manifest.name},"):
             self._traced = traced(self._decode, tf.TensorSpec([], tf.string), name="decode")
 
+        spec_of_many = [tf.TensorSpec([None], tf.string)]
+        self.batch = tf.function(self._batch, input_signature=spec_of_many, autograph=False)
+
     def __call__(self, payload: Any) -> Any:
         return self._traced(payload)
+
+    def _batch(self, payloads: Any) -> Any:
+        """string [N] -> examples [N, ...]; `batch` is this, traced once."""
+        one = tf.data.Dataset.from_tensor_slices(payloads)
+        decoded = one.map(self._traced, num_parallel_calls=tf.data.AUTOTUNE)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # see `Pipeline`
+        every = decoded.batch(tf.size(payloads, tf.int64)).with_options(options)
+        return every.get_single_element()
 
     def _decode(self, payload: Any) -> Any:
         return self._spec.decode(self._features.deserialize_example(payload))
@@ -73,7 +88,7 @@ class RecordSource:
         """The error behind one that TensorFlow raised while it fetched records."""
         if self._failure is not None:
             return self._failure
-        for ids in self._reads:
+        for ids in list(self._reads):  # others may read meanwhile
             unique = np.unique(ids[ids >= 0])
             try:
                 payloads = self.reader.read(unique).tolist()
@@ -82,7 +97,8 @@ class RecordSource:
                 self._decode_each(payloads, unique)
             except DataError as found:
                 return found
-        return _shape_error(error) if "to the batch" in str(error) else error
+        unbatched = _BATCHING.search(str(error))
+        return error if unbatched is None else _shape_error(unbatched[0])
 
     def _decode_each(self, payloads: Sequence[bytes], ids: Ids) -> None:
         """DataError for the first record that `decode` itself refuses."""
@@ -133,41 +149,24 @@ def _decode_all(records: RecordSource) -> Any:
     try:
         joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *chunks)
     except ValueError as error:
-        raise _shape_error(error) from error
+        raise _shape_error(str(error)) from error
     return tf.nest.map_structure(tf.constant, joined)
 
 
 def _decoded(records: RecordSource, ids: Ids, *, batch: int) -> Any:
     """Batches of decoded examples, eagerly, in the order of `ids`."""
-    reader = records.reader
-
-    def read(start: Any) -> Any:
-        following = ids[start : start + batch + reader.num_ahead]
-        reader.expect(reader.blocks_of(following), drop_others=True)
-        return records.read(ids[start : start + batch])
-
-    @tf.autograph.experimental.do_not_convert
-    def payloads(start: Any) -> Any:
-        found = tf.numpy_function(read, [start], tf.string, stateful=False)
-        return tf.ensure_shape(found, [None])
-
-    chunks = tf.data.Dataset.range(0, len(ids), batch).map(payloads)
-    decoded = chunks.unbatch().map(records.decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch)
-    options = tf.data.Options()
-    options.autotune.enabled = False  # see `Pipeline`
-    try:
-        yield from decoded.with_options(options)
-    except tf.errors.OpError as error:
-        raise records.explain(error) from error
+    for start in range(0, len(ids), batch):
+        following = ids[start : start + batch + records.reader.num_ahead]
+        records.reader.expect(records.reader.blocks_of(following), drop_others=True)
+        # Here, and not in a thread of TensorFlow: a signal may end it, however long it takes.
+        payloads = records.read(ids[start : start + batch])
+        try:
+            yield records.decode.batch(tf.constant(payloads, tf.string))
+        except tf.errors.OpError as error:
+            raise records.explain(error) from error
 
 
-def _last_line(error: Exception) -> str:
-    # TensorFlow puts a stack of the user's code before the message.
-    return str(error).strip().splitlines()[-1].strip()
-
-
-def _shape_error(error: Exception) -> DataError:
-    reason = _last_line(error).partition("} ")[2] or _last_line(error)
+def _shape_error(reason: str) -> DataError:
     return DataError(
         f"decoded records differ in shape and cannot be batched: {reason.partition(' [Op:')[0]}; "
         "let the recipe's decode resize or pad them"

@@ -33,7 +33,7 @@ from trainer.gathering.messages import (
 )
 from trainer.gathering.offers import find_difference, is_older
 from trainer.gathering.rules import Phase, Rules, Snapshot
-from trainer.gathering.seats import Peer, Seat, Seats, refuse
+from trainer.gathering.seats import Peer, Refusals, Seat, Seats, refuse
 from trainer.gathering.timings import Timings
 
 
@@ -64,6 +64,7 @@ class Group:
         self._begin, self._clock = begin, clock
         self._seats = Seats()
         self._newest: dict[int, Offer] = {}
+        self.refusals = Refusals()
         self._number = 0
         self._size: int | None = None  # of the last generation
         self._generation: _Generation | None = None
@@ -75,12 +76,14 @@ class Group:
         problem = find_difference(self._own, offer)
         if problem is not None:
             self.lost(peer, "it came back with another configuration")
+            self.refusals.of_member(min(offer.index, self._own.num_workers), problem)
             return refuse(peer, ConfigError(problem))
         newest = self._newest.get(offer.index, offer)
         if is_older(offer, newest):
             self.lost(peer, "it was replaced")
             return refuse(peer, _replaced(newest))
         self._newest[offer.index] = offer
+        self.refusals.forget(offer.index)
         self._free_seat(offer, peer)
         self._seats[offer.index] = Seat(peer, offer, is_waiting=self._ended is None)
         if self._ended is not None:
@@ -152,7 +155,7 @@ class Group:
         else:
             what = f"generation {self._number + 1} within {self._timings.wait:g} s"
             text = self._rules.describe_missing(waiting, self._own.num_workers, what)
-            self.refuse_all(GatheringError(text))
+            self.refuse_all(GatheringError(text + self.refusals.text))
 
     def refuse_all(self, error: TrainerError) -> None:
         """Every member ends with this error."""

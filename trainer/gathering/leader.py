@@ -130,15 +130,19 @@ class Leader:
         try:
             proofs = await prove_as_leader(socket, self._secret)  # the door ends what takes long
         except LostError:
-            self._door.tell(request.remote, "left before it proved itself: has it another secret?")
+            self._turn_away(request, "left before it proved itself: has it another secret?")
         except ProofError as error:
-            self._door.tell(request.remote, str(error))
+            self._turn_away(request, str(error))
         else:
             self._door.admit(request)
             await self._attend(socket, proofs, request.remote)
         if request.transport is not None:
             request.transport.abort()
         return socket
+
+    def _turn_away(self, request: web.BaseRequest, reason: str) -> None:
+        self._door.tell(request.remote, reason)
+        self._group.refusals.of_stranger(f"{request.remote or 'somebody'} {reason}")
 
     async def _attend(
         self, socket: web.WebSocketResponse, proofs: Proofs, host: str | None

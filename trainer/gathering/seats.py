@@ -1,11 +1,13 @@
 """The members that the leader knows, one seat an index."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from trainer.errors import TrainerError
 from trainer.gathering.messages import Offer, OfLeader, Refused, encode, shorten
+
+_MOST_TOLD = 3
 
 
 class Peer(Protocol):
@@ -46,6 +48,33 @@ class Seats(dict[int, Seat]):
         for index in indices:
             if index in self:
                 self[index].peer.send(payload)
+
+
+@dataclass
+class Refusals:
+    """Why those who tried were not let in: the last reason of each member, and of anybody else."""
+
+    _members: dict[int, str] = field(default_factory=dict)
+    _stranger: str | None = None
+
+    def of_member(self, index: int, reason: str) -> None:
+        """Somebody who knows the secret."""
+        self._members[index] = reason
+
+    def of_stranger(self, reason: str) -> None:
+        """Somebody who does not; there may be many."""
+        self._stranger = reason
+
+    def forget(self, index: int) -> None:
+        """It was let in."""
+        self._members.pop(index, None)
+
+    @property
+    def text(self) -> str:
+        """To be added to a sentence about who is missing."""
+        members = [self._members[index] for index in sorted(self._members)[:_MOST_TOLD]]
+        strangers = [] if self._stranger is None else [self._stranger]
+        return "".join(f"; refused: {reason}" for reason in members + strangers)
 
 
 def refuse(peer: Peer, error: TrainerError) -> str:

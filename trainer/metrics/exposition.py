@@ -77,12 +77,13 @@ class MetricsServer:
         serve = self._server.serve_forever
         threading.Thread(target=serve, args=(0.1,), name="metrics", daemon=True).start()
 
-    def await_last_scrape(self) -> None:
+    def await_last_scrape(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Wait for one more scrape, if somebody scrapes: what was counted last is to be seen.
 
-        Who comes every so many seconds is waited for half as long again, a minute at most.
+        Who comes every so many seconds is waited for half as long again, a minute at most;
+        `on_wait` is told how long before that.
         """
-        self._page.await_scrape(most_seconds=60.0)
+        self._page.await_scrape(60.0, on_wait)
 
     def close(self) -> None:
         """Stop listening and drop open connections; harmless when not started."""
@@ -118,7 +119,7 @@ class _Page:
             self._scrapes.append(self._clock())
             self._scraped.notify_all()
 
-    def await_scrape(self, *, most_seconds: float) -> None:
+    def await_scrape(self, most_seconds: float, on_wait: Callable[[float], None]) -> None:
         """Wait for the next scrape by who has come twice."""
         with self._lock:
             self._until = float("-inf")  # what was rendered before is old
@@ -126,6 +127,7 @@ class _Page:
             if len(self._scrapes) == 2:
                 before = self._scrapes[-1]
                 seconds = min(1.5 * (before - self._scrapes[0]), most_seconds)
+                on_wait(seconds)
                 self._scraped.wait_for(lambda: self._scrapes[-1] > before, seconds)
 
     def _render(self) -> tuple[int, bytes]:

@@ -1,0 +1,44 @@
+"""Every variable of a model, created before anything is restored into it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+
+def build(model: Any, strategy: Any, sample: Any) -> None:
+    """Create every variable: one eager forward pass and metrics on a sample, then reset.
+
+    Stock train_steps cannot create metrics under `strategy.run`, and a restore needs all
+    variables to be there. Seed generators are put back: building must not use up randomness.
+    """
+    data = tf.nest.map_structure(tf.convert_to_tensor, sample)
+    with strategy.scope():
+        seeds = [(v, v.value.numpy()) for v in model.non_trainable_variables if _is_seed(v)]
+        with _unwarned():
+            strategy.run(model.test_step, args=(data,))
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in seeds:
+            variable.assign(value)
+        model.reset_metrics()
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without TensorFlow's word that eager passes are slow: this is the only one."""
+    logger = logging.getLogger("tensorflow")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "eagerly has significant overhead" not in str(record.msg)
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
+
+
+def _is_seed(variable: Any) -> bool:
+    return "seed_generator_state" in variable.path
