@@ -19,6 +19,25 @@ def test_a_new_step_begins_the_count_anew() -> None:
     assert [restarts.failed(step, "killed") for step in (1, 1, 2, 2, 3)] == [0, 1, 0, 1, 0]
 
 
+def test_a_checkpoint_since_the_last_failure_begins_the_count_anew() -> None:
+    """Of workers that were stopped, or went with their agents: no failure tells of their steps."""
+    storage = MemoryStorage()
+    restarts = Restarts(storage, limit=2)
+    assert restarts.failed(160, "killed") == 0.0
+    storage.write("checkpoints/step-00000240-f9/COMMIT", b"")
+    assert restarts.failed(None, "killed") == 0.0
+    # Only a committed one counts, and once.
+    storage.write("checkpoints/step-00000280-f9/manifest.json", b"")
+    storage.write("checkpoints/notes/COMMIT", b"")
+    assert restarts.failed(None, "killed") == 1.0
+    # After a start over there are lower steps, of a higher fence.
+    storage.write("checkpoints/step-00000004-f10/COMMIT", b"")
+    assert restarts.failed(None, "killed") == 0.0
+    assert restarts.failed(None, "killed") == 1.0
+    with pytest.raises(NoProgressError):
+        restarts.failed(None, "killed")
+
+
 def test_a_worker_that_never_took_a_step_counts() -> None:
     restarts = Restarts(MemoryStorage(), limit=1)
     assert restarts.failed(None, "killed") == 0.5

@@ -4,6 +4,7 @@ import re
 
 CHECKPOINTS = "checkpoints"
 SUMMARY_FILE = "summary.json"
+COMMIT_FILE = "COMMIT"
 _FOLDER = re.compile(r"step-([0-9]{1,18})-f([0-9]{1,18})")
 
 

@@ -31,7 +31,7 @@ from trainer.checkpoint.format import (
     encode_manifest,
     state_sha256,
 )
-from trainer.checkpoint.names import folder_name, parse_folder
+from trainer.checkpoint.names import COMMIT_FILE, folder_name, parse_folder
 from trainer.checkpoint.parts import DamagedError, read_parts, write_parts
 from trainer.errors import CheckpointError, ObjectNotFoundError, StorageError
 from trainer.storage import Storage
@@ -116,7 +116,7 @@ class CheckpointStore:
             if key := parse_folder(folder):
                 step, fence = key
                 known = found.get(key, Found(fence, step, committed=False, updated=0.0))
-                has_marker = known.committed or known.too_late or rest == "COMMIT"
+                has_marker = known.committed or known.too_late or rest == COMMIT_FILE
                 in_time = step <= self._limits.get(fence, step)
                 found[key] = Found(
                     fence, step, has_marker and in_time, max(known.updated, entry.updated),
