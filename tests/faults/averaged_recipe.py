@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from tests.faults.recipe import SmallParams, recipe
+from tests.faults.recipe import SmallParams, normalized, recipe
 from trainer.recipes.base import Recipe
 
 
-def _model(params: SmallParams, every: int | None = None) -> Any:
+def _model(params: SmallParams, every: int | None = None, of: Recipe = recipe) -> Any:
     import keras
 
-    model = recipe.model(params)
+    model = of.model(params)
     optimizer = keras.optimizers.Adam(
         params.learning_rate, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=every
     )
@@ -18,4 +18,7 @@ def _model(params: SmallParams, every: int | None = None) -> Any:
 
 
 averaged = Recipe(SmallParams, recipe.data, _model)
+normalized_overwriting = Recipe(
+    SmallParams, recipe.data, lambda params: _model(params, every=5, of=normalized)
+)
 overwriting = Recipe(SmallParams, recipe.data, lambda params: _model(params, every=5))
