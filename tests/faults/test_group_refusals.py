@@ -101,6 +101,26 @@ def test_a_port_that_is_taken_is_named(agents):
     assert f"workers cannot gather at port {agents.port}" in agents.text()
 
 
+def test_a_range_without_a_free_port_is_named(agents):
+    """One port for two workers: worker 0's is taken, worker 1 has none."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        agents.settings = {"cluster.port_range": f"{taken}-{taken}"}
+        agents.start()
+        assert agents.codes(seconds=20) == [2, 2], agents.text()
+    for index, life in agents.lives.items():
+        said = life.events("error")[0]["message"]
+        named = f"worker {index} finds no free port in its share of cluster.port_range {taken}"
+        assert said == f"{named}-{taken}: choose another, or a larger one"
+
+
+def test_several_replicas_of_a_worker_on_a_cpu_are_refused(agents):
+    agents.settings = {"cluster.replicas": 2}
+    agents.start()
+    assert agents.codes() == [2, 2], agents.text()
+    assert "cluster.replicas is 2, but on CPUs a worker of a group has one" in agents.text()
+
+
 def test_a_port_of_tf_config_that_is_taken_is_named(agents):
     """It is given, so no other is looked for."""
     with socket.create_server(("127.0.0.1", 0)) as other:
