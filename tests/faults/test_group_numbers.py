@@ -37,8 +37,8 @@ def train(run, workers, **settings):
 
 
 AVERAGED = {"recipe": "tests.faults.averaged_recipe:normalized_overwriting"}
-# Each worker rounds its part of a sum to three digits. Were batches normalized by parts, the distance
-# would be 3e-4.
+# Each worker rounds its part of a sum to three digits. Were batches normalized by parts, numbers
+# would be 3e-4 apart.
 COARSE = {"train.precision": "mixed_bfloat16"}
 
 
