@@ -1,9 +1,27 @@
-"""Which devices workers of a group may have."""
+"""What a process is set up with before TensorFlow's first operation; devices of a group."""
+
+import platform
+import resource
 
 import pytest
 
 from trainer.errors import ConfigError
-from trainer.strategy import check_alike
+from trainer.strategy import check_alike, keep_freed_memory
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_used_again():
+    keep_freed_memory()
+
+    def new_pages():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        records = [b"x" * 2_000_000 for _ in range(20)]
+        assert len(records) == 20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    new_pages()
+    assert new_pages() < 1000
+
 
 CHIEF, FIRST, SECOND = "/job:chief/task:0", "/job:worker/task:0", "/job:worker/task:1"
 
