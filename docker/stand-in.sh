@@ -65,7 +65,7 @@ for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
 done
 ENGINE=buildah PLATFORM=linux/$(dpkg --print-architecture) scripts/image.sh build "${flags[@]}"
 if [ $# -gt 0 ]; then
-  exec "$@" 9>&-
+  ENGINE=podman exec "$@" 9>&-
 fi
 write_archive
 echo "$archive"

@@ -13,9 +13,9 @@ fail() {
 
 engine() {
   for name in ${ENGINE:-docker podman buildah}; do
-    command -v "$name" >/dev/null && { echo "$name"; return; }
+    "$name" info >/dev/null 2>&1 && { echo "$name"; return; }
   done
-  fail "no ${ENGINE:-docker, podman or buildah} here: install one (Debian: apt-get install buildah; macOS, Windows: Docker Desktop)"
+  fail "no ${ENGINE:-docker, podman or buildah} that works here ('info' fails): start it, or install one (Debian: apt-get install buildah; macOS, Windows: Docker Desktop)"
 }
 
 variant=${VARIANT:-cpu}
