@@ -171,7 +171,9 @@ def fault_proxy(target: str) -> Iterator[FaultProxy]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        server = web.ServerRunner(web.Server(proxy.handle, handler_cancellation=True))
+        server = web.ServerRunner(
+            web.Server(proxy.handle, handler_cancellation=True), shutdown_timeout=1
+        )
         await server.setup()
         site = web.TCPSite(server, "127.0.0.1", 0)
         await site.start()
