@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from k8s.cluster import cgroups, sandbox
@@ -96,14 +97,18 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up, "down": down, "load": load, "inside": inside,
+}  # fmt: skip
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; 1 with a message where it could not."""
-    commands = {"up": up, "down": down, "load": load, "inside": inside}
-    if not arguments or arguments[0] not in commands:
+    if not arguments or arguments[0] not in COMMANDS:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        commands[arguments[0]](default_place(), *arguments[1:])
+        COMMANDS[arguments[0]](default_place(), *arguments[1:])
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr, flush=True)
         return 1

@@ -50,16 +50,16 @@ def fingerprint(module: Path) -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
-def requirements(module: Path) -> dict[str, str]:
-    """The versions that a module asks for by itself, by module."""
+def versions(module: Path) -> dict[str, str]:
+    """The version of each module that a module is made of."""
     text = (module / "go.mod").read_text()
-    return dict(re.findall(r"^(?:require)?\s+(\S+) (v\S+)$", text, re.MULTILINE))
+    return dict(re.findall(r"^(?:require )?\s*([\w./-]+) (v\S+)(?: // indirect)?$", text, re.M))
 
 
 def link_flags(module: Path) -> str:
     """What the linker writes into the programs: no symbols, and Kubernetes' version."""
     flags = ["-s", "-w"]
-    version = requirements(module).get("k8s.io/kubernetes")
+    version = versions(module).get("k8s.io/kubernetes")
     if version:
         major, minor = version.lstrip("v").split(".")[:2]
         for package in _VERSIONED:

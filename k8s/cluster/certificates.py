@@ -29,7 +29,10 @@ IDENTITIES = (
     Identity("admin", "/O=system:masters/CN=admin"),
     Identity("controller-manager", "/CN=system:kube-controller-manager"),
     Identity("scheduler", "/CN=system:kube-scheduler"),
-    Identity("kubelet", f"/O=system:nodes/CN=system:node:{NODE}", (f"IP:{NODE_ADDRESS}", f"DNS:{NODE}")),
+    Identity(
+        "kubelet", f"/O=system:nodes/CN=system:node:{NODE}",
+        (f"IP:{NODE_ADDRESS}", f"DNS:{NODE}"),
+    ),
 )  # fmt: skip
 CLIENTS = ("admin", "controller-manager", "scheduler", "kubelet")
 
@@ -38,8 +41,8 @@ def make_certificates(pki: Path) -> None:
     """Write the authority, a key and certificate for everybody, and the service accounts' key."""
     pki.mkdir(parents=True)
     _openssl(pki, *_new_key("ca"))
-    _openssl(pki, "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=trainer-cluster",
-             "-days", DAYS, "-out", "ca.crt")  # fmt: skip
+    what = ("-subj", "/CN=trainer-cluster", "-addext", "keyUsage=critical,keyCertSign")
+    _openssl(pki, "req", "-x509", "-key", "ca.key", *what, "-days", DAYS, "-out", "ca.crt")
     for identity in IDENTITIES:
         _sign(pki, identity)
     _openssl(pki, "genrsa", "-out", "accounts.key", "2048")
@@ -52,6 +55,8 @@ def extensions(identity: Identity) -> str:
         "basicConstraints=CA:FALSE",
         "keyUsage=digitalSignature,keyEncipherment",
         "extendedKeyUsage=serverAuth,clientAuth",
+        "subjectKeyIdentifier=hash",
+        "authorityKeyIdentifier=keyid",
     ]
     if identity.reached_as:
         lines.append(f"subjectAltName={','.join(identity.reached_as)}")
@@ -84,11 +89,11 @@ def _sign(pki: Path, identity: Identity) -> None:
     name = identity.file
     (pki / f"{name}.ext").write_text(extensions(identity))
     _openssl(pki, *_new_key(name))
-    _openssl(
-        pki, "req", "-new", "-key", f"{name}.key", "-subj", identity.subject, "-out", f"{name}.csr"
-    )
-    _openssl(pki, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-             "-CAcreateserial", "-days", DAYS, "-extfile", f"{name}.ext", "-out", f"{name}.crt")  # fmt: skip
+    request = ("-key", f"{name}.key", "-subj", identity.subject, "-out", f"{name}.csr")
+    _openssl(pki, "req", "-new", *request)
+    by_authority = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", DAYS)
+    what = ("-in", f"{name}.csr", "-extfile", f"{name}.ext", "-out", f"{name}.crt")
+    _openssl(pki, "x509", "-req", *by_authority, *what)
 
 
 def _new_key(name: str) -> tuple[str, ...]:

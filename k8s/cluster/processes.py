@@ -42,7 +42,9 @@ class Processes:
         while True:
             pid, status = os.wait()
             if pid in by_pid:
-                raise self._ended(by_pid[pid], os.waitstatus_to_exitcode(status))
+                ended = self._running[by_pid[pid]]
+                ended.returncode = os.waitstatus_to_exitcode(status)
+                raise self._ended(by_pid[pid], ended.returncode)
 
     def _ended(self, name: str, code: int) -> ClusterError:
         lines = (self._logs / f"{name}.log").read_text(errors="replace").splitlines()

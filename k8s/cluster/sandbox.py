@@ -17,7 +17,7 @@ from k8s.cluster.places import ETC, HOST_ADDRESS, NODE_ADDRESS, PRIVATE, Cluster
 WIRE = "trainer-host"
 _INNER_WIRE = "node0"
 END_SECONDS = 60
-# What the kubelet wants the whole machine to be set to, and would set: it is shown files that say so.
+# What the kubelet would set for the whole machine: it is shown files that say it is so already.
 TUNABLES = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -41,15 +41,19 @@ def start(place: Place, *, path: str) -> subprocess.Popen[bytes]:
             env=os.environ | {"PATH": path}, cwd=Path(__file__).parents[2],
         )  # fmt: skip
     first = _child(process)
-    place.process.write_text(f"{process.pid} {_started(process.pid)} {first} {_started(first)}\n")
-    _run(
-        "ip", "link", "add", WIRE, "type", "veth", "peer", "name", _INNER_WIRE, "netns", str(first)
-    )
+    record(place, [process.pid, first])
+    peer = ("peer", "name", _INNER_WIRE, "netns", str(first))
+    _run("ip", "link", "add", WIRE, "type", "veth", *peer)
     _run("ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", WIRE)
     _run("ip", "link", "set", WIRE, "up")
     assert process.stdin is not None
     process.stdin.close()
     return process
+
+
+def record(place: Place, processes: list[int]) -> None:
+    """Write down which processes the cluster is, the first one inside last."""
+    place.process.write_text(" ".join(f"{pid} {_started(pid) or 0}" for pid in processes))
 
 
 def running(place: Place) -> int | None:
@@ -89,9 +93,7 @@ def _child(process: subprocess.Popen[bytes]) -> int:
         if found:
             return int(found[0])
         time.sleep(0.01)
-    raise ClusterError(
-        "no namespaces can be made here (unshare failed): a container without rights?"
-    )
+    raise ClusterError("no namespaces can be made here: is this a container without rights?")
 
 
 def _recorded(place: Place) -> list[int]:
