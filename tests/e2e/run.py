@@ -1,0 +1,149 @@
+"""One release of the chart: a run of several pods, as a user installs and disturbs it."""
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.kube import CommandError, Kube, command, wait_until
+from tests.e2e.store import BUCKET, Store
+
+CHART = Path(__file__).parents[2] / "helm" / "trainer"
+RUNS = f"gs://{BUCKET}/runs"
+COMPLETE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Run:
+    """A release by name, in a namespace; its runs lie in the store."""
+
+    kube: Kube
+    store: Store
+    name: str
+    values: dict[str, Any] = field(repr=False)
+
+    # What a user does
+
+    def install(self, *options: str) -> None:
+        """Install or upgrade it."""
+        self._helm("upgrade", "--install", self.name, str(CHART), "--values=-", *options)
+
+    def uninstall(self) -> None:
+        """What is left is its data."""
+        self._helm("uninstall", self.name)
+
+    def remove(self) -> None:
+        """Uninstall it if it is there, and wait until its pods are gone."""
+        self._helm("uninstall", self.name, "--ignore-not-found")
+        wait_until(f"{self.name} gone", lambda: not self.kube.list("pods", self.selector))
+
+    def _helm(self, *words: str) -> None:
+        values = yaml.safe_dump(self.values)
+        command("helm", f"--namespace={self.kube.namespace}", *words, stdin=values)
+
+    # What is to be seen
+
+    @property
+    def selector(self) -> str:
+        """The labels of its pods."""
+        return f"app.kubernetes.io/name=trainer,app.kubernetes.io/instance={self.name}"
+
+    def job(self) -> dict[str, Any]:
+        """Its newest Job."""
+        jobs = self.kube.list("jobs", self.selector)
+        return max(jobs, key=lambda job: job["metadata"]["creationTimestamp"])
+
+    def pods(self) -> dict[int, dict[str, Any]]:
+        """The newest pod of each index."""
+        pods = sorted(
+            self.kube.list("pods", self.selector),
+            key=lambda pod: pod["metadata"]["creationTimestamp"],
+        )
+        return {int(pod["metadata"]["labels"][_INDEX]): pod for pod in pods}
+
+    def pod_name(self, index: int) -> str:
+        """The name of the newest pod of an index."""
+        return self.pods()[index]["metadata"]["name"]
+
+    def lives(self, *indices: int) -> list[tuple[str, int]]:
+        """UID and number of restarts of these pods: the same as long as nothing happens to them."""
+        pods = self.pods()
+        return [life(pods[index]) for index in indices]
+
+    def logs(self, index: int) -> list[dict[str, Any]]:
+        """What the newest pod of an index said, as far as it is events."""
+        text = self.kube("logs", self.pod_name(index))
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    @property
+    def folder(self) -> str:
+        """Where the run lies in the bucket."""
+        return f"runs/{self.kube.namespace}/{self.name}"
+
+    def step(self) -> int:
+        """The newest committed checkpoint's."""
+        names = " ".join(self.store.names(f"{self.folder}/checkpoints/"))
+        return max(map(int, re.findall(r"step-(\d+)\S*/COMMIT", names)), default=0)
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run wrote last of all."""
+        return self.store.read(f"{self.folder}/summary.json")
+
+    # Waiting
+
+    def wait_for_step(self, step: int) -> None:
+        """Until a checkpoint of that step or a later one is committed."""
+        wait_until(f"step {step} of {self.name}", lambda: self.step() >= step, seconds=180)
+
+    def wait_until_complete(self) -> dict[str, Any]:
+        """Until its Job is; returns the summary."""
+        wait_until(f"{self.name} complete", self._is_complete, seconds=COMPLETE_SECONDS)
+        summary = self.summary()
+        assert summary is not None, "the Job is complete, but there is no summary.json"
+        return summary
+
+    def condition(self, name: str) -> dict[str, Any] | None:
+        """A condition of its Job that holds."""
+        conditions = self.job()["status"].get("conditions", [])
+        held = (one for one in conditions if one["type"] == name and one["status"] == "True")
+        return next(held, None)
+
+    def charged_failures(self) -> int:
+        """Failed pods that count towards its Job's back-off limit."""
+        return int(self.job()["status"].get("failed", 0))
+
+    def seconds_to_first_step(self, since: float) -> float:
+        """From a moment until worker 0 made its first step of a later life."""
+        steps = [at(event) for event in self.logs(0) if event["event"] == "first step"]
+        later = [step for step in steps if step > since]
+        assert later, f"no first step after {since}: {steps}"
+        return later[0] - since
+
+    def _is_complete(self) -> bool:
+        failed = self.condition("Failed")
+        if failed:
+            raise CommandError(f"{self.name} failed: {failed['message']}")
+        return self.condition("Complete") is not None
+
+
+_INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+def life(pod: dict[str, Any]) -> tuple[str, int]:
+    """Which pod it is, and how often its container was started again."""
+    return pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]
+
+
+def at(event: dict[str, Any]) -> float:
+    """When an event was said, as Unix time."""
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
+
+
+def now() -> float:
+    """Unix time; pods' clocks are taken to be the same."""
+    return time.time()
