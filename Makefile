@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator clean
+.PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator cluster-up cluster-down e2e clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Install what the project needs into .venv
 
@@ -64,6 +64,15 @@ tools: ## Install a GCS emulator, prometheus and original images, which some tes
 emulator: $(READY) ## Start a GCS emulator with data in it, and say how to train from it
 	@scripts/tools.sh emulator
 	@$(BIN)/python scripts/emulator.py
+
+cluster-up: $(READY) ## Start a Kubernetes on this Linux machine, as root; from nothing 15 min, else one
+	@$(BIN)/python -m k8s.cluster up
+
+cluster-down: $(READY) ## Remove all of it
+	@$(BIN)/python -m k8s.cluster down
+
+e2e: $(READY) ## Test the chart and the image on that cluster or KUBECONFIG's (ARGS="-k NAME")
+	@$(BIN)/python scripts/e2e.py $(ARGS)
 
 clean: ## Remove .venv, caches and builds; never the runs
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -30,17 +30,20 @@ _VERSIONED = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 
 def build_programs(place: Place, say: Callable[[str], None]) -> list[Path]:
     """Build what is missing; returns the folders that hold the programs."""
-    folders = []
-    for module, minutes in MINUTES.items():
-        folder = place.programs / f"{module}-{fingerprint(MODULES / module)}"
+    folders = program_folders(place)
+    for folder, (module, minutes) in zip(folders, MINUTES.items(), strict=True):
         if not folder.is_dir():
             about = f" (once, about {minutes} min)" if minutes else ""
             say(f"build {module}{about}")
             start = time.monotonic()
             _build(MODULES / module, folder)
             say(f"built {module} in {time.monotonic() - start:.0f} s")
-        folders.append(folder)
     return folders
+
+
+def program_folders(place: Place) -> list[Path]:
+    """The folders of the programs, built or not, in the order of MINUTES."""
+    return [place.programs / f"{name}-{fingerprint(MODULES / name)}" for name in MINUTES]
 
 
 def fingerprint(module: Path) -> str:
