@@ -70,9 +70,7 @@ def _cluster(place: Place) -> Iterator[dict[str, str]]:
     """The environment of a cluster's users."""
     if os.environ.get("KUBECONFIG") and os.environ["KUBECONFIG"] != str(place.kubeconfig):
         if not os.environ.get("IMAGE"):
-            raise ClusterError(
-                "set IMAGE to the trainer's image that KUBECONFIG's cluster can pull"
-            )
+            raise ClusterError("set IMAGE to an image of the trainer that this cluster can pull")
         yield dict(os.environ)
         return
     os.environ.pop("KUBECONFIG", None)
@@ -154,8 +152,7 @@ def page(tests: list[Test], found: dict[str, str]) -> str:
         [
             "# End to end\n",
             "<!-- Written by `make e2e`. -->\n",
-            f"The chart and the image on a real cluster, {datetime.now(UTC):%Y-%m-%d}:"
-            " how it is made is in [cluster.md](cluster.md).\n",
+            f"The chart and the image on a [real cluster](cluster.md), {datetime.now(UTC):%F}.\n",
             "| | |\n|---|---|", *rows, "",
             "| test | result | seconds |\n|---|---|---|", *results, "",
             "## What happened\n", *stories,

@@ -43,15 +43,16 @@ def run(place: Place) -> None:
     import_images(pause)
     processes.start("kubelet", parts.kubelet())
 
+    controllers = [name for name in addons.IMAGES if name != "localhost/pause:1"]
+    import_images(addons.write_images(place.state, controllers))
+    processes.wait_for("node", _node_is_ready, seconds=60)
+
     say("kube-proxy, kube-router, CoreDNS")
     processes.start("kube-proxy", parts.kube_proxy())
     processes.start("kube-router", parts.kube_router())
     processes.start("coredns", parts.coredns())
 
     say("JobSet, Kueue, Prometheus")
-    controllers = [name for name in addons.IMAGES if name != "localhost/pause:1"]
-    import_images(addons.write_images(place.state, controllers))
-    processes.wait_for("node", _node_is_ready, seconds=60)
     for name in addons.CHARTS:
         addons.install(name, _chart(name))
     addons.apply((addons.ADDONS / "prometheus.yaml").read_text())
