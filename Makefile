@@ -27,13 +27,13 @@ chaos: $(READY) ## Disturb a training, and see that its result stays the same (A
 		--set data.batch_size=96 --set data.streams=12 $(ARGS)
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
-	@$(PYTEST) -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long and not e2e" $(ARGS)
 
 test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
 
 check: tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
-	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long" $(ARGS)
+	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long and not e2e" $(ARGS)
 
 lint: $(READY) ## Check style, formatting and who imports whom
 	@$(BIN)/ruff check .

@@ -54,9 +54,9 @@ def main(arguments: list[str]) -> int:
     with _cluster(place) as environment, tempfile.TemporaryDirectory() as folder:
         report, transcript = Path(folder, "report.xml"), Path(folder, "transcript.jsonl")
         pytest = [sys.executable, "-m", "pytest", "tests/e2e", "-m", "e2e", "--verbose"]
-        kept = [f"--junitxml={report}", "-o", "junit_family=xunit1", f"--transcript={transcript}"]
-        command = [*pytest, *kept, *arguments]
-        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        command = [*pytest, f"--junitxml={report}", "-o", "junit_family=xunit1", *arguments]
+        kept = environment | {"E2E_TRANSCRIPT": str(transcript)}
+        code = subprocess.run(command, cwd=ROOT, env=kept, check=False).returncode
         tests = read_tests(report, transcript)
         found = versions(environment)
     if tests and not arguments:
@@ -109,7 +109,7 @@ def _built_image() -> str:
 def read_tests(report: Path, transcript: Path) -> list[Test]:
     """The tests of a JUnit report, each with its lines of the transcript."""
     told = [json.loads(line) for line in transcript.read_text().splitlines()]
-    lines = {story["test"].rpartition("::")[2]: tuple(story["lines"]) for story in told}
+    lines = {story["test"]: tuple(story["lines"]) for story in told}
     return [
         Test(name, outcome(case), float(case.get("time", 0)), lines.get(name, ()))
         for case in ElementTree.parse(report).iter("testcase")

@@ -1,6 +1,7 @@
 """One release of the chart: a run of several pods, as a user installs and disturbs it."""
 
 import json
+import os
 import re
 import time
 from dataclasses import dataclass, field
@@ -11,10 +12,9 @@ from typing import Any
 import yaml
 
 from tests.e2e.kube import CommandError, Kube, command, wait_until
-from tests.e2e.store import BUCKET, Store
+from tests.e2e.store import Store
 
-CHART = Path(__file__).parents[2] / "helm" / "trainer"
-RUNS = f"gs://{BUCKET}/runs"
+CHART = Path(os.environ.get("E2E_CHART") or Path(__file__).parents[2] / "helm" / "trainer")
 COMPLETE_SECONDS = 300
 
 
@@ -40,7 +40,12 @@ class Run:
     def remove(self) -> None:
         """Uninstall it if it is there, and wait until its pods are gone."""
         self._helm("uninstall", self.name, "--ignore-not-found")
-        wait_until(f"{self.name} gone", lambda: not self.kube.list("pods", self.selector))
+        self.wait_until_gone()
+
+    def suspend(self, is_suspended: bool) -> None:
+        """Suspend or resume its Job."""
+        patch = json.dumps({"spec": {"suspend": is_suspended}})
+        self.kube("patch", "job", self.job()["metadata"]["name"], f"--patch={patch}")
 
     def _helm(self, *words: str) -> None:
         values = yaml.safe_dump(self.values)
@@ -90,6 +95,12 @@ class Run:
         names = " ".join(self.store.names(f"{self.folder}/checkpoints/"))
         return max(map(int, re.findall(r"step-(\d+)\S*/COMMIT", names)), default=0)
 
+    def uncommitted(self) -> list[str]:
+        """The folders of checkpoints that are being written."""
+        names = self.store.names(f"{self.folder}/checkpoints/")
+        folders = {name.rpartition("/checkpoints/")[2].split("/")[0] for name in names}
+        return [one for one in folders if f"{self.folder}/checkpoints/{one}/COMMIT" not in names]
+
     def summary(self) -> dict[str, Any] | None:
         """What the run wrote last of all."""
         return self.store.read(f"{self.folder}/summary.json")
@@ -106,6 +117,10 @@ class Run:
         summary = self.summary()
         assert summary is not None, "the Job is complete, but there is no summary.json"
         return summary
+
+    def wait_until_gone(self) -> None:
+        """Until none of its pods is left."""
+        wait_until(f"{self.name} gone", lambda: not self.kube.list("pods", self.selector))
 
     def condition(self, name: str) -> dict[str, Any] | None:
         """A condition of its Job that holds."""

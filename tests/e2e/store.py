@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.e2e.kube import CommandError, Kube, escape, wait_until
+from tests.e2e.kube import Kube, escape
+from tests.e2e.pods import pod, run_to_its_end
 
 BUCKET = "demo"
 DATA = f"gs://{BUCKET}/data/fashion_mnist"
@@ -37,43 +38,38 @@ class Store:
     def start(self, *, emulator: str, trainer: str) -> None:
         """Start it from its image, and fill it by the trainer's."""
         self.kube.make_namespace()
-        self.kube.apply(_pod("gcs", emulator, _LABELS, command=_serve()), _service())
+        self.kube.apply(pod("gcs", emulator, labels=_LABELS, command=self._serve()), _service())
         self.kube("wait", "pod/gcs", "--for=condition=Ready", "--timeout=120s")
-        self._make_bucket()
+        bucket = json.dumps({"name": BUCKET})
+        self.kube("create", f"--raw={self._base}/storage/v1/b", "--filename=-", stdin=bucket)
         seed = ["python", "-c", _SEED]
-        self.kube.apply(_pod("seed", trainer, {}, command=seed, environment=self.environment))
-        wait_until("data in the bucket", self._is_seeded, seconds=180)
+        run_to_its_end(self.kube, pod("seed", trainer, command=seed, environment=self.environment))
 
     def names(self, prefix: str) -> list[str]:
         """Objects whose names begin so."""
-        path = f"storage/v1/b/{BUCKET}/o?prefix={escape(prefix)}"
-        return [item["name"] for item in json.loads(self._http(path)).get("items", [])]
+        shown = self._get(f"storage/v1/b/{BUCKET}/o?prefix={escape(prefix)}")
+        return [item["name"] for item in json.loads(shown).get("items", [])]
 
     def read(self, name: str) -> dict[str, Any] | None:
         """An object of JSON, or None if there is none."""
         if name not in self.names(name):
             return None
-        return json.loads(self._http(f"storage/v1/b/{BUCKET}/o/{escape(name)}?alt=media"))
+        return json.loads(self._get(f"storage/v1/b/{BUCKET}/o/{escape(name)}?alt=media"))
 
-    def _make_bucket(self) -> None:
-        path = f"/api/v1/namespaces/{self.kube.namespace}/services/gcs:{PORT}/proxy/storage/v1/b"
-        self.kube("create", f"--raw={path}", "--filename=-", stdin=json.dumps({"name": BUCKET}))
+    @property
+    def _base(self) -> str:
+        """The emulator as the API server reaches it."""
+        return f"/api/v1/namespaces/{self.kube.namespace}/services/gcs:{PORT}/proxy"
 
-    def _http(self, path: str) -> str:
-        return self.kube.http(f"gcs:{PORT}", path)
+    def _get(self, path: str) -> str:
+        return self.kube("get", f"--raw={self._base}/{path}")
 
-    def _is_seeded(self) -> bool:
-        phase = self.kube.get("pod", "seed")["status"]["phase"]
-        if phase == "Failed":
-            raise CommandError(self.kube("logs", "seed"))
-        return phase == "Succeeded"
-
-
-def _serve() -> list[str]:
-    return [
-        "/fake-gcs-server", "-host=0.0.0.0", f"-port={PORT}", "-scheme=http",
-        f"-public-host=gcs.e2e-store:{PORT}", "-backend=memory", "-log-level=error",
-    ]  # fmt: skip
+    def _serve(self) -> list[str]:
+        address = f"gcs.{self.kube.namespace}:{PORT}"
+        return [
+            "/fake-gcs-server", "-scheme=http", "-host=0.0.0.0", f"-port={PORT}",
+            f"-public-host={address}", "-backend=memory", "-log-level=error",
+        ]  # fmt: skip
 
 
 def _service() -> dict[str, Any]:
@@ -82,23 +78,4 @@ def _service() -> dict[str, Any]:
         "kind": "Service",
         "metadata": {"name": "gcs"},
         "spec": {"selector": _LABELS, "ports": [{"port": PORT}]},
-    }
-
-
-def _pod(
-    name: str, image: str, labels: dict[str, str], *, command: list[str],
-    environment: dict[str, str] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    container = {
-        "name": "main",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "env": [{"name": key, "value": value} for key, value in (environment or {}).items()],
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]},
     }

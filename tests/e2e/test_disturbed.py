@@ -1,61 +1,81 @@
-"""Whatever is done to its pods, a run ends with the result of the undisturbed one.
+"""Pods that Kubernetes takes away: the run ends with the result of the undisturbed one.
 
-Pods to which nothing is done go on: the same pod, its container not started anew.
+The other pods go on: the same pod, its container not started anew; and what is nobody's fault
+is not charged to the Job's back-off limit.
 """
 
 import pytest
 
+from tests.e2e.checks import check
+from tests.e2e.kube import wait_until
+from tests.e2e.pods import pod
 from tests.e2e.run import now
-
-DISTURB_AT = 40
-
-
-@pytest.fixture
-def run(make_run, request):
-    """A run of three that has saved its second checkpoint."""
-    run = make_run(request.node.name.removeprefix("test_").replace("_", "-"))
-    run.install()
-    run.wait_for_step(DISTURB_AT)
-    return run
-
-
-def check(run, undisturbed, *, unhurt, before, since, tell):
-    """The run completes as if nothing had happened, and nothing did to the others."""
-    summary = run.wait_until_complete()
-    seconds = run.seconds_to_first_step(since)
-    tell(f"complete; {seconds:.1f} s from the disturbance to the first new step")
-    assert summary["sha256"] == undisturbed["sha256"]
-    assert run.lives(*unhurt) == before
-    return summary
+from tests.e2e.values import IMAGE, STEPS
 
 
 def test_undisturbed(undisturbed, tell):
     tell(f"3 pods: {undisturbed['steps']} steps, weights {undisturbed['sha256'][:12]}")
-    assert undisturbed["steps"] == 600
+    assert undisturbed["steps"] == STEPS
 
 
-def test_evicted(run, undisturbed, tell):
-    before = run.lives(0, 2)
+def evict(run, index):
+    run.kube.evict(run.pod_name(index))
+
+
+def delete(run, index):
+    run.kube("delete", "pod", run.pod_name(index), "--wait=false")
+
+
+def delete_by_force(run, index):
+    run.kube("delete", "pod", run.pod_name(index), "--force", "--grace-period=0")
+
+
+@pytest.mark.parametrize(
+    ("take", "index", "unhurt"),
+    [(evict, 1, (0, 2)), (delete, 0, (1, 2)), (delete_by_force, 2, (0, 1))],
+    ids=["evicted", "leader deleted", "deleted by force"],
+)
+def test_pod_taken_away(disturbed_run, undisturbed, tell, take, index, unhurt):
+    run = disturbed_run
+    before = run.lives(*unhurt)
     since = now()
-    run.kube.evict(run.pod_name(1))
-    tell(f"pod 1 evicted by the Eviction API after step {run.step()}")
-    check(run, undisturbed, unhurt=(0, 2), before=before, since=since, tell=tell)
+    take(run, index)
+    tell(f"pod {index} of 3: {take.__name__.replace('_', ' ')}, after step {run.step()}")
+    check(run, undisturbed, unhurt=unhurt, before=before, since=since, tell=tell)
     assert run.charged_failures() == 0
 
 
-def test_leader_deleted(run, undisturbed, tell):
-    before = run.lives(1, 2)
+def test_preempted(disturbed_run, undisturbed, tell, kube):
+    run = disturbed_run
+    before = run.lives(0, 1, 2)
     since = now()
-    run.kube("delete", "pod", run.pod_name(0), "--wait=false")
-    tell(f"pod 0 deleted after step {run.step()}")
-    check(run, undisturbed, unhurt=(1, 2), before=before, since=since, tell=tell)
+    wait = ["python", "-c", "input()"]
+    # Room for it is made by taking as few pods as will do.
+    kube.apply(_PRIORITY, pod("urgent", IMAGE, command=wait, cpu="1300m", priority="e2e-urgent"))
+    taken = wait_until("a pod preempted", lambda: changed(run, before))
+    tell(f"pods {taken} preempted by a pod of higher priority, after step {run.step()}")
+    kube("delete", "pod", "urgent", "--force", "--grace-period=0")
+    unhurt = tuple(index for index in range(3) if index not in taken)
+    kept = [before[index] for index in unhurt]
+    check(run, undisturbed, unhurt=unhurt, before=kept, since=since, tell=tell)
     assert run.charged_failures() == 0
 
 
-def test_force_deleted(run, undisturbed, tell):
-    before = run.lives(0, 1)
-    since = now()
-    run.kube("delete", "pod", run.pod_name(2), "--force", "--grace-period=0")
-    tell(f"pod 2 deleted by force after step {run.step()}")
-    check(run, undisturbed, unhurt=(0, 1), before=before, since=since, tell=tell)
-    assert run.charged_failures() == 0
+_PRIORITY = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "e2e-urgent"},
+    "value": 1000,
+}
+
+
+def changed(run, before):
+    """The indices whose pod is told to end or is another one than before."""
+    pods = run.pods()
+    return [
+        index
+        for index, (uid, _) in enumerate(before)
+        if index not in pods
+        or pods[index]["metadata"]["uid"] != uid
+        or "deletionTimestamp" in pods[index]["metadata"]
+    ]

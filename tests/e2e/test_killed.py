@@ -1,0 +1,58 @@
+"""What the kernel kills: a worker for memory, and agent and worker together."""
+
+import pytest
+
+from k8s.cluster import sandbox
+from k8s.cluster.places import default_place
+from tests.e2e.checks import check
+from tests.e2e.run import now
+from tests.e2e.values import MEMORY_MIB
+
+# Runs beside agent and worker in the pod's container: makes the worker the first that the kernel
+# kills when memory is short, takes memory until it does, and gives it back at once.
+_TAKE_MEMORY = """
+import pathlib, sys
+def workers():
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            command, parent = (folder / "cmdline").read_text(), (folder / "stat").read_text()
+        except OSError:
+            continue
+        if parent.rpartition(")")[2].split()[1] == "1" and "trainer" in command:
+            yield folder
+worker = max(workers(), key=lambda folder: int((folder / "statm").read_text().split()[1]))
+(worker / "oom_score_adj").write_text("1000")
+taken = []
+while worker.exists():
+    taken.append(b"x" * 4_000_000)
+"""
+
+
+def test_worker_killed_for_memory(disturbed_run, undisturbed, tell):
+    run = disturbed_run
+    before = run.lives(0, 1, 2)
+    since = now()
+    run.kube("exec", run.pod_name(1), "--", "python", "-c", _TAKE_MEMORY)
+    tell(f"memory taken in pod 1 until the kernel killed its worker, after step {run.step()}")
+    check(run, undisturbed, unhurt=(0, 1, 2), before=before, since=since, tell=tell)
+    reasons = [event["reason"] for event in run.logs(1) if event["event"] == "worker restarts"]
+    tell(f"pod 1 said: {reasons[0]}")
+    assert f"container's {MEMORY_MIB} MiB of memory run out" in reasons[0]
+    assert run.charged_failures() == 0
+
+
+def test_agent_and_worker_killed_together(disturbed_run, undisturbed, tell):
+    first = sandbox.running(default_place())
+    if first is None:
+        pytest.skip("kills from outside of the container: on the cluster of make cluster-up only")
+    run = disturbed_run
+    before = run.lives(0, 2)
+    since = now()
+    pod = run.pods()[1]
+    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    kill = ("ctr", "--namespace=k8s.io", "task", "kill", "--all", "--signal=SIGKILL", container)
+    result = sandbox.enter(first, *kill)
+    assert result.returncode == 0, result.stderr
+    tell(f"all processes of pod 1 killed after step {run.step()}")
+    check(run, undisturbed, unhurt=(0, 2), before=before, since=since, tell=tell)
+    assert run.charged_failures() == 1
