@@ -46,7 +46,7 @@ def test_upgraded_with_changed_immutable_fields(disturbed_run, undisturbed, tell
 
 def test_uninstalled_during_a_save_and_installed_again(disturbed_run, undisturbed, tell):
     run = disturbed_run
-    wait_until("a save that is not committed", lambda: run.uncommitted(), seconds=60)
+    wait_until("a save that is not committed", run.uncommitted, seconds=60)
     run.uninstall()
     run.wait_until_gone()
     step = run.step()
