@@ -108,7 +108,8 @@ def _built_image() -> str:
 
 def read_tests(report: Path, transcript: Path) -> list[Test]:
     """The tests of a JUnit report, each with its lines of the transcript."""
-    told = [json.loads(line) for line in transcript.read_text().splitlines()]
+    text = transcript.read_text() if transcript.exists() else ""
+    told = [json.loads(line) for line in text.splitlines()]
     lines = {story["test"]: tuple(story["lines"]) for story in told}
     return [
         Test(name, outcome(case), float(case.get("time", 0)), lines.get(name, ()))
@@ -162,7 +163,7 @@ def page(tests: list[Test], found: dict[str, str]) -> str:
 
 def words(name: str) -> str:
     """A test's name as a text."""
-    return name.removeprefix("test_").replace("_", " ")
+    return name.removeprefix("test_").replace("_", " ").replace("[", ": ").rstrip("]")
 
 
 if __name__ == "__main__":

@@ -53,12 +53,12 @@ def install(name: str, chart: Path) -> None:
     """Apply a controller's objects to a namespace of its own."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CHARTS[name]}}
     apply(yaml.safe_dump(namespace))
-    apply(render(name, chart), "--namespace", CHARTS[name])
+    apply(render(name, chart))
 
 
-def apply(manifests: str, *options: str) -> None:
+def apply(manifests: str) -> None:
     """Apply objects; by the server, because some are too large for the client's way."""
-    kubectl("apply", "--server-side", *options, "--filename", "-", stdin=manifests)
+    kubectl("apply", "--server-side", "--filename", "-", stdin=manifests)
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:

@@ -79,9 +79,11 @@ def _start(place: Place, *, path: str) -> None:
 
 
 def _remove(place: Place) -> None:
+    if not place.state.exists():
+        return
     sandbox.end(place)
     cgroups.remove_groups()
-    shutil.rmtree(place.state, ignore_errors=True)
+    shutil.rmtree(place.state)
 
 
 def _how_to_use(place: Place) -> str:

@@ -18,7 +18,6 @@ PACKAGES = {
     "ipset": "ipset",
     "iptables": "iptables",
     "openssl": "openssl",
-    "prometheus": "prometheus",
     "runc": "runc",
     "util-linux": "unshare",
 }

@@ -89,9 +89,8 @@ def disturbed_run(make_run, request):
 
 @pytest.fixture(scope="session")
 def undisturbed(kube, store):
-    """The summary of a run to which nothing happened."""
+    """What came of a run to which nothing happened."""
     run = Run(kube, store, "undisturbed", chart_values(store))
     run.install()
-    summary = run.wait_until_complete()
-    yield summary
+    yield run.wait_until_complete()
     run.remove()

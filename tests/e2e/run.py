@@ -2,8 +2,8 @@
 
 import json
 import os
-import re
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +13,19 @@ import yaml
 
 from tests.e2e.kube import CommandError, Kube, command, wait_until
 from tests.e2e.store import Store
+from trainer.checkpoint.names import CHECKPOINTS, COMMIT_FILE, folder_name, parse_folder
 
 CHART = Path(os.environ.get("E2E_CHART") or Path(__file__).parents[2] / "helm" / "trainer")
 COMPLETE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Result:
+    """What has to be the same, whatever was done to a run."""
+
+    steps: int
+    sha256: str  # of all weights and the optimizer's variables
+    history: str  # of losses and metrics by epoch
 
 
 @dataclass(frozen=True)
@@ -92,18 +102,35 @@ class Run:
 
     def step(self) -> int:
         """The newest committed checkpoint's."""
-        names = " ".join(self.store.names(f"{self.folder}/checkpoints/"))
-        return max(map(int, re.findall(r"step-(\d+)\S*/COMMIT", names)), default=0)
+        return max((step for step, _ in self.committed()), default=0)
+
+    def committed(self) -> list[tuple[int, int]]:
+        """(step, fence) of each committed checkpoint."""
+        folders = [one for one, files in self._checkpoints().items() if COMMIT_FILE in files]
+        return [position for folder in folders if (position := parse_folder(folder))]
 
     def uncommitted(self) -> list[str]:
         """The folders of checkpoints that are being written."""
-        names = self.store.names(f"{self.folder}/checkpoints/")
-        folders = {name.rpartition("/checkpoints/")[2].split("/")[0] for name in names}
-        return [one for one in folders if f"{self.folder}/checkpoints/{one}/COMMIT" not in names]
+        return [folder for folder, files in self._checkpoints().items() if COMMIT_FILE not in files]
 
-    def summary(self) -> dict[str, Any] | None:
-        """What the run wrote last of all."""
-        return self.store.read(f"{self.folder}/summary.json")
+    def _checkpoints(self) -> dict[str, set[str]]:
+        """The names in each checkpoint's folder."""
+        prefix = f"{self.folder}/{CHECKPOINTS}/"
+        found = defaultdict(set)
+        for name in self.store.names(prefix):
+            folder, _, file = name.removeprefix(prefix).partition("/")
+            found[folder].add(file)
+        return found
+
+    def result(self) -> Result:
+        """What came of it, once it is complete."""
+        summary = self.store.read(f"{self.folder}/summary.json")
+        assert summary is not None, "the Job is complete, but there is no summary.json"
+        step, fence = max(self.committed(), key=lambda position: position[::-1])
+        folder = folder_name(step, fence)
+        last = self.store.read(f"{self.folder}/{CHECKPOINTS}/{folder}/manifest.json")
+        assert last is not None, f"{folder} has no manifest.json"
+        return Result(step, last["sha256"], json.dumps(summary["history"]))
 
     # Waiting
 
@@ -111,12 +138,10 @@ class Run:
         """Until a checkpoint of that step or a later one is committed."""
         wait_until(f"step {step} of {self.name}", lambda: self.step() >= step, seconds=180)
 
-    def wait_until_complete(self) -> dict[str, Any]:
-        """Until its Job is; returns the summary."""
+    def wait_until_complete(self) -> Result:
+        """Until its Job is; returns what came of it."""
         wait_until(f"{self.name} complete", self._is_complete, seconds=COMPLETE_SECONDS)
-        summary = self.summary()
-        assert summary is not None, "the Job is complete, but there is no summary.json"
-        return summary
+        return self.result()
 
     def wait_until_gone(self) -> None:
         """Until none of its pods is left."""

@@ -14,8 +14,8 @@ from tests.e2e.values import IMAGE, STEPS
 
 
 def test_undisturbed(undisturbed, tell):
-    tell(f"3 pods: {undisturbed['steps']} steps, weights {undisturbed['sha256'][:12]}")
-    assert undisturbed["steps"] == STEPS
+    tell(f"3 pods, {undisturbed.steps} steps; sha256 of the weights {undisturbed.sha256[:12]}")
+    assert undisturbed.steps == STEPS
 
 
 def evict(run, index):
