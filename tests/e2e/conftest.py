@@ -81,7 +81,7 @@ def make_run(kube, store):
 def disturbed_run(make_run, request):
     """A run of three pods that has saved twice, to be disturbed."""
     name = request.node.name.removeprefix("test_").translate(str.maketrans("_ []", "----"))
-    run = make_run(name.strip("-")[:30])
+    run = make_run(name[:30].strip("-"))
     run.install()
     run.wait_for_step(2 * SAVE_EVERY)
     return run

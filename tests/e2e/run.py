@@ -127,10 +127,12 @@ class Run:
         summary = self.store.read(f"{self.folder}/summary.json")
         assert summary is not None, "the Job is complete, but there is no summary.json"
         step, fence = max(self.committed(), key=lambda position: position[::-1])
-        folder = folder_name(step, fence)
-        last = self.store.read(f"{self.folder}/{CHECKPOINTS}/{folder}/manifest.json")
-        assert last is not None, f"{folder} has no manifest.json"
-        return Result(step, last["sha256"], json.dumps(summary["history"]))
+        folder = f"{self.folder}/{CHECKPOINTS}/{folder_name(step, fence)}"
+        commit = self.store.read(f"{folder}/{COMMIT_FILE}")
+        assert commit is not None
+        manifest = self.store.read(f"{folder}/{commit['writer']}/manifest.json")
+        assert manifest is not None
+        return Result(step, manifest["sha256"], json.dumps(summary["history"]))
 
     # Waiting
 

@@ -11,20 +11,21 @@ from tests.e2e.values import MEMORY_MIB
 # Runs beside agent and worker in the pod's container: makes the worker the first that the kernel
 # kills when memory is short, takes memory until it does, and gives it back at once.
 _TAKE_MEMORY = """
-import pathlib, sys
-def workers():
-    for folder in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            command, parent = (folder / "cmdline").read_text(), (folder / "stat").read_text()
-        except OSError:
-            continue
-        if parent.rpartition(")")[2].split()[1] == "1" and "trainer" in command:
-            yield folder
-worker = max(workers(), key=lambda folder: int((folder / "statm").read_text().split()[1]))
+import pathlib, time
+def stat(process):
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["gone", ""]
+def resident(process):
+    return int((process / "statm").read_text().split()[1])
+children = [one for one in pathlib.Path("/proc").glob("[0-9]*") if stat(one)[1] == "1"]
+worker = max(children, key=resident)
 (worker / "oom_score_adj").write_text("1000")
 taken = []
-while worker.exists():
-    taken.append(b"x" * 4_000_000)
+while stat(worker)[0] not in ("Z", "X", "gone"):
+    taken.append(b"x" * 1_000_000)
+    time.sleep(0.002)  # more slowly than the kernel gives a killed process's memory back
 """
 
 

@@ -33,9 +33,9 @@ def chart_values(store: Store) -> dict[str, Any]:
     return {
         "image": {"repository": repository, "tag": tag},
         "workers": 3,
-        "runs": RUNS,
+        "run": {"base": RUNS},
         "config": configuration(),
-        "env": store.environment,
+        "extraEnv": [{"name": key, "value": text} for key, text in store.environment.items()],
         "resources": {
             "requests": {"cpu": "300m", "memory": "600Mi"},
             "limits": {"memory": f"{MEMORY_MIB}Mi"},
