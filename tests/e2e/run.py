@@ -166,10 +166,15 @@ class Run:
         assert later, f"no first step after {since}: {steps}"
         return later[0] - since
 
+    def last_words(self) -> str:
+        """The end of what each pod said."""
+        names = (pod["metadata"]["name"] for pod in self.pods().values())
+        return "\n".join(f"{name}: {self.kube('logs', name, '--tail=5')}" for name in names)
+
     def _is_complete(self) -> bool:
         failed = self.condition("Failed")
         if failed:
-            raise CommandError(f"{self.name} failed: {failed['message']}")
+            raise CommandError(f"{self.name} failed: {failed['message']}\n{self.last_words()}")
         return self.condition("Complete") is not None
 
 

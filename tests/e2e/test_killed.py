@@ -11,7 +11,7 @@ from tests.e2e.values import MEMORY_MIB
 # Runs beside agent and worker in the pod's container: makes the worker the first that the kernel
 # kills when memory is short, takes memory until it does, and gives it back at once.
 _TAKE_MEMORY = """
-import pathlib, time
+import os, pathlib, time
 def stat(process):
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()
@@ -22,10 +22,16 @@ def resident(process):
 children = [one for one in pathlib.Path("/proc").glob("[0-9]*") if stat(one)[1] == "1"]
 worker = max(children, key=resident)
 (worker / "oom_score_adj").write_text("1000")
-taken = []
-while stat(worker)[0] not in ("Z", "X", "gone"):
-    taken.append(b"x" * 1_000_000)
-    time.sleep(0.002)  # more slowly than the kernel gives a killed process's memory back
+for _ in range(5):  # each stays smaller than the worker
+    if os.fork() == 0:
+        taken = []
+        while stat(worker)[0] not in ("Z", "X", "gone"):
+            if len(taken) < 250:
+                taken.append(b"x" * 1_000_000)
+            time.sleep(0.005)  # more slowly than the kernel gives a killed process's memory back
+        os._exit(0)
+for _ in range(5):
+    os.wait()
 """
 
 
