@@ -1,5 +1,6 @@
 """Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
 
+import ctypes
 import faulthandler
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from trainer.config.models import ClusterConfig, TrainConfig
 from trainer.errors import ConfigError
 
 _START_SECONDS = 60.0
+# Parameters of glibc's mallopt(3), and what they are set to. The second is the most that it takes.
+_MALLOPT = {"M_TRIM_THRESHOLD": (-1, 128 << 20), "M_MMAP_THRESHOLD": (-3, 32 << 20)}
 
 
 def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
@@ -20,6 +23,7 @@ def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
     Raises ConfigError when there are fewer devices than asked, or replicas do not divide the
     batch.
     """
+    keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
@@ -27,6 +31,17 @@ def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
         raise ConfigError(problem)
     seed_process(config.train)
     return devices
+
+
+def keep_freed_memory() -> None:
+    """Let this process use again what it freed; glibc's malloc alone can be told so.
+
+    Records come and go by the megabyte. By default each goes back to the system and comes as pages
+    that the kernel clears first, which takes as long as to read them.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+    for parameter, value in _MALLOPT.values():
+        mallopt(parameter, value)
 
 
 def seed_process(train: TrainConfig) -> None:
