@@ -3,7 +3,7 @@
 from tests.e2e.checks import check
 from tests.e2e.kube import wait_until
 from tests.e2e.run import now
-from tests.e2e.values import SAVE_EVERY, configuration
+from tests.e2e.values import configuration
 
 
 def test_configuration_error_fails_the_job_at_once(make_run, tell):
@@ -44,14 +44,15 @@ def test_upgraded_with_changed_immutable_fields(disturbed_run, undisturbed, tell
     check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
 
 
-def test_uninstalled_during_a_save_and_installed_again(disturbed_run, undisturbed, tell):
-    run = disturbed_run
-    wait_until("a save that is not committed", run.uncommitted, seconds=60)
+def test_uninstalled_during_a_save_and_installed_again(make_run, undisturbed, tell):
+    always = {"every_steps": 1, "every_epochs": None}
+    run = make_run("uninstalled", config=configuration() | {"checkpoint": always})
+    run.install()
+    run.wait_for_step(2)
     run.uninstall()
     run.wait_until_gone()
     step = run.step()
-    tell(f"uninstalled during a save; step {step} is there")
-    assert step >= 2 * SAVE_EVERY
+    tell(f"uninstalled while each step was saved; step {step} is there")
     since = now()
     run.install()
     check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
