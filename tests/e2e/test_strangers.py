@@ -1,4 +1,4 @@
-"""Who may reach a run's pods: a stranger is refused twice over, Prometheus reads the metrics alone."""
+"""A stranger is refused twice over; Prometheus reaches the metrics, and nothing else."""
 
 import json
 import re
@@ -130,9 +130,7 @@ def test_prometheus_scrapes_every_series_that_rules_and_dashboards_name(disturbe
     run.wait_until_complete()
     named = named_series()
     missing = named - prometheus.names()
-    tell(
-        f"{len(named)} names of series in rules and dashboards, missing: {sorted(missing) or 'none'}"
-    )
+    tell(f"{len(named)} series are named in rules and dashboards; missing: {sorted(missing)}")
     assert named
     assert not missing
 
