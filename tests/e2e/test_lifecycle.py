@@ -53,6 +53,7 @@ def test_uninstalled_during_a_save_and_installed_again(make_run, undisturbed, te
     run.wait_until_gone()
     step = run.step()
     tell(f"uninstalled while each step was saved; step {step} is there")
+    run.values["config"] = configuration()
     since = now()
     run.install()
     check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
