@@ -38,12 +38,11 @@
 
 {{/* Files below /etc/trainer, by key of the ConfigMap. */}}
 {{- define "trainer.configData" -}}
-run.yaml: |
-{{ toYaml .Values.config | indent 2 }}
-{{- if .Values.recipe.source }}
-{{ include "trainer.recipeModule" . }}.py: |
-{{ .Values.recipe.source | indent 2 }}
-{{- end }}
+{{- $files := dict "run.yaml" (toYaml .Values.config) -}}
+{{- if .Values.recipe.source -}}
+{{- $_ := set $files (printf "%s.py" (include "trainer.recipeModule" .)) .Values.recipe.source -}}
+{{- end -}}
+{{- toYaml $files -}}
 {{- end }}
 
 {{- define "trainer.recipeModule" -}}
@@ -57,7 +56,9 @@ run.yaml: |
 {{- if eq (include "trainer.setting" (list . "metrics" "enabled")) "true" }}true{{ end -}}
 {{- end }}
 
+{{/* What no schema can say. */}}
 {{- define "trainer.checks" -}}
+{{- $_ := include "trainer.runDir" . -}}
 {{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
 {{- if mod $streams (int .Values.workers) -}}
 {{- fail (printf "config.data.streams %d cannot be shared by %d workers: use a multiple of %d, and one of that for config.data.batch_size" $streams (int .Values.workers) (int .Values.workers)) -}}

@@ -15,7 +15,9 @@ spec:
   restartPolicy: Never
   subdomain: {{ include "trainer.name" $root }}
   {{- include "trainer.podSpec" $root | nindent 2 }}
-  {{- include "trainer.scheduling" $root | nindent 2 }}
+  {{- with include "trainer.scheduling" $root | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   terminationGracePeriodSeconds: {{ include "trainer.graceSeconds" $root }}
   containers:
     - name: trainer
@@ -28,7 +30,9 @@ spec:
         {{- end }}
       env:
         {{- include "trainer.workerEnv" . | nindent 8 }}
-        {{- include "trainer.env" $root | nindent 8 }}
+        {{- with include "trainer.env" $root | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
       {{- with $values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
@@ -121,7 +125,7 @@ imagePullSecrets:
 {{- define "trainer.container" -}}
 image: {{ include "trainer.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-# What the trainer did not write itself, as when the kernel killed it, the end of its log tells.
+# Of a container that the kernel killed for memory, the end of the log is all there is.
 terminationMessagePolicy: FallbackToLogsOnError
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
@@ -183,26 +187,39 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "trainer.scheduling" -}}
+{{/* Where the pods of a run and of its test may go. */}}
+{{- define "trainer.placement" -}}
 {{- $selector := deepCopy .Values.nodeSelector -}}
 {{- $tolerations := .Values.tolerations -}}
 {{- if .Values.spot.enabled -}}
 {{- $_ := set $selector .Values.spot.label "true" -}}
 {{- $tolerations = append $tolerations (dict "key" .Values.spot.label "operator" "Equal" "value" "true" "effect" "NoSchedule") -}}
 {{- end -}}
-{{- if and .Values.gpu.count .Values.gpu.type -}}
-{{- $_ := set $selector .Values.gpu.typeLabel .Values.gpu.type -}}
+{{- with .Values.gpu -}}
+{{- if .count -}}
+{{- $tolerations = append $tolerations (dict "key" .resource "operator" "Exists" "effect" "NoSchedule") -}}
 {{- end -}}
-{{- if .Values.gpu.count -}}
-{{- $tolerations = append $tolerations (dict "key" .Values.gpu.resource "operator" "Exists" "effect" "NoSchedule") -}}
+{{- if and .count .type -}}
+{{- $_ := set $selector .typeLabel .type -}}
 {{- end -}}
-{{- $spec := dict "nodeSelector" $selector "tolerations" $tolerations "affinity" .Values.affinity "priorityClassName" .Values.priorityClassName -}}
+{{- end -}}
+{{- include "trainer.present" (dict "nodeSelector" $selector "tolerations" $tolerations "affinity" .Values.affinity) -}}
+{{- end }}
+
+{{/* The same, and what only those that train have. */}}
+{{- define "trainer.scheduling" -}}
+{{- include "trainer.placement" . }}
+{{- $spread := list -}}
 {{- if .Values.topologySpread.enabled -}}
 {{- $labels := include "trainer.workerLabels" . | fromYaml -}}
-{{- $spread := dict "maxSkew" 1 "topologyKey" .Values.topologySpread.topologyKey "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" (dict "matchLabels" $labels) -}}
-{{- $_ := set $spec "topologySpreadConstraints" (list $spread) -}}
+{{- $spread = list (dict "maxSkew" 1 "topologyKey" .Values.topologySpread.topologyKey "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" (dict "matchLabels" $labels)) -}}
 {{- end -}}
-{{- range $key, $value := $spec }}
+{{- include "trainer.present" (dict "priorityClassName" .Values.priorityClassName "topologySpreadConstraints" $spread) -}}
+{{- end }}
+
+{{/* Those of these fields that are not empty. */}}
+{{- define "trainer.present" -}}
+{{- range $key, $value := . }}
 {{- if $value }}
 {{ dict $key $value | toYaml }}
 {{- end }}
