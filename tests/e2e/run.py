@@ -41,15 +41,15 @@ class Run:
 
     def install(self, *options: str) -> None:
         """Install or upgrade it."""
-        self._helm("upgrade", "--install", self.name, str(CHART), "--values=-", *options)
+        self.helm("upgrade", "--install", self.name, str(CHART), "--values=-", *options)
 
     def uninstall(self) -> None:
         """What is left is its data."""
-        self._helm("uninstall", self.name)
+        self.helm("uninstall", self.name)
 
     def remove(self) -> None:
         """Uninstall it if it is there, and wait until its pods are gone."""
-        self._helm("uninstall", self.name, "--ignore-not-found")
+        self.helm("uninstall", self.name, "--ignore-not-found")
         self.wait_until_gone()
 
     def suspend(self, is_suspended: bool) -> None:
@@ -57,16 +57,17 @@ class Run:
         patch = json.dumps({"spec": {"suspend": is_suspended}})
         self.kube("patch", "job", self.job()["metadata"]["name"], f"--patch={patch}")
 
-    def _helm(self, *words: str) -> None:
+    def helm(self, *words: str) -> str:
+        """What helm says; it gets the values where `--values=-` asks for them."""
         values = yaml.safe_dump(self.values)
-        command("helm", f"--namespace={self.kube.namespace}", *words, stdin=values)
+        return command("helm", f"--namespace={self.kube.namespace}", *words, stdin=values)
 
     # What is to be seen
 
     @property
     def selector(self) -> str:
-        """The labels of its pods."""
-        return f"app.kubernetes.io/name=trainer,app.kubernetes.io/instance={self.name}"
+        """The label of all that is its own."""
+        return f"app.kubernetes.io/instance={self.name}"
 
     def job(self) -> dict[str, Any]:
         """Its newest Job."""
@@ -76,7 +77,7 @@ class Run:
     def pods(self) -> dict[int, dict[str, Any]]:
         """The newest pod of each index."""
         pods = sorted(
-            self.kube.list("pods", self.selector),
+            self.kube.list("pods", f"{self.selector},app.kubernetes.io/component=worker"),
             key=lambda pod: pod["metadata"]["creationTimestamp"],
         )
         return {int(pod["metadata"]["labels"][_INDEX]): pod for pod in pods}
