@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator \
-	image push image-local image-test cluster-up cluster-down e2e clean
+	image push image-local image-test chart-tools chart-test k8s cluster-up cluster-down e2e clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,7 +33,7 @@ test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="
 test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
 
-check: tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
+check: tools chart-tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
 	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long and not e2e" $(ARGS)
 
 lint: $(READY) ## Check style, formatting and who imports whom
@@ -62,6 +62,16 @@ lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer vers
 
 tools: ## Install a GCS emulator, prometheus and original images, which some tests need
 	@scripts/tools.sh
+
+chart-tools: $(READY) ## Build helm 4 and 3, and what else the charts are tested with, by Go
+	@scripts/chart_tools.sh
+
+chart-test: chart-tools ## Test the charts and k8s/ alone
+	@REQUIRE_TOOLS=1 $(PYTEST) tests/charts $(ARGS)
+
+k8s: chart-tools ## Write k8s/*.yaml and the charts' READMEs anew, from the charts
+	@$(BIN)/python scripts/manifests.py
+	@.tools/helm-docs --chart-search-root helm --log-level warning
 
 emulator: $(READY) ## Start a GCS emulator with data in it, and say how to train from it
 	@scripts/tools.sh emulator

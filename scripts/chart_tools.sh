@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds what the charts are tested with into .tools/: two major versions of helm, kubeconform,
-# helm-docs, and the schemas of Kubernetes' and others' objects, which come with their Go modules.
+# helm-docs, kustomize, and the schemas of Kubernetes' and others' objects, which come with their Go modules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,6 +35,7 @@ build helm helm.sh/helm/v4/cmd/helm@v4.3.1
 build helm3 helm.sh/helm/v3/cmd/helm@v3.22.0
 build kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
+build kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.6.0
 
 wanted="$(cksum scripts/kubernetes_schemas.py) ${kubernetes[*]} ${resources[*]}"
 [ "$(cat .tools/schemas/made-of 2>/dev/null)" = "$wanted" ] && exit 0

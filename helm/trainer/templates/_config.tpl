@@ -58,6 +58,9 @@
 
 {{/* What no schema can say. */}}
 {{- define "trainer.checks" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
+{{- fail (printf "the release's name %q is also that of a Service: use letters, digits and dashes, a letter first" .Release.Name) -}}
+{{- end -}}
 {{- $_ := include "trainer.runDir" . -}}
 {{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
 {{- if mod $streams (int .Values.workers) -}}
