@@ -2,17 +2,23 @@
 
 import ctypes
 import faulthandler
+import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.models import ClusterConfig, TrainConfig
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
 
 _START_SECONDS = 60.0
+_LOOK_SECONDS = 0.01
+_ALONE = ClusterInfo()
 # Parameters of glibc's mallopt(3), and what they are set to. The second is the most that it takes.
 _MALLOPT = {"M_TRIM_THRESHOLD": (-1, 128 << 20), "M_MMAP_THRESHOLD": (-3, 32 << 20)}
 
@@ -89,11 +95,35 @@ def _cpus(count: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(count)]
 
 
-def make_strategy(devices: list[str], num_workers: int = 1, communication: str = "auto") -> Any:
-    """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like."""
-    if num_workers == 1 and len(devices) == 1:
+def make_strategy(
+    devices: list[str], cluster: ClusterInfo = _ALONE, communication: str = "auto"
+) -> Any:
+    """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like.
+
+    Raises TrainerError when worker 0 of several is not there.
+    """
+    if cluster.num_workers > 1:
+        wait_for_first(cluster)
+        return _of_group(communication)
+    if len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
-    return _of_group(communication) if num_workers > 1 else tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def wait_for_first(cluster: ClusterInfo, seconds: float = _START_SECONDS) -> None:
+    """Until worker 0 listens. TensorFlow waits a whole second after each refused connection."""
+    if cluster.worker == 0 or cluster.addresses is None:
+        return
+    host, _, port = cluster.addresses[0].rpartition(":")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+            return
+        time.sleep(_LOOK_SECONDS)
+    raise TrainerError(
+        f"worker 0 did not listen at {cluster.addresses[0]} within {seconds:g} s: see what it "
+        "says, and whether this worker may reach that port"
+    )
 
 
 def _of_group(communication: str) -> Any:

@@ -91,10 +91,14 @@ def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
 
 
 @pytest.mark.long
-def test_a_worker_without_an_agent_does_not_wait_for_ever(run):
-    """TensorFlow would; it says where it stood."""
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_worker_without_an_agent_does_not_wait_for_ever(run, worker):
+    """TensorFlow would; it says where it stood, or whom it waited for."""
     addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
-    life = run.start(environ={"TF_CONFIG": tf_config(addresses, 1)})
+    life = run.start(environ={"TF_CONFIG": tf_config(addresses, worker)})
     assert life.wait(100) == 1
-    assert "Timeout (0:01:00)!" in life.text()
-    assert "_of_group" in life.text()
+    if worker == 0:
+        assert "Timeout (0:01:00)!" in life.text()
+        assert "_of_group" in life.text()
+    else:
+        assert f"worker 0 did not listen at {addresses[0]} within 60 s" in life.text()
