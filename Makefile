@@ -4,7 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools chart-tools chart-test k8s emulator clean
+.PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator \
+	chart-tools chart-test k8s image push image-local image-test clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,6 +40,7 @@ lint: $(READY) ## Check style, formatting and who imports whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/hadolint docker/Dockerfile
 
 types: $(READY) ## Check types
 	@$(BIN)/mypy
@@ -74,6 +76,18 @@ k8s: chart-tools ## Write k8s/*.yaml and the charts' READMEs anew, from the char
 emulator: $(READY) ## Start a GCS emulator with data in it, and say how to train from it
 	@scripts/tools.sh emulator
 	@$(BIN)/python scripts/emulator.py
+
+image: ## Build the image (IMAGE=NAME VARIANT=gpu PLATFORM=linux/arm64 BASE=… ENGINE=…)
+	@scripts/image.sh build
+
+push: ## Push it, as in: make image push IMAGE=REGISTRY/trainer
+	@scripts/image.sh push
+
+image-local: ## Build it on a stand-in of its base, into a file; needs no registry (Linux, as root)
+	@docker/stand-in.sh
+
+image-test: $(READY) ## Build it so, and run it as the chart does (4 minutes, later 1; ARGS="-k NAME")
+	@docker/stand-in.sh $(BIN)/python -m pytest docker $(ARGS)
 
 clean: ## Remove .venv, caches and builds; never the runs
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,6 +1,7 @@
 """All benchmarks, each script in a process of its own: python -m bench [--only NAME] [--json FILE].
 
-With --keep, results/ is written anew: what was measured, and a table for people.
+NAME is a measure or a script. With --keep, what was measured takes its place in results/, where
+what was not stays as it is.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.kept import keep
 from bench.pairs import Result, describe, machine, table, write_json
 
 # Not imported from the scripts: they bring TensorFlow, and each wants a fresh process.
@@ -29,7 +31,8 @@ SCRIPTS = {
     ),
     "bench.seek": ("seek",),
     "bench.input": (
-        "input_local_1kb", "input_gcs_1kb", "input_local_100kb", "input_gcs_100kb",
+        "input_local_1kb", "input_local_shuffled_1kb", "input_gcs_1kb",
+        "input_local_100kb", "input_local_shuffled_100kb", "input_gcs_100kb",
         "input_data_wait",
     ),
     "bench.gathering": (
@@ -48,33 +51,29 @@ RESULTS = Path(__file__).with_name("results")
 
 def main() -> None:
     """Run what was asked for; a missed aim is printed like the others and fails nothing."""
-    names = [name for measures in SCRIPTS.values() for name in measures]
+    names = [name for script, measures in SCRIPTS.items() for name in (script, *measures)]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=names, help="run one measure")
+    parser.add_argument("--only", choices=names, metavar="NAME", help="run one measure or script")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results, too")
-    parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/ anew")
+    parser.add_argument("--keep", action="store_true", help=f"put them into {RESULTS.name}/, too")
     options = parser.parse_args()
     found = machine()
     print(describe(found), flush=True)
     started = time.monotonic()
     results = []
     for script, measures in SCRIPTS.items():
-        if options.only is None or options.only in measures:
+        if options.only in (None, script, *measures):
             print(f"{script} ...", file=sys.stderr, flush=True)
-            results += run(script, options.only)
-    text = table(results)
-    print(text)
+            results += run(script, options.only if options.only in measures else None)
+    print(table(results))
     missed = [result.name for result in results if not result.meets_aim]
     print(
         f"{len(results) - len(missed)} of {len(results)} aims met"
         f"{': missed ' + ', '.join(missed) if missed else ''}; {time.monotonic() - started:.0f} s"
     )
-    briefs = [result.brief() for result in results]
-    write_json(options.json, briefs)
+    write_json(options.json, [result.brief() for result in results])
     if options.keep:
-        RESULTS.mkdir(exist_ok=True)
-        write_json(RESULTS / "results.json", {"machine": found, "results": briefs})
-        (RESULTS / "results.md").write_text(f"{describe(found)}\n\n{text}\n", encoding="utf-8")
+        keep(RESULTS, found, results)
 
 
 def run(script: str, only: str | None) -> list[Result]:

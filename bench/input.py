@@ -65,7 +65,10 @@ LARGE = Work("100kb", 100_000, block_records=20, batch_size=16)
 
 def measure(work: Work) -> list[Result]:
     """MB/s, ours / native from a local folder, and ours / the client alone from the emulator."""
+    from trainer.strategy import keep_freed_memory
+
     _start_store()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="bench-input-") as folder:
         _write(work, Path(folder))
         url = _upload(folder, work.name)
@@ -128,7 +131,7 @@ def _ours(work: Work, url: str, *, is_shuffled: bool = True) -> float:
     spec = DataSpec(lambda features: (features["x"], features["x"]))
     dataset = open_dataset(config, spec, seed=0, threads=2)
     pipeline = dataset.training(Place()) if is_shuffled else dataset.evaluation("train", Place())
-    chunks = pipeline.chunks(num_passes=1)
+    chunks = pipeline.chunks(num_passes=1).with_options(_untuned())
     return timed(lambda: _count(work, (ids.shape.num_elements() for ids, *_ in chunks)))
 
 
@@ -139,8 +142,17 @@ def _native(work: Work, folder: str, *, is_shuffled: bool = True) -> float:
     records = tf.data.TFRecordDataset(sorted(map(str, Path(folder).glob("*.tfrecord-*[0-9]"))))
     if is_shuffled:
         records = records.shuffle(_WINDOW_BLOCKS * work.block_records, seed=0)
-    batches = records.batch(8 * work.batch_size).prefetch(2)
+    batches = records.batch(8 * work.batch_size).prefetch(2).with_options(_untuned())
     return timed(lambda: _count(work, (batch.shape[0] for batch in batches)))
+
+
+def _untuned() -> Any:
+    """Without tf.data's tuner: a pass often ends up to a second late, waiting for its thread."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _client(work: Work, num_threads: int) -> float:

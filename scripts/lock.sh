@@ -4,15 +4,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lock() { # FILE, EXTRA…
+lock() { # FILE, WHAT…
   local file=requirements/$1.txt; shift
   # No header and no index: the files hold nothing of the machine that made them.
-  "${BIN:-.venv/bin}/uv" pip compile pyproject.toml --quiet --universal --generate-hashes \
+  "${BIN:-.venv/bin}/uv" pip compile "$@" --quiet --universal --generate-hashes \
     --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
-    ${upgrade[@]+"${upgrade[@]}"} "${@/#/--extra=}" --output-file "$file"
+    ${upgrade[@]+"${upgrade[@]}"} --output-file "$file"
 }
 
 upgrade=("$@")
-lock cpu cpu
-lock gpu gpu
-lock dev cpu dev
+lock cpu pyproject.toml --extra=cpu
+lock gpu pyproject.toml --extra=gpu
+lock dev pyproject.toml --extra=cpu --extra=dev
+lock build --group=build --constraint=requirements/dev.txt

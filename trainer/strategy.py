@@ -1,17 +1,29 @@
 """Devices, threads and seeds of this process, and the `tf.distribute` strategy over them."""
 
+import ctypes
 import faulthandler
+import socket
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.models import ClusterConfig, TrainConfig
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
+from trainer.gathering.messages import name_indices
 
 _START_SECONDS = 60.0
+_LOOK_SECONDS = 0.01
+_ALONE = ClusterInfo()
+# Parameters of glibc's mallopt(3), and what they are set to. The second is the most that it takes.
+_MALLOPT = {"M_TRIM_THRESHOLD": (-1, 128 << 20), "M_MMAP_THRESHOLD": (-3, 32 << 20)}
 
 
 def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
@@ -20,6 +32,7 @@ def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
     Raises ConfigError when there are fewer devices than asked, or replicas do not divide the
     batch.
     """
+    keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
     tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
     devices = _devices(config.cluster)
@@ -27,6 +40,17 @@ def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
         raise ConfigError(problem)
     seed_process(config.train)
     return devices
+
+
+def keep_freed_memory() -> None:
+    """Let this process use again what it freed; glibc's malloc alone can be told so.
+
+    Records come and go by the megabyte. By default each goes back to the system and comes as pages
+    that the kernel clears first, which takes as long as to read them.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+    for parameter, value in _MALLOPT.values():
+        mallopt(parameter, value)
 
 
 def seed_process(train: TrainConfig) -> None:
@@ -54,7 +78,9 @@ def _devices(cluster: ClusterConfig) -> list[str]:
             f"TensorFlow {tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): "
             "check the driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
         )
-    for gpu in gpus:
+    # Workers of a group train on all that they see.
+    tf.config.set_visible_devices(gpus[:wanted], "GPU")
+    for gpu in gpus[:wanted]:
         tf.config.experimental.set_memory_growth(gpu, True)
     return [f"/gpu:{index}" for index in range(wanted)]
 
@@ -74,11 +100,66 @@ def _cpus(count: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(count)]
 
 
-def make_strategy(devices: list[str], num_workers: int = 1, communication: str = "auto") -> Any:
-    """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like."""
+def make_strategy(
+    devices: list[str], cluster: ClusterInfo = _ALONE, communication: str = "auto"
+) -> Any:
+    """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like.
+
+    Raises ConfigError when workers of a group have different devices, or more than TensorFlow uses,
+    and TrainerError when worker 0 of several is not there.
+    """
+    num_workers = cluster.num_workers
     if num_workers == 1 and len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
-    return _of_group(communication) if num_workers > 1 else tf.distribute.MirroredStrategy(devices)
+    if num_workers == 1:
+        return tf.distribute.MirroredStrategy(devices)
+    wait_for_first(cluster)
+    strategy = _of_group(communication)
+    check_alike(device.name for device in tf.config.list_logical_devices())
+    if strategy.num_replicas_in_sync != num_workers * len(devices):
+        raise ConfigError(
+            f"cluster.replicas is {len(devices)}, but on CPUs a worker of a group has one replica: "
+            f"leave the key at auto, and start more workers than {num_workers} instead"
+        )
+    return strategy
+
+
+def wait_for_first(cluster: ClusterInfo, seconds: float = _START_SECONDS) -> None:
+    """Until worker 0 listens. TensorFlow waits a whole second after each refused connection."""
+    if cluster.worker == 0 or cluster.addresses is None:
+        return
+    host, _, port = cluster.addresses[0].rpartition(":")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+            return
+        time.sleep(_LOOK_SECONDS)
+    raise TrainerError(
+        f"worker 0 did not listen at {cluster.addresses[0]} within {seconds:g} s: see what it "
+        "says, and whether this worker may reach that port"
+    )
+
+
+def check_alike(devices: Iterable[str]) -> None:
+    """ConfigError unless all workers of a group have as many devices of the same kind.
+
+    devices: TensorFlow's names of those of all workers. It would break off in the first sum over
+    them, and name no reason.
+    """
+    by_worker: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+    for spec in map(tf.DeviceSpec.from_string, devices):
+        by_worker[spec.job, spec.task][spec.device_type] += 1
+    workers: dict[str, list[int]] = defaultdict(list)
+    # Jobs by their names, too: a chief comes before the workers.
+    for worker, (_, counts) in enumerate(sorted(by_worker.items())):
+        kind = "GPU" if counts["GPU"] else "CPU"
+        workers[f"{counts[kind]} {kind}"].append(worker)
+    if len(workers) > 1:
+        found = "; ".join(f"{what}: worker {name_indices(at)}" for what, at in workers.items())
+        raise ConfigError(
+            f"workers of the group see different devices ({found}): give all pods the same "
+            "nvidia.com/gpu limit and driver, or set cluster.device=cpu"
+        )
 
 
 def _of_group(communication: str) -> Any:

@@ -66,7 +66,7 @@ def assemble(job: Job) -> Assembled:
     cluster = read_cluster(job.environ)
     job.log.info("cluster", worker=cluster.worker, num_workers=cluster.num_workers)
     devices = prepare_process(config, cluster.num_workers)
-    strategy = make_strategy(devices, cluster.num_workers, config.cluster.communication)
+    strategy = make_strategy(devices, cluster, config.cluster.communication)
     # TensorFlow replaces signal handlers when it builds some strategies.
     job.stop.install()
     job.log.info(

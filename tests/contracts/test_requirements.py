@@ -39,18 +39,23 @@ def wanted(name: str, environment: dict[str, str]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "build"])
 def test_no_address_or_path_of_a_machine(name):
     assert not re.search(
         r"https?:|--index|--find-links|^#.*/(work|home|root|tmp)/", text(name), re.M
     )
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "build"])
 def test_every_requirement_is_pinned_and_hashed(name):
     loose = [str(r) for r, hashes in entries(name) if not hashes or "==" not in str(r.specifier)]
     assert entries(name)
     assert not loose
+
+
+def test_wheels_are_built_with_the_versions_of_development():
+    assert entries("build")
+    assert {str(r) for r, _ in entries("build")} <= {str(r) for r, _ in entries("dev")}
 
 
 @pytest.mark.parametrize(("name", "system", "machine", "python"), CASES)

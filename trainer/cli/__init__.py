@@ -6,6 +6,7 @@ train or load a model: `trainer --help` costs no more than click.
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,9 @@ from trainer.cli.root import trainer_command
 
 def main(args: Sequence[str] | None = None, **extra: Any) -> NoReturn:
     """Run one command and end the process with its exit code."""
+    # The first process of a container: the kernel keeps signals without a handler from it.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
     output, code = watch_output(), 0
     stdout = sys.stdout  # click may put another in its place
     try:

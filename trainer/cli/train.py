@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from trainer.agent.orphans import reap_orphans
 from trainer.agent.process import Spawn, spawn_worker
 from trainer.cli.options import (
     AS_JSON,
@@ -121,6 +122,7 @@ def worker(**options: Any) -> None:
 def _supervise(request: _Request, workers: int | None) -> int:
     """Keep one worker training, or several; returns the exit code."""
     StopRequest().install()
+    reap_orphans()
     from trainer.log import configure_logging, get_log, is_for_machines
     from trainer.recipes.catalog import load_plain
 
