@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator \
-	image push image-local image-test chart-tools chart-test k8s cluster-up cluster-down e2e clean
+	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile

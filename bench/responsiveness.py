@@ -1,9 +1,10 @@
-"""Seconds until an agent answers, whatever its worker does: the worst of /metrics and of a signal.
+"""Seconds until an agent answers, whatever its worker does: the worst of /metrics and of SIGTERM.
 
 Two agents on this machine train a small model; one thread asks agent 0 for its metrics every 20 ms,
-from the start of its worker to the end. The worker imports TensorFlow, traces, trains, waits for
-the other one, which is frozen, and is frozen itself. Heartbeats go the same way as the answers:
-that no generation breaks meanwhile is looked at, too. At last both agents are told to stop.
+from the start of its worker on. The worker imports TensorFlow, traces, trains, waits for the other
+one, which is frozen, or is frozen itself; in each of these phases, agents of their own get SIGTERM.
+It is answered when the agent has said that it stops, or has ended. Heartbeats go the same way as
+the answers: that no generation breaks before the signal is looked at, too.
 """
 
 import json
@@ -25,6 +26,7 @@ ROUNDS = 3
 AIM_SECONDS = 1.0
 FROZEN_SECONDS = 6.0
 PATIENCE_SECONDS = 180.0
+NAMES = ("responsive_page", "responsive_signal")
 PHASES = ("import", "trace", "train", "wait", "hang")
 SETTINGS = (
     "data.validation=null", "data.test=null", "export.formats=[]", "train.epochs=10000",
@@ -67,6 +69,16 @@ class Agent:
                 raise TimeoutError(f"no {name!r}:\n{self._log.read_text(encoding='utf-8')[-2000:]}")
             time.sleep(0.002)
 
+    def answer_to_signal(self) -> float:
+        """Seconds from SIGTERM until it has said that it stops, or has ended."""
+        started = time.perf_counter()
+        self.process.send_signal(signal.SIGTERM)
+        while not self.events("stopping") and self.process.poll() is None:
+            if time.perf_counter() > started + PATIENCE_SECONDS:
+                raise TimeoutError("SIGTERM was not answered")
+            time.sleep(0.002)
+        return time.perf_counter() - started
+
 
 class Asker:
     """Asks for a page again and again; `worst` is the longest answer since `begin`, by phase."""
@@ -97,22 +109,32 @@ class Asker:
 
 
 def measure() -> list[Result]:
-    """The worst answer of each phase, and the slower of two agents to act on a signal."""
+    """The worst answer of each phase: of the page, and to a signal."""
     rounds = [one_round() for _ in range(ROUNDS)]
     results = []
-    for name, phases in (("responsive_page", PHASES), ("responsive_signal", ("signal",))):
-        worst = [max(found[phase] for phase in phases) for found in rounds]
+    for at, name in enumerate(NAMES):
+        worst = [max(found[at].values()) for found in rounds]
         details = {
-            phase: f"{1000 * max(found[phase] for found in rounds):.0f} ms at most"
-            for phase in phases
+            phase: f"{1000 * max(found[at][phase] for found in rounds):.0f} ms at most"
+            for phase in PHASES
         }
         spread = (max(worst) - min(worst)) / max(worst)
         results.append(Result(name, max(worst), spread, AIM_SECONDS, "lower", details))
     return results
 
 
-def one_round() -> dict[str, float]:
-    """The worst of each phase, in seconds."""
+def one_round() -> tuple[dict[str, float], dict[str, float]]:
+    """The worst page of each phase, and its signal, in seconds."""
+    pages: dict[str, float] = {}
+    signals: dict[str, float] = {}
+    for last in PHASES:
+        found, signals[last] = one_life(last)
+        pages = {phase: max(pages.get(phase, 0.0), found.get(phase, 0.0)) for phase in PHASES}
+    return pages, signals
+
+
+def one_life(last: str) -> tuple[dict[str, float], float]:
+    """The worst page of each phase up to the last, and the signal in that."""
     with tempfile.TemporaryDirectory(prefix="bench-responsive-") as folder:
         shared = {
             "TRAINER_NUM_WORKERS": "2", "TRAINER_LEADER": "127.0.0.1:18476",
@@ -120,40 +142,48 @@ def one_round() -> dict[str, float]:
         }  # fmt: skip
         agents = [Agent(Path(folder), index, 19476 + index, shared) for index in (0, 1)]
         try:
-            return _phases(agents)
+            agents[0].wait_for("metrics")
+            asker = Asker(agents[0].events("metrics")[0]["url"])
+            try:
+                _reach(last, agents, asker)
+            finally:
+                asker.end()
+            _check(last, agents)
+            return asker.worst, agents[0].answer_to_signal()
         finally:
             for agent in agents:
                 agent.process.kill()
                 agent.process.wait()
 
 
-def _phases(agents: list[Agent]) -> dict[str, float]:
+def _reach(last: str, agents: list[Agent], asker: Asker) -> None:
+    """Go on to the middle of a phase."""
     first, second = agents
-    first.wait_for("metrics")
-    asker = Asker(first.events("metrics")[0]["url"])
+    first.wait_for("worker starts")
+    if last == "import":
+        return
     first.wait_for("config")
     asker.begin("trace")
+    first.wait_for("train")
+    if last == "trace":
+        return
     first.wait_for("progress")
     asker.begin("train")
     first.wait_for("progress", 3)
-    for phase, frozen in (("wait", second.worker), ("hang", first.worker)):
-        asker.begin(phase)
-        os.kill(frozen, signal.SIGSTOP)
+    if last != "train":
+        asker.begin(last)
+        os.kill((second if last == "wait" else first).worker, signal.SIGSTOP)
         time.sleep(FROZEN_SECONDS)
-        os.kill(frozen, signal.SIGCONT)
-        asker.begin("train")
-        first.wait_for("progress", len(first.events("progress")) + 2)
-    asker.end()
-    if len(first.events("generation")) != 1:
-        raise RuntimeError("a generation broke although only workers were frozen")
-    started = time.perf_counter()
-    first.process.send_signal(signal.SIGTERM)
-    for agent in agents:
-        agent.wait_for("stopping")
-    return asker.worst | {"signal": time.perf_counter() - started}
 
 
-NAMES = ("responsive_page", "responsive_signal")
+def _check(last: str, agents: list[Agent]) -> None:
+    """RuntimeError when a heartbeat was missed, or the phase is over already."""
+    if any(agent.events("worker restarts") for agent in agents):
+        raise RuntimeError(f"a generation broke in the phase {last}, though no agent was disturbed")
+    if agents[0].events({"import": "config", "trace": "first step"}.get(last, "none")):
+        raise RuntimeError(f"the phase {last} was over before the signal")
+
+
 MEASURES = dict.fromkeys(NAMES, measure)
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import ctypes
 import faulthandler
 import socket
 import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
 from trainer.config.models import ClusterConfig, TrainConfig
 from trainer.errors import ConfigError, TrainerError
+from trainer.gathering.messages import name_indices
 
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.01
@@ -75,7 +78,9 @@ def _devices(cluster: ClusterConfig) -> list[str]:
             f"TensorFlow {tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): "
             "check the driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
         )
-    for gpu in gpus:
+    # Workers of a group train on all that they see.
+    tf.config.set_visible_devices(gpus[:wanted], "GPU")
+    for gpu in gpus[:wanted]:
         tf.config.experimental.set_memory_growth(gpu, True)
     return [f"/gpu:{index}" for index in range(wanted)]
 
@@ -100,14 +105,23 @@ def make_strategy(
 ) -> Any:
     """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like.
 
-    Raises TrainerError when worker 0 of several is not there.
+    Raises ConfigError when workers of a group have different devices, or more than TensorFlow uses,
+    and TrainerError when worker 0 of several is not there.
     """
-    if cluster.num_workers > 1:
-        wait_for_first(cluster)
-        return _of_group(communication)
-    if len(devices) == 1:
+    num_workers = cluster.num_workers
+    if num_workers == 1 and len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
-    return tf.distribute.MirroredStrategy(devices)
+    if num_workers == 1:
+        return tf.distribute.MirroredStrategy(devices)
+    wait_for_first(cluster)
+    strategy = _of_group(communication)
+    check_alike(device.name for device in tf.config.list_logical_devices())
+    if strategy.num_replicas_in_sync != num_workers * len(devices):
+        raise ConfigError(
+            f"cluster.replicas is {len(devices)}, but on CPUs a worker of a group has one replica: "
+            f"leave the key at auto, and start more workers than {num_workers} instead"
+        )
+    return strategy
 
 
 def wait_for_first(cluster: ClusterInfo, seconds: float = _START_SECONDS) -> None:
@@ -124,6 +138,28 @@ def wait_for_first(cluster: ClusterInfo, seconds: float = _START_SECONDS) -> Non
         f"worker 0 did not listen at {cluster.addresses[0]} within {seconds:g} s: see what it "
         "says, and whether this worker may reach that port"
     )
+
+
+def check_alike(devices: Iterable[str]) -> None:
+    """ConfigError unless all workers of a group have as many devices of the same kind.
+
+    devices: TensorFlow's names of those of all workers. It would break off in the first sum over
+    them, and name no reason.
+    """
+    by_worker: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+    for spec in map(tf.DeviceSpec.from_string, devices):
+        by_worker[spec.job, spec.task][spec.device_type] += 1
+    workers: dict[str, list[int]] = defaultdict(list)
+    # Jobs by their names, too: a chief comes before the workers.
+    for worker, (_, counts) in enumerate(sorted(by_worker.items())):
+        kind = "GPU" if counts["GPU"] else "CPU"
+        workers[f"{counts[kind]} {kind}"].append(worker)
+    if len(workers) > 1:
+        found = "; ".join(f"{what}: worker {name_indices(at)}" for what, at in workers.items())
+        raise ConfigError(
+            f"workers of the group see different devices ({found}): give all pods the same "
+            "nvidia.com/gpu limit and driver, or set cluster.device=cpu"
+        )
 
 
 def _of_group(communication: str) -> Any:

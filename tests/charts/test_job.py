@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tests.charts.rendered import GROUP, ONE, arguments, environ, merged, objects, pod_of, refusal
+from trainer import __version__
 from trainer.config.models import RunConfig
 from trainer.environment import check_environment
 
@@ -176,6 +177,7 @@ def test_without_a_page_there_is_no_probe():
 def test_gpus_and_spot_nodes():
     values = merged(ONE, gpu__count=2, gpu__type="nvidia-l4", spot__enabled=True)
     pod = pod_of(job(values))
+    assert pod["containers"][0]["image"] == f"registry.example/trainer:{__version__}-gpu"
     assert pod["containers"][0]["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": 2}
     assert pod["nodeSelector"] == {
         "cloud.google.com/gke-accelerator": "nvidia-l4", "cloud.google.com/gke-spot": "true",

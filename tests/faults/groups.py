@@ -100,9 +100,20 @@ def gate(run: Run, at: int = 6, name: str = "gate") -> dict[str, Any]:
 
 def at_the_gate(agents: Agents) -> None:
     """Wait until all workers stand there."""
-    wait_until(lambda: len(agents.run.fired()) == agents.num_workers, "all workers at the gate")
+    wait_until(
+        lambda: sum("GateAt" in line for line in agents.run.fired()) == agents.num_workers,
+        "all workers at the gate",
+    )
 
 
 def open_gate(run: Run, name: str = "gate") -> None:
     """For these workers and all that come."""
     (run.folder / name).touch()
+
+
+def finish(agents: Agents, calm: Run) -> None:
+    """To the end, which is the same as if nothing had happened."""
+    open_gate(agents.run)
+    assert agents.codes() == [0] * agents.num_workers, agents.text()
+    assert agents.run.sha256() == calm.sha256()
+    assert agents.run.summary()["history"] == calm.summary()["history"]

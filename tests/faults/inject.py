@@ -151,6 +151,26 @@ class NoteBits(keras.callbacks.Callback):
             note(f"bits {self._calls} {worker} {hashlib.sha256(bits).hexdigest()}")
 
 
+class NoteCommunication(keras.callbacks.Callback):
+    """Notes by what TensorFlow is told to add up over the workers of this model."""
+
+    reads_logs_only = True
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        import tensorflow as tf
+
+        strategy = self.model.distribute_strategy
+
+        @tf.function
+        def total() -> Any:
+            return strategy.reduce("SUM", strategy.run(lambda: tf.ones(1)), axis=None)
+
+        operations = total.get_concrete_function().graph.get_operations()
+        sums = [operation for operation in operations if "Collective" in operation.type]
+        hints = {operation.get_attr("communication_hint").decode() for operation in sums}
+        note(f"communication {read_cluster(os.environ).worker} {' '.join(sorted(hints))}")
+
+
 class GateAt(_At):
     """Stands still until the test makes the file at `path`."""
 

@@ -15,6 +15,9 @@ import pytest
 
 from tests.fault_proxy import Fault
 from tests.faults import test_lease_faults
+from tests.faults.groups import Agents, at_the_gate, open_gate
+from tests.faults.groups import finish as group_finish
+from tests.faults.groups import gate as group_gate
 from tests.faults.harness import SMALL, Run, finish, kill_at_random_steps, signal_at
 from tests.faults.test_agent import measure_agents
 from tests.faults.test_lease_faults import gate, wait_until_fired
@@ -97,6 +100,53 @@ def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):
     proxy.faults.clear()
     assert run.committed() == [4]
     finish(run, undisturbed)
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.long)])
+def test_f06_a_signal_while_the_records_are_stalled(zygote, run, proxy, data, tmp_path, workers):
+    """The step that waits for them cannot end: its worker is ended with the grace."""
+    # Blocks of 10 records, of which each worker has 8 at a time: those of a step and a few more.
+    small = {
+        "data.streams": 2, "data.shuffle_blocks": 1, "data.block_records": 10,
+        "data.validation": None, "data.test": None,
+    }  # fmt: skip
+    undisturbed = Run(zygote, tmp_path / "calm", small)
+    undisturbed.folder.mkdir()
+    Agents(undisturbed, workers).train()
+    run.settings |= small | {"data.url": data, "data.cache": "stream", "data.disk_cache_mb": 0}
+    noted = {"name": "tests.faults.inject:NoteBits", "args": {"every": 1}, "stateless": True}
+    agents = Agents(run, workers, {"train.grace_seconds": 2, "callbacks": [noted, group_gate(run)]})
+    agents.start()
+    at_the_gate(agents)
+    proxy.faults.append(Fault("stall", r"GET /download/.*train\.tfrecord", times=10**6))
+    open_gate(run)
+    wait_until_no_more(run.fired)
+    assert len(run.fired()) < 18 * workers, "nothing stalled"
+    committed = run.committed()
+    for life in agents.lives.values():
+        life.signal(signal.SIGTERM)
+    started = time.monotonic()
+    assert agents.codes(seconds=20) == [143] * workers, agents.text()
+    assert time.monotonic() - started < 8
+    for life in agents.lives.values():
+        assert life.events("worker killed")[0]["reason"] == "it did not end within the grace"
+    assert proxy.num_fired("stall")
+    proxy.faults.clear()
+    assert run.committed() == committed
+    agents.start()
+    group_finish(agents, undisturbed)
+    assert agents.lives[0].events("restore")[0]["step"] == committed[-1] > 0
+
+
+def wait_until_no_more(found, seconds=3):
+    """Until nothing was added for so long, and at the deadline at the latest."""
+    deadline = time.monotonic() + 60
+    count, since = -1, 0.0
+    while count != len(found()) or time.monotonic() < since + seconds:
+        if count != len(found()):
+            count, since = len(found()), time.monotonic()
+        assert time.monotonic() < deadline, "it goes on and on"
+        time.sleep(0.05)
 
 
 def test_f25_a_save_that_is_refused_is_told_and_the_next_one_succeeds(run, proxy, undisturbed):

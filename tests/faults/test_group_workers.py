@@ -10,12 +10,12 @@ from tests.faults.harness import Run, signal_at
 from trainer.cluster import tf_config
 
 
-def start(run, **settings):
-    """Both workers, the chief first."""
+def start(run, *of_each, **settings):
+    """Both workers, the chief first; `of_each` are settings of one of them alone."""
     addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
     return [
-        run.start(environ={"TF_CONFIG": tf_config(addresses, worker)}, **settings)
-        for worker in range(2)
+        run.start(environ={"TF_CONFIG": tf_config(addresses, worker)}, **settings, **own)
+        for worker, own in enumerate(of_each or ({}, {}))
     ]
 
 
@@ -88,6 +88,26 @@ def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
     assert codes == [0, 0], "\n".join(life.text() for life in lives)
     assert run.sha256() == calm.sha256()
     assert run.summary()["history"] == calm.summary()["history"]
+
+
+@pytest.mark.parametrize("communication", ["ring", "nccl", "auto"])
+def test_the_configured_communication_reaches_tensorflow(run, communication):
+    """Without GPUs, TensorFlow does what NCCL is asked for by rings."""
+    noted = {"name": "tests.faults.inject:NoteCommunication", "stateless": True}
+    lives, codes = train(
+        run, callbacks=[noted], cluster__communication=communication, train__epochs=1
+    )
+    assert codes == [0, 0], lives[0].text()
+    assert sorted(run.fired()) == [f"communication {i} {communication}" for i in (0, 1)]
+
+
+def test_workers_that_see_different_devices_are_refused_by_name(run):
+    """More CPUs instead of GPUs; agents would have refused the key that makes them."""
+    lives = start(run, {}, {"cluster__replicas": 2})
+    assert [life.wait() for life in lives] == [2, 2], lives[0].text()
+    for life in lives:
+        assert "different devices (1 CPU: worker 0; 2 CPU: worker 1)" in life.text()
+        assert not life.events("restore")
 
 
 @pytest.mark.long

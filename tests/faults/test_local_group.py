@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.faults.groups import children_of, wait_until
-from tests.faults.harness import ROOT, SMALL, Run
+from tests.faults.harness import ROOT, SMALL
 from trainer.checkpoint.store import CheckpointStore
 from trainer.storage import open_storage
 
@@ -69,15 +69,6 @@ def launched(tmp_path):
         yield launched
     finally:
         launched.close()
-
-
-@pytest.fixture(scope="module")
-def calm(zygote, tmp_path_factory):
-    from tests.faults.groups import Agents
-
-    run = Run(zygote, tmp_path_factory.mktemp("calm"))
-    Agents(run).train()
-    return run
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["leader", "other"])

@@ -23,6 +23,7 @@ from tests.faults.surroundings import private_hosts
 from trainer.cli import main as trainer_main
 from trainer.cli.train import Surroundings
 from trainer.environment import CHANNEL_VARIABLE
+from trainer.storage import gcs
 
 
 def _child(request: dict[str, Any]) -> None:
@@ -72,6 +73,7 @@ def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) 
         return pid
     try:
         os.setsid()
+        gcs._client.cache_clear()  # the agent's connections are not for two
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)

@@ -62,6 +62,7 @@ app.kubernetes.io/component: worker
 {{- if $image.digest -}}
 {{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- $suffix := ternary "-gpu" "" (gt (int .Values.gpu.count) 0) -}}
+{{ $repository }}:{{ $image.tag | default (printf "%s%s" .Chart.AppVersion $suffix) }}
 {{- end -}}
 {{- end }}

@@ -1,0 +1,135 @@
+"""What ends a group, or keeps a worker out of it: the code of all, and an error that names why."""
+
+import socket
+
+import pytest
+
+from tests.emulator import free_port
+from trainer.cluster import tf_config
+
+
+def test_f12_failures_without_a_new_step_end_all_with_7(agents):
+    agents.settings = {"callbacks": [{
+        "name": "tests.faults.inject:SignalAt", "args": {"at": 3, "worker": 1}, "stateless": True,
+    }]}  # fmt: skip
+    agents.start()
+    assert agents.codes() == [7, 7], agents.text()
+    assert len(agents.run.fired()) == 4
+    [error] = agents.lives[0].events("error")
+    assert "4 workers in a row failed without a new step" in error["message"]
+    [ended] = agents.lives[1].events("run ended")
+    assert ended["reason"] == error["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "index"),
+    [
+        ("DataError", 3, 1),
+        ("NonFiniteError", 4, 0),
+        pytest.param("DataError", 3, 0, marks=pytest.mark.long),
+        pytest.param("NonFiniteError", 4, 1, marks=pytest.mark.long),
+        *(
+            pytest.param(kind, code, index, marks=pytest.mark.long)
+            for kind, code in (("ConfigError", 2), ("CheckpointError", 5))
+            for index in (0, 1)
+        ),
+    ],
+)
+def test_what_ends_one_worker_ends_all(agents, kind, code, index):
+    fail = {"at": 3, "kind": kind, "worker": index}
+    agents.settings = {"callbacks": [
+        {"name": "tests.faults.inject:FailAt", "args": fail, "stateless": True}
+    ]}  # fmt: skip
+    agents.start()
+    assert agents.codes() == [code, code], agents.text()
+    [ended] = agents.lives[1 - index].events("run ended")
+    assert ended["reason"] == f"the test wants a {kind}"
+    assert ended["worker"] == index
+    assert len(agents.run.fired()) == 1
+
+
+def test_f45_a_peer_that_never_comes_is_named(agents):
+    agents.settings = {"cluster.wait_seconds": 2}
+    agents.start(0)
+    assert agents.codes(0, seconds=20) == [76], agents.text()
+    assert "worker 1 did not join generation 1 within 2 s (have 0)" in agents.text()
+
+
+def test_f45_a_leader_that_never_comes_is_named(agents):
+    agents.settings = {"cluster.wait_seconds": 2}
+    agents.start(1)
+    assert agents.codes(1, seconds=20) == [76], agents.text()
+    assert f"the leader 127.0.0.1:{agents.port} was not reached within 2 s" in agents.text()
+
+
+def test_f50_another_configuration_is_refused_with_its_key(agents):
+    agents.settings = {"cluster.wait_seconds": 5}
+    agents.start(0)
+    agents.start(1, train__seed=7)
+    assert agents.codes(1, seconds=20) == [2], agents.text()
+    differs = "worker 1 differs from worker 0 in configuration key train.seed"
+    assert differs in agents.lives[1].text()
+    # Worker 0 waits for a right one.
+    assert agents.codes(0, seconds=20) == [76]
+    assert f"refused: {differs}" in agents.lives[0].events("error")[0]["message"]
+
+
+def test_another_secret_never_gets_in(agents):
+    agents.settings = {"cluster.wait_seconds": 3}
+    agents.start(0)
+    agents.start(1, environ={"TRAINER_GROUP_SECRET": "what a stranger may think of"})
+    assert agents.codes(seconds=20) == [76, 76], agents.text()
+    assert "secret" in agents.lives[1].events("error")[0]["message"]
+    message = agents.lives[0].events("error")[0]["message"]
+    assert "worker 1 did not join" in message
+    assert "refused: 127.0.0.1 left before it proved itself: has it another secret?" in message
+
+
+def test_no_secret_is_a_matter_of_configuration(agents):
+    agents.start(0, environ={"TRAINER_GROUP_SECRET": "short"})
+    assert agents.codes(0) == [2]
+    assert "TRAINER_GROUP_SECRET is too short" in agents.text()
+    assert "short" not in agents.text().replace("too short", "")
+
+
+def test_a_port_that_is_taken_is_named(agents):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", agents.port))
+        other.listen()
+        agents.start(0)
+        assert agents.codes(0, seconds=20) == [2], agents.text()
+    assert f"workers cannot gather at port {agents.port}" in agents.text()
+
+
+def test_a_range_without_a_free_port_is_named(agents):
+    """One port for two workers: worker 0's is taken, worker 1 has none."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        agents.settings = {"cluster.port_range": f"{taken}-{taken}"}
+        agents.start()
+        assert agents.codes(seconds=20) == [2, 2], agents.text()
+    for index, life in agents.lives.items():
+        said = life.events("error")[0]["message"]
+        named = f"worker {index} finds no free port in its share of cluster.port_range {taken}"
+        assert said == f"{named}-{taken}: choose another, or a larger one"
+
+
+def test_several_replicas_of_a_worker_on_a_cpu_are_refused(agents):
+    agents.settings = {"cluster.replicas": 2}
+    agents.start()
+    assert agents.codes() == [2, 2], agents.text()
+    assert "cluster.replicas is 2, but on CPUs a worker of a group has one" in agents.text()
+
+
+def test_a_port_of_tf_config_that_is_taken_is_named(agents):
+    """It is given, so no other is looked for."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        addresses = (f"127.0.0.1:{free_port()}", taken)
+        agents.settings = {"cluster.port": agents.port, "cluster.wait_seconds": 3}
+        for index in (0, 1):
+            agents.start(index, environ={"TF_CONFIG": tf_config(addresses, index)})
+        assert agents.codes(seconds=30) == [76, 2], agents.text()
+    [error] = agents.lives[1].events("error")
+    assert f"worker 1: its port {taken} is taken" in error["message"]
+    assert "worker 1 did not join" in agents.text()

@@ -1,0 +1,67 @@
+"""Agents of a group are told to stop: all save at one step, and go on with whoever comes back."""
+
+import json
+import signal
+
+from tests.faults.groups import finish, open_gate, wait_until
+from tests.faults.harness import storage_fault
+
+
+def test_f04_a_stopped_pod_leaves_and_the_other_agent_stays(gated, calm):
+    stopped, other = gated.lives[1], gated.lives[0]
+    stopped.signal(signal.SIGTERM)
+    open_gate(gated.run)
+    assert stopped.wait() == 143, gated.text()
+    step = gated.run.committed()[-1]
+    assert step > 4
+    assert all(f"stopped at step {step}, saved" in life.text() for life in (stopped, other))
+    gated.start(1)
+    finish(gated, calm)
+    assert [event["step"] for event in other.events("restore")] == [0, step]
+
+
+def test_f04_a_stopped_leader_is_found_again(gated, calm):
+    gated.lives[0].signal(signal.SIGTERM)
+    open_gate(gated.run)
+    assert gated.codes(0) == [143], gated.text()
+    gated.start(0)
+    finish(gated, calm)
+
+
+def test_all_stop_and_all_go_on(gated, calm):
+    for life in gated.lives.values():
+        life.signal(signal.SIGTERM)
+    open_gate(gated.run)
+    assert gated.codes() == [143, 143], gated.text()
+    gated.start()
+    finish(gated, calm)
+
+
+def test_f08_a_stop_while_workers_start_ends_them_at_once(agents, calm):
+    agents.start()
+    agents.lives[0].wait_for("starting TensorFlow")
+    agents.lives[1].signal(signal.SIGTERM)
+    assert agents.codes(1, seconds=15) == [143], agents.text()
+    agents.start(1)
+    finish(agents, calm)
+
+
+def test_f08_a_stop_while_nobody_else_is_there(agents):
+    agents.start(1)
+    agents.lives[1].wait_for("waiting for the leader")
+    agents.lives[1].signal(signal.SIGTERM)
+    assert agents.codes(1, seconds=5) == [143]
+
+
+def test_f06_a_save_that_stalls_ends_with_the_grace(agents, calm):
+    stalled = storage_fault("stall", 8, "write", seconds=40)
+    agents.settings = {"train.grace_seconds": 2}
+    agents.start(environ={"FAULT_STORAGE": json.dumps(stalled)})
+    wait_until(agents.run.fired, "the save that stalls")
+    committed = agents.run.committed()
+    for life in agents.lives.values():
+        life.signal(signal.SIGTERM)
+    assert agents.codes(seconds=20) == [143, 143], agents.text()
+    assert agents.run.committed() == committed
+    agents.start()
+    finish(agents, calm)
