@@ -5,10 +5,10 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator \
-	image push image-local image-test clean
+	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Install what the project needs into .venv
 
@@ -28,13 +28,13 @@ chaos: $(READY) ## Disturb a training, and see that its result stays the same (A
 		--set data.batch_size=96 --set data.streams=12 $(ARGS)
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
-	@$(PYTEST) -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long and not e2e" $(ARGS)
 
 test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
 
-check: tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
-	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long" $(ARGS)
+check: tools chart-tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
+	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long and not e2e" $(ARGS)
 
 lint: $(READY) ## Check style, formatting and who imports whom
 	@$(BIN)/ruff check .
@@ -63,6 +63,16 @@ lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer vers
 tools: ## Install a GCS emulator, prometheus and original images, which some tests need
 	@scripts/tools.sh
 
+chart-tools: $(READY) ## Build helm 4 and 3, and what else the charts are tested with, by Go
+	@scripts/chart_tools.sh
+
+chart-test: chart-tools ## Test the charts and k8s/ alone
+	@REQUIRE_TOOLS=1 $(PYTEST) tests/charts $(ARGS)
+
+k8s: chart-tools ## Write k8s/*.yaml and the charts' READMEs anew, from the charts
+	@$(BIN)/python scripts/manifests.py
+	@.tools/helm-docs --chart-search-root helm --log-level warning
+
 emulator: $(READY) ## Start a GCS emulator with data in it, and say how to train from it
 	@scripts/tools.sh emulator
 	@$(BIN)/python scripts/emulator.py
@@ -78,6 +88,15 @@ image-local: ## Build it on a stand-in of its base, into a file; needs no regist
 
 image-test: $(READY) ## Build it so, and run it as the chart does (4 minutes, later 1; ARGS="-k NAME")
 	@docker/stand-in.sh $(BIN)/python -m pytest docker $(ARGS)
+
+cluster-up: $(READY) ## Start a Kubernetes on this Linux machine, as root; from nothing 15 min, else one
+	@$(BIN)/python -m k8s.cluster up
+
+cluster-down: $(READY) ## Remove all of it
+	@$(BIN)/python -m k8s.cluster down
+
+e2e: $(READY) ## Test the chart and the image on that cluster or KUBECONFIG's (ARGS="-k NAME")
+	@$(BIN)/python scripts/e2e.py $(ARGS)
 
 clean: ## Remove .venv, caches and builds; never the runs
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

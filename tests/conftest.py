@@ -14,14 +14,17 @@ from tests.emulator import emulator
 from tests.fault_proxy import fault_proxy
 
 ROOT = Path(__file__).parents[1]
-os.environ["PATH"] += f":{ROOT / '.tools'}"  # where `make tools` builds
+# Where `make tools` builds; first, since another version may be installed.
+os.environ["PATH"] = f"{ROOT / '.tools'}:{os.environ['PATH']}"
 # Programs, and folders of data.
 TOOLS = {
     "needs_gcs": ("fake-gcs-server",),
     "needs_prometheus": ("prometheus", "promtool"),
     "needs_git": ("git",),
+    "needs_helm": ("helm", "helm3", "kubeconform", "helm-docs", "kustomize"),
     "needs_originals": ("/usr/share/datasets/fashion-mnist",),
 }
+TARGETS = {"needs_helm": "chart-tools"}
 
 
 def pytest_runtest_setup(item):
@@ -29,7 +32,7 @@ def pytest_runtest_setup(item):
         missing = [tool for tool in tools if not (shutil.which(tool) or Path(tool).is_dir())]
         if missing and item.get_closest_marker(marker):
             leave_out = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
-            leave_out(f"{' and '.join(missing)} missing: make tools")
+            leave_out(f"{' and '.join(missing)} missing: make {TARGETS.get(marker, 'tools')}")
 
 
 @pytest.fixture(scope="session")

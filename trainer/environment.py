@@ -15,6 +15,8 @@ from trainer.errors import ConfigError
 
 # Known to agents alone: who knows it may join the run.
 SECRET_VARIABLE = "TRAINER_GROUP_SECRET"
+# A worker that fails is not yet the end: its agent has the last word.
+LAST_WORDS_VARIABLE = "TRAINER_TERMINATION_LOG"
 KNOWN_VARIABLES = {
     "TRAINER_DEBUG": "print a traceback when a command fails",
     SECRET_VARIABLE: "what the agents of a run prove that they know, 16 characters or more",
@@ -23,6 +25,7 @@ KNOWN_VARIABLES = {
     "TRAINER_JOB_ID": "unique id of the job that this process belongs to, for its lease",
     "TRAINER_LEADER": "host, or host:port, of worker 0",
     "TRAINER_NUM_WORKERS": "how many workers the run has",
+    LAST_WORDS_VARIABLE: "a file for the final error, as Kubernetes' /dev/termination-log",
     "TRAINER_WORKER_INDEX": "which of them this is, from 0; by default JOB_COMPLETION_INDEX",
 }
 # Set by an agent for its workers, not by people.

@@ -90,7 +90,10 @@ class GroupSupervisor(Supervisor):
         stop.on_signal = stop.leave
         if stop.signal is not None:
             return 128 + stop.signal
-        return code if code in FINAL else None
+        if code not in FINAL:
+            return None
+        self._reason = life.error
+        return code
 
     async def _choose(
         self, holding: Holding, number: int, indices: tuple[int, ...]
@@ -194,6 +197,8 @@ class GroupSupervisor(Supervisor):
 
     def _ended(self, ended: Ended) -> int:
         """The code; why is said by all who did not find out themselves."""
+        if ended.code != 0:
+            self._reason = f"worker {ended.index}: {ended.message}"
         if ended.code != 0 and ended.index != self._place.index:
             self._log.error(
                 "run ended", worker=ended.index, code=ended.code, reason=ended.message

@@ -12,11 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainer.channel import encode
-from trainer.environment import CHANNEL_VARIABLE, SECRET_VARIABLE
+from trainer.environment import CHANNEL_VARIABLE, LAST_WORDS_VARIABLE, SECRET_VARIABLE
 
 # Starts a worker that has the file descriptor as its channel, and these variables beside the
 # agent's; returns its pid.
 Spawn = Callable[[Sequence[str], int, Mapping[str, str]], int]
+_OF_AGENTS = (SECRET_VARIABLE, LAST_WORDS_VARIABLE)
 
 
 class WorkerProcess:
@@ -51,7 +52,7 @@ class WorkerProcess:
 
 def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
     """Start `trainer worker` as this command was started; the `Spawn` of real life."""
-    inherited = {n: value for n, value in os.environ.items() if not n.startswith(SECRET_VARIABLE)}
+    inherited = {n: value for n, value in os.environ.items() if not n.startswith(_OF_AGENTS)}
     process = subprocess.Popen(
         [*this_command(), *arguments],
         env={**inherited, **environ, CHANNEL_VARIABLE: str(channel)},

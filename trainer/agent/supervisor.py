@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from trainer import last_words
 from trainer.agent.holding import Held, Holding
 from trainer.agent.life import Life
 from trainer.agent.memory import give_back, killed_by
@@ -60,6 +61,7 @@ class Supervisor:
         self._relay = Relay(registry)
         self._life: Life | None = None
         self._spare = Spare(self._start_spare)
+        self._reason = ""
 
     async def run(self) -> int:
         """Until the run is complete, cannot go on, or is told to stop; the exit code.
@@ -71,6 +73,7 @@ class Supervisor:
         with serving(self._config.metrics, self._relay, self._log, self._is_ready) as server:
             try:
                 code = await self._with_stores(stop)
+                last_words.leave(self._reason)
             except TrainerError as error:
                 # A cluster starts the pod again after the others.
                 if error.exit_code in _ENDS_RUN:
@@ -116,6 +119,7 @@ class Supervisor:
             code = await life.run()
             self._life = None
             if code in FINAL:
+                self._reason = life.error
                 return code
             if stop.signal is not None:
                 return 128 + stop.signal

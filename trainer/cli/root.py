@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 import trainer
+from trainer import last_words
 from trainer.cli.options import AS_JSON, HELP_NAMES, examples
 from trainer.cli.output import say, watched_output
 from trainer.environment import check_environment, command_name
@@ -85,6 +86,7 @@ class _Root(click.Group):
 def _tell(error: BaseException, *, debug: bool, as_json: bool) -> int:
     """Say what went wrong on standard error; returns the exit code."""
     code, message = _explain(error, debug=debug)
+    last_words.leave(message)
     if debug and not isinstance(error, click.ClickException):
         say("".join(traceback.format_exception(error)))
     if as_json:

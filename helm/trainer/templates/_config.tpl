@@ -1,0 +1,82 @@
+{{/* One key of the trainer's configuration, or its default there: (list . SECTION KEY). */}}
+{{- define "trainer.setting" -}}
+{{- $root := index . 0 -}}
+{{- $section := index . 1 -}}
+{{- $key := index . 2 -}}
+{{- $defaults := $root.Files.Get "files/config-defaults.json" | fromJson -}}
+{{- dig $section $key (dig $section $key "" $defaults) $root.Values.config -}}
+{{- end }}
+
+{{/* Arguments of `trainer train` and `trainer doctor`: the file, and what a pod has to add to it. */}}
+{{- define "trainer.configArguments" -}}
+- --config=/etc/trainer/run.yaml
+{{- if not (dig "run" "dir" "" .Values.config) }}
+- --set=run.dir={{ include "trainer.runDir" . }}
+{{- end }}
+{{- if not (dig "metrics" "address" "" .Values.config) }}
+- --set=metrics.address=0.0.0.0
+{{- end }}
+{{- if and .Values.gpu.count (not (dig "cluster" "device" "" .Values.config)) }}
+- --set=cluster.device=gpu
+{{- end }}
+{{- if and .Values.gpu.count (not (dig "cluster" "replicas" "" .Values.config)) }}
+- --set=cluster.replicas={{ .Values.gpu.count }}
+{{- end }}
+{{- end }}
+
+{{- define "trainer.runDir" -}}
+{{- $base := required "neither config.run.dir nor run.base says where the run lives: --set run.base=gs://BUCKET/runs, or a folder of a claim (claims)" (dig "run" "dir" .Values.run.base .Values.config) -}}
+{{- if and (not (hasPrefix "gs://" $base)) (not .Values.claims) (not .Values.volumeMounts) -}}
+{{- fail (printf "the run would live in %s, which a pod loses with itself: use gs://BUCKET/PREFIX, or mount a claim there (claims)" $base) -}}
+{{- end -}}
+{{- if dig "run" "dir" "" .Values.config -}}
+{{ $base }}
+{{- else -}}
+{{ trimSuffix "/" $base }}/{{ .Release.Namespace }}/{{ .Release.Name }}
+{{- end -}}
+{{- end }}
+
+{{/* Files below /etc/trainer, by key of the ConfigMap. */}}
+{{- define "trainer.configData" -}}
+{{- $files := dict "run.yaml" (toYaml .Values.config) -}}
+{{- if .Values.recipe.source -}}
+{{- $_ := set $files (printf "%s.py" (include "trainer.recipeModule" .)) .Values.recipe.source -}}
+{{- end -}}
+{{- toYaml $files -}}
+{{- end }}
+
+{{- define "trainer.recipeModule" -}}
+{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$" .Values.config.recipe) -}}
+{{- fail (printf "recipe.source is given, but config.recipe is %q: name its module and object, as in my_recipe:recipe" .Values.config.recipe) -}}
+{{- end -}}
+{{- .Values.config.recipe | splitList ":" | first -}}
+{{- end }}
+
+{{- define "trainer.isServed" -}}
+{{- if eq (include "trainer.setting" (list . "metrics" "enabled")) "true" }}true{{ end -}}
+{{- end }}
+
+{{/* What no schema can say. */}}
+{{- define "trainer.checks" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
+{{- fail (printf "the release's name %q is also that of a Service: use letters, digits and dashes, a letter first" .Release.Name) -}}
+{{- end -}}
+{{- $_ := include "trainer.runDir" . -}}
+{{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
+{{- if mod $streams (int .Values.workers) -}}
+{{- fail (printf "config.data.streams %d cannot be shared by %d workers: use a multiple of %d, and one of that for config.data.batch_size" $streams (int .Values.workers) (int .Values.workers)) -}}
+{{- end -}}
+{{- if and (include "trainer.isServed" .) (eq (include "trainer.setting" (list . "metrics" "port")) "0") -}}
+{{- fail "config.metrics.port 0 is any port, and nobody could scrape it: leave it out, or name one" -}}
+{{- end -}}
+{{- $lease := include "trainer.setting" (list . "run" "lease_seconds") | float64 -}}
+{{- $grace := include "trainer.graceSeconds" . | int -}}
+{{- if lt (mulf 2 $lease) (float64 $grace) -}}
+{{- fail (printf "config.run.lease_seconds %v is too short: after an upgrade the new pods wait twice as long for the old ones, which have %d s to end: use %v or more" $lease $grace (ceil (divf $grace 2))) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The last save within train.grace_seconds, and then the agent's own end. */}}
+{{- define "trainer.graceSeconds" -}}
+{{- include "trainer.setting" (list . "train" "grace_seconds") | float64 | ceil | int | add 20 -}}
+{{- end }}

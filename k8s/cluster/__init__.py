@@ -1,0 +1,1 @@
+"""A whole Kubernetes of real parts on one Linux machine, without Docker: docs/cluster.md."""

@@ -1,0 +1,44 @@
+"""What the chart knows of the trainer's configuration: its schema and its defaults."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainer.config.models import RunConfig
+from trainer.config.schema import json_schema, keys
+
+CHART = Path(__file__).parents[1] / "helm" / "trainer"
+
+
+def values_schema() -> dict[str, Any]:
+    """The chart's own schema, closed, with the trainer's inside of it."""
+    schema: dict[str, Any] = yaml.safe_load((CHART / "values.schema.yaml").read_text())
+    config = json_schema()
+    del config["$schema"]
+    schema["$defs"] |= config.pop("$defs")
+    schema["$defs"]["RunConfig"] = config
+    return schema
+
+
+def config_defaults() -> dict[str, Any]:
+    """Defaults of all keys that have one, by section."""
+    defaults: dict[str, Any] = {}
+    for key in keys(RunConfig):
+        section, _, name = key.name.partition(".")
+        if name and "." not in name and "[" not in section and not key.is_required:
+            defaults.setdefault(section, {})[name] = key.default
+    return defaults
+
+
+def documents() -> dict[Path, str]:
+    """Every generated file of the chart and what it should hold."""
+    return {
+        CHART / "values.schema.json": _json(values_schema()),
+        CHART / "files" / "config-defaults.json": _json(config_defaults()),
+    }
+
+
+def _json(tree: Any) -> str:
+    return json.dumps(tree, indent=2) + "\n"

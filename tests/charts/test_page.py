@@ -1,0 +1,135 @@
+"""docs/kubernetes.md, command by command: charts take them, and the names they use are there."""
+
+import re
+import shlex
+from string import Template
+
+import pytest
+import yaml
+
+from tests.charts.rendered import KUBERNETES, POD_MONITOR, PROMETHEUS_RULE, ROOT, helm, job_of
+
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
+NAMES = {"PROJECT": "my-project", "REGION": "europe-west4", "BUCKET": "my-bucket"}
+FLAGS = {"--namespace", "--values", "--set", "--set-file"}
+# What Kubernetes itself puts on a pod of an Indexed Job.
+OF_THE_JOB = {"batch.kubernetes.io/job-completion-index"}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+
+
+def commands(program):
+    """The words of each of its commands on the page."""
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    found = [line for line in lines if line.startswith(f"{program} ")]
+    return [shlex.split(Template(line).safe_substitute(NAMES)) for line in found]
+
+
+OURS = [words for words in commands("helm") if any(w.startswith("helm/") for w in words)]
+
+
+def options(words):
+    """Flag and value of each of a command's options."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return [(flag, value) for flag, value in pairs if flag.startswith("--")]
+
+
+@pytest.fixture
+def rendered(tmp_path):
+    """What a command of the page makes: its objects, with a secret that is there already."""
+    (tmp_path / "my.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "my_recipe.py").write_text("recipe = None\n")
+
+    def render(words):
+        _, _, release, chart, *_ = words
+        is_run = chart == "helm/trainer"
+        given = [flag for flag, _ in options(words)]
+        kept = {}
+        if "--reuse-values" in given:
+            kept = {
+                "image": {"repository": "registry.example/trainer"},
+                "run": {"base": "gs://b/r"},
+            }
+        if is_run and "--reuse-values" in given:
+            kept |= yaml.safe_load(blocks("yaml")[0])
+        if is_run:
+            kept["gathering"] = {"existingSecret": "known"}
+        more = [f"{flag}={files(flag, value)}" for flag, value in options(words) if flag in FLAGS]
+        result = helm(
+            "template", release, ROOT / chart, f"--kube-version={KUBERNETES}",
+            f"--api-versions={POD_MONITOR}", f"--api-versions={PROMETHEUS_RULE}", *more,
+            values=kept,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        return [one for one in yaml.safe_load_all(result.stdout) if one]
+
+    def files(flag, value):
+        if flag == "--values":
+            return tmp_path / value
+        return re.sub(r"=(.*\.py)$", rf"={tmp_path}/\1", value) if flag == "--set-file" else value
+
+    return render
+
+
+def test_the_page_has_commands_of_each_kind():
+    assert {words[1] for words in OURS} == {"install", "upgrade", "template"}
+    assert len(OURS) == len([w for w in commands("helm") if "helm/" in " ".join(w)])
+    assert len(OURS) >= 8
+    assert len(commands("kubectl")) >= 8
+
+
+@pytest.mark.parametrize("words", OURS, ids=lambda words: " ".join(words[1:4] + words[-2:]))
+def test_the_chart_takes_the_command(rendered, words):
+    found = rendered(words)
+    assert found
+    if words[3] == "helm/trainer":
+        assert [one["metadata"]["namespace"] for one in found] == ["ml"] * len(found)
+
+
+def test_the_two_ways_to_name_a_run_lead_to_one_folder(rendered):
+    [config] = [one for one in rendered(OURS[0]) if one["kind"] == "Job"]
+    arguments = job_of(config)["template"]["spec"]["containers"][0]["args"]
+    assert any("gs://my-bucket/runs/ml/demo" in word for word in arguments)
+    assert "`gs://my-bucket/runs/ml/demo`" in PAGE
+
+
+def test_selectors_find_the_pods(rendered):
+    [job] = [one for one in rendered(OURS[0]) if one["kind"] == "Job"]
+    labels = job_of(job)["template"]["metadata"]["labels"]
+    selectors = [
+        dict(part.split("=") for part in value.split(","))
+        for words in commands("kubectl") for flag, value in options(words) if flag == "--selector"
+    ]  # fmt: skip
+    assert len(selectors) >= 4
+    for selector in selectors:
+        assert {k: v for k, v in selector.items() if k not in OF_THE_JOB}.items() <= labels.items()
+
+
+def test_files_and_targets_that_it_names_are_there():
+    named = re.findall(r"`((?:k8s|helm)/[\w./-]+)`", PAGE)
+    assert len(named) >= 5
+    assert not [name for name in named if not (ROOT / name).exists()]
+    targets = re.findall(r"^([\w-]+(?: [\w-]+)*):", (ROOT / "Makefile").read_text(), re.M)
+    known = {name for line in targets for name in line.split()}
+    for words in commands("make"):
+        assert {word for word in words[1:] if "=" not in word} <= known
+
+
+def test_values_that_it_names_are_there():
+    """In `code`, as `gpu.count`; keys of the trainer's configuration stand in its own schema."""
+    rows = (ROOT / "helm/trainer/README.md").read_text()
+    rows += (ROOT / "helm/trainer-monitoring/README.md").read_text()
+    values = set(re.findall(r"^\| ([\w.]+) \|", rows, re.M))
+    tops = {value.split(".")[0] for value in values} - {"config"}
+    named = {
+        name for name in re.findall(r"`([a-z]\w*(?:\.\w+)+)`", PAGE) if name.split(".")[0] in tops
+    }
+    run_keys = {name for name in named if name.startswith("run.")} - values
+    configuration = (ROOT / "docs" / "configuration.md").read_text()
+    assert all(f"`{name}`" in configuration for name in run_keys)
+    unknown = {
+        n for n in named - values - run_keys if not any(v.startswith(f"{n}.") for v in values)
+    }
+    assert not {n for n in unknown if not (ROOT / n).exists() and not n.endswith((".yaml", ".md"))}

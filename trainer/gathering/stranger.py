@@ -1,0 +1,89 @@
+"""What a stranger gets to see of a run; `helm test` runs it in a pod that is none of the run's.
+
+    python -m trainer.gathering.stranger --page http://HOST:9400 [--leader HOST:8470] [--kept-out]
+
+Ends with 0 when worker 0's agent answers, and keeps strangers out.
+"""
+
+import argparse
+import asyncio
+import secrets
+import socket as sockets
+import sys
+import urllib.request
+from contextlib import suppress
+
+from aiohttp import ClientError, ClientSession, WSMsgType
+
+from trainer.gathering.connection import PATH
+from trainer.gathering.seal import NONCE_BYTES, TAG_BYTES
+
+# More than an unproven connection is given.
+_SECONDS = 8.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Say what was found; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", required=True, help="URL before /healthz")
+    parser.add_argument("--leader", help="HOST:PORT, where workers gather")
+    parser.add_argument(
+        "--kept-out", action="store_true", help="a NetworkPolicy should be in the way"
+    )
+    options = parser.parse_args(arguments)
+    problem = look(options.page, options.leader, is_kept_out=options.kept_out)
+    print(problem or "ok: worker 0 answers, and strangers are kept out", flush=True)
+    return int(problem is not None)
+
+
+def look(page: str, leader: str | None, *, is_kept_out: bool) -> str | None:
+    """What is wrong; None if nothing is."""
+    if (reason := _unanswered(f"{page}/healthz")) is not None:
+        return f"worker 0 does not answer at {page}: {reason}: see whether its pod runs"
+    if leader is None:
+        return None
+    host, _, port = leader.rpartition(":")
+    if not _is_reached(host, int(port)):
+        return None if is_kept_out else f"worker 0 cannot be reached at {leader}"
+    if asyncio.run(_is_let_in(host, int(port))):
+        return f"a stranger joined at {leader} with a secret of its own: this is a fault of ours"
+    if is_kept_out:
+        return (
+            f"this pod, which is none of the run's, reached {leader}: network policies are not "
+            "enforced in this cluster, and TensorFlow's ports are open to all of its pods. Have "
+            "them enforced (GKE: Dataplane V2), or say that you know: networkPolicy.enabled=false"
+        )
+    return None
+
+
+def _unanswered(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=_SECONDS):
+            return None
+    except OSError as error:
+        return str(error)
+
+
+def _is_reached(host: str, port: int) -> bool:
+    with suppress(OSError), sockets.create_connection((host, port), _SECONDS):
+        return True
+    return False
+
+
+async def _is_let_in(host: str, port: int) -> bool:
+    """Whether a proof that is none opens the door: who is in, is pinged."""
+    with suppress(ClientError, OSError):
+        async with (
+            asyncio.timeout(_SECONDS),
+            ClientSession() as session,
+            session.ws_connect(f"ws://{host}:{port}{PATH}") as socket,
+        ):
+            await socket.send_bytes(secrets.token_bytes(NONCE_BYTES))
+            await socket.receive()  # the leader proves itself first
+            await socket.send_bytes(secrets.token_bytes(TAG_BYTES))
+            return (await socket.receive()).type == WSMsgType.BINARY
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
