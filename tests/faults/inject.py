@@ -190,7 +190,7 @@ _OPERATIONS = itertools.count(1)
 
 
 class FaultyStorage:
-    """A storage that fails, stalls or kills at its n-th operation on checkpoints.
+    """A storage that fails, stalls or kills at its n-th operation on checkpoints, or on `path`.
 
     Or one that does not show what is in a folder, as of a store that is late, or of another disk.
     """
@@ -204,7 +204,8 @@ class FaultyStorage:
                 note(f"hide {path}")
                 raise ObjectNotFoundError(f"no object {path}")
             return
-        if operation not in self._fault["operations"]:
+        is_meant = path.startswith(self._fault.get("path", ""))
+        if not is_meant or operation not in self._fault["operations"]:
             return
         number = next(_OPERATIONS)
         first, last = self._fault["at"], self._fault["at"] + self._fault.get("times", 1)

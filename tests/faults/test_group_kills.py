@@ -1,6 +1,8 @@
 """Workers and agents of a group are killed: the others wait, and all go on as if nothing was."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.faults.groups import (
     finish,
     gate,
     is_running,
+    open_gate,
     wait_until,
     worker_of,
 )
@@ -77,6 +80,21 @@ def test_f48_a_worker_that_dies_during_the_save_leaves_one_checkpoint_or_the_oth
         agents.kill(index)
     agents.start()
     finish(agents, calm)
+
+
+def test_workers_that_hang_with_each_other_are_replaced_and_count_once(run, calm):
+    agents = Agents(run, settings={"callbacks": [gate(run)], "run.hang_seconds": 6})
+    agents.start()
+    at_the_gate(agents)
+    os.kill(worker_of(agents.lives[1]), signal.SIGSTOP)
+    open_gate(run)
+    for life in agents.lives.values():
+        life.wait_for("worker restarts")
+    assert json.loads((run.dir / "restarts.json").read_text())["failures"] == 1
+    finish(agents, calm)
+    # The one that was not stopped waited for it in a sum over both.
+    assert "worker hangs" in agents.text()
+    assert [e["number"] for e in agents.lives[0].events("generation")] == [1, 2]
 
 
 def test_a_spare_worker_takes_over(run, calm):

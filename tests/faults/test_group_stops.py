@@ -1,9 +1,10 @@
 """Agents of a group are told to stop: all save at one step, and go on with whoever comes back."""
 
 import json
+import os
 import signal
 
-from tests.faults.groups import finish, open_gate, wait_until
+from tests.faults.groups import finish, open_gate, wait_until, worker_of
 from tests.faults.harness import storage_fault
 
 
@@ -65,3 +66,25 @@ def test_f06_a_save_that_stalls_ends_with_the_grace(agents, calm):
     assert agents.run.committed() == committed
     agents.start()
     finish(agents, calm)
+
+
+def test_a_worker_that_is_told_past_its_agent_begins_a_new_generation(gated, calm):
+    """TensorFlow would wait for it; whoever did that wanted no end of the run."""
+    os.kill(worker_of(gated.lives[1]), signal.SIGTERM)
+    os.kill(worker_of(gated.lives[1]), signal.SIGTERM)  # at once, without a save
+    gated.lives[0].wait_for("worker restarts")
+    finish(gated, calm)
+    [restart] = gated.lives[1].events("worker restarts")
+    assert restart["reason"] == "it was told to stop by somebody else"
+
+
+def test_a_run_that_is_complete_is_seen_before_anybody_is_waited_for(agents, calm):
+    """Its chief has written all, and its last word is late: the other pod may go by then."""
+    late = storage_fault("stall", 3, "write", folder="/run", path="events/", seconds=30)
+    agents.start(environ={"FAULT_STORAGE": json.dumps(late)})
+    wait_until(agents.run.fired, "the last event")
+    assert (agents.run.dir / "summary.json").exists()
+    agents.lives[1].signal(signal.SIGTERM)
+    assert agents.codes(1, seconds=20) == [143], agents.text()
+    assert agents.codes(0, seconds=20) == [0], agents.text()
+    assert agents.run.sha256() == calm.sha256()

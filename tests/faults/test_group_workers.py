@@ -41,7 +41,8 @@ def calm(zygote, tmp_path_factory):
 PLAIN = {
     "params.dropout": 0.0,
     "data.train": "train[:128]",
-    "data.validation": None,
+    # The last of its steps is smaller than there are replicas.
+    "data.validation": "test[:97]",
     "data.test": None,
     "data.batch_size": 32,
     "data.block_records": 8,
@@ -61,6 +62,10 @@ def test_two_workers_train_as_two_replicas_of_one_do(zygote, tmp_path):
     ours, theirs = (run.last().arrays for run in runs)
     assert ours.keys() == theirs.keys()
     for name in (name for name in ours if name.startswith(("model/", "optimizer/"))):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    ours, theirs = (run.summary()["history"] for run in runs)
+    assert ours.keys() == theirs.keys() >= {"loss", "val_loss"}
+    for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 

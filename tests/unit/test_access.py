@@ -58,6 +58,11 @@ def test_each_missing_right_is_named(storage):
     assert list(try_access(storage, writes=True).refusals) == ["create", "replace", "delete"]
 
 
+def test_what_is_only_read_has_to_be_readable(storage):
+    storage.refuse(RefusedError("no"), 9, "read", "create")
+    assert list(try_access(storage, writes=False).refusals) == ["read"]
+
+
 def test_what_is_out_of_reach_is_tried_once(storage):
     storage.refuse(StorageError("no connection"), 9, "list", "create")
     assert list(try_access(storage, writes=True).refusals) == ["list"]

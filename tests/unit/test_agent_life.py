@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import logging
+import select
 import signal
 import socket
 import threading
@@ -36,17 +38,19 @@ class Holding:
     def __init__(self):
         self.answers = threading.Event()
 
+    num_looks = 0
+
     def check(self):
-        pass
+        self.num_looks += 1
 
     def refresh(self):
         assert self.answers.wait(DEADLINE)
         return {}
 
 
-def life_of(process, holding):
+def life_of(process, holding, **more):
     relay = Relay(CollectorRegistry())
-    return Life(process, holding, relay, structlog.get_logger(), 600, 10)
+    return Life(process, holding, relay, structlog.get_logger(), 600, 10, **more)
 
 
 async def until(condition):
@@ -86,3 +90,52 @@ def test_a_worker_that_cannot_be_understood_is_ended(caplog):
         assert asyncio.run(talk()) == -signal.SIGKILL
     assert process.signals == [signal.SIGKILL]
     process.end.close()
+
+
+def test_a_worker_that_waits_for_an_answer_does_not_hang():
+    process, holding, now = Process(), Holding(), [0.0]
+    life = life_of(process, holding, clock=lambda: now[0])
+
+    async def looked_twice():
+        seen = holding.num_looks
+        await until(lambda: holding.num_looks >= seen + 2)
+
+    async def talk():
+        running = asyncio.create_task(life.run())
+        process.end.sendall(encode({"kind": "refresh", "id": 7}))
+        process.end.sendall(encode({"kind": "progress", "step": 5}))
+        await until(lambda: life.step == 5)
+        now[0] = 10_000.0
+        await looked_twice()
+        assert not life.is_hung
+        holding.answers.set()
+        await asyncio.to_thread(process.end.makefile("rb").readline)
+        await looked_twice()
+        assert not life.is_hung
+        now[0] = 20_000.0
+        await until(lambda: process.signals == [signal.SIGUSR1, signal.SIGKILL])
+        await running
+
+    asyncio.run(talk())
+    assert life.is_hung
+    process.end.close()
+
+
+def test_last_words_are_heard_from_a_worker_that_left_an_answer_unread(caplog):
+    process, holding = Process(), Holding()
+    holding.answers.set()
+    life = life_of(process, holding)
+
+    async def talk():
+        running = asyncio.create_task(life.run())
+        process.end.sendall(encode({"kind": "refresh", "id": 7}))
+        await asyncio.to_thread(select.select, [process.end], [], [], DEADLINE)
+        process.end.sendall(encode({"kind": "error", "message": "the reason", "code": 3}))
+        process.end.close()
+        process.ended.set_result(3)
+        return await running
+
+    assert asyncio.run(talk()) == 3
+    gc.collect()
+    assert life.error == "the reason"
+    assert not caplog.records

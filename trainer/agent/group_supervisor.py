@@ -17,10 +17,10 @@ from trainer.agent.group_place import GroupPlace
 from trainer.agent.holding import HeldForGroup, Holding
 from trainer.agent.life import Life
 from trainer.agent.restarts import Restarts
-from trainer.agent.supervisor import FINAL, STOPPED, Stop, Supervisor, cause_of
+from trainer.agent.supervisor import FINAL, Stop, Supervisor, cause_of
 from trainer.agent.threads import in_thread
 from trainer.cluster import tf_config
-from trainer.errors import GatheringError, NoProgressError
+from trainer.errors import GatheringError, NoProgressError, StoppedError
 from trainer.gathering.leader import Leader
 from trainer.gathering.member import Event, Member
 from trainer.gathering.messages import Broken, EndCode, Ended, Plan
@@ -76,6 +76,9 @@ class GroupSupervisor(Supervisor):
                 life = self._start(held, self._environ(plan))
                 code = await self._live(life, member, stop)
                 self._life = None
+                # Whoever ended may have completed the run, and nobody else comes for that.
+                if code is None:
+                    code = await self._found_complete(holding, stop)
                 if code is not None:
                     return code
 
@@ -207,7 +210,7 @@ class GroupSupervisor(Supervisor):
 
     async def _ended_early(self, life: Life, member: Member, code: int) -> Ended | None:
         """The worker stopped as agreed, or failed; what the run has ended with, if it has."""
-        if life.is_stopping or code in STOPPED:
+        if life.is_stopping or code == StoppedError.exit_code:
             member.stopped()
             return None
         cause, reason = cause_of(life, code)

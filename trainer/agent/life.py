@@ -43,6 +43,8 @@ class Life:
     error: str = ""
     _progress: float = field(init=False)
     _told_to_stop: float | None = None
+    # A worker that waits for an answer does not hang: a store, or another job, may take minutes.
+    _num_questions: int = 0
 
     def __post_init__(self) -> None:
         self._progress = self.clock()
@@ -65,9 +67,7 @@ class Life:
     async def run(self) -> int:
         """Until the process has ended; its exit code, negative for a signal."""
         ended = asyncio.wrap_future(self.process.ended)
-        reader, writer = await asyncio.open_connection(
-            sock=self.process.channel, limit=MAX_MESSAGE_BYTES
-        )
+        reader, writer = await self._connect()
         listening = asyncio.create_task(self._listen(reader, writer))
         watching = asyncio.create_task(self._watch(writer))
         try:
@@ -80,6 +80,14 @@ class Life:
                 task.cancel()
             writer.close()
             self.relay.end_life()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(MAX_MESSAGE_BYTES)
+        transport, protocol = await loop.create_connection(
+            lambda: _ToTheEnd(reader), sock=self.process.channel
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answering: set[asyncio.Task[None]] = set()
@@ -125,11 +133,13 @@ class Life:
             "refresh": self.holding.refresh,
             "restored": lambda: self.holding.restored(question["fence"], question["step"]),
         }[question["kind"]]
+        self._num_questions += 1
         try:
             return await in_thread(asked)
         except TrainerError as error:
             return {"error": describe_error(error)}
         finally:
+            self._num_questions -= 1
             self._progress = self.clock()
 
     async def _watch(self, writer: asyncio.StreamWriter) -> None:
@@ -148,8 +158,9 @@ class Life:
             if stopping is not None and now > stopping + self.grace_seconds + _EXTRA_GRACE_SECONDS:
                 self.log.error("worker killed", reason="it did not end within the grace")
                 self.process.signal(signal.SIGKILL)
-            if now > self._progress + self.hang_seconds and not self.is_hung:
-                await self._end_hung(now - self._progress)
+            silent = 0.0 if self._num_questions else now - self._progress
+            if silent > self.hang_seconds and not self.is_hung:
+                await self._end_hung(silent)
 
     async def _end_hung(self, seconds: float) -> None:
         self.is_hung = True
@@ -158,3 +169,10 @@ class Life:
         self.process.signal(signal.SIGUSR1)
         await asyncio.sleep(_STACKS_SECONDS)
         self.process.signal(signal.SIGKILL)
+
+
+class _ToTheEnd(asyncio.StreamReaderProtocol):
+    """What a worker said before it ended is read, also when it left something unread."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - its end is no error
+        super().connection_lost(None)

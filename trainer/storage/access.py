@@ -33,25 +33,26 @@ class Access:
 
 
 def try_access(storage: Storage, *, writes: bool, clock: Callable[[], float] = time.time) -> Access:
-    """Try what a run does in a store: list and, if it `writes`, create, read, replace and delete.
+    """Try what a run does in a store: list, read and, if it `writes`, create, replace and delete.
 
     Leaves nothing behind, unless it may not delete.
     """
     created: list[Entry | None] = []
-    attempts: dict[str, Callable[[], object]] = {"list": lambda: next(iter(storage.list()), None)}
-    if writes:
-        attempts |= {
-            "create": lambda: created.append(storage.create(_PROBE, b"")),
-            "read": lambda: storage.read(_PROBE),
-            "replace": lambda: storage.write(_PROBE, b""),
-            "delete": lambda: storage.delete(_PROBE),
-        }
+    attempts: dict[str, Callable[[], object]] = {
+        "list": lambda: next(iter(storage.list()), None),
+        "create": lambda: created.append(storage.create(_PROBE, b"")),
+        "read": lambda: storage.read(_PROBE),
+        "replace": lambda: storage.write(_PROBE, b""),
+        "delete": lambda: storage.delete(_PROBE),
+    }
+    if not writes:
+        attempts = {name: attempts[name] for name in ("list", "read")}
     refusals: dict[str, StorageError] = {}
     for name, attempt in attempts.items():
         try:
             attempt()
         except ObjectNotFoundError:
-            pass  # allowed to look, but there was no right to create it
+            pass  # allowed to look, but nobody created it
         except StorageError as error:
             refusals[name] = error
             if not isinstance(error, RefusedError):
