@@ -10,8 +10,11 @@ import asyncio
 import secrets
 import socket as sockets
 import sys
+import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 
 from aiohttp import ClientError, ClientSession, WSMsgType
 
@@ -20,6 +23,9 @@ from trainer.gathering.seal import NONCE_BYTES, TAG_BYTES
 
 # More than an unproven connection is given.
 _SECONDS = 8.0
+# Who enforces policies needs some to know of a new pod: until then it may let all through or none.
+_PATIENCE_SECONDS = 15.0
+_AGAIN_SECONDS = 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,20 +37,40 @@ def main(arguments: list[str] | None = None) -> int:
         "--kept-out", action="store_true", help="a NetworkPolicy should be in the way"
     )
     options = parser.parse_args(arguments)
-    problem = look(options.page, options.leader, is_kept_out=options.kept_out)
-    print(problem or "ok: worker 0 answers, and strangers are kept out", flush=True)
+    is_kept_out = options.kept_out
+    problem = look(
+        options.page, options.leader, is_kept_out=is_kept_out, patience=_PATIENCE_SECONDS
+    )
+    print(problem or f"ok: worker 0 answers, and {_tried(options.leader, is_kept_out)}", flush=True)
     return int(problem is not None)
 
 
-def look(page: str, leader: str | None, *, is_kept_out: bool) -> str | None:
-    """What is wrong; None if nothing is."""
-    if (reason := _unanswered(f"{page}/healthz")) is not None:
-        return f"worker 0 does not answer at {page}: {reason}: see whether its pod runs"
+def _tried(leader: str | None, is_kept_out: bool) -> str:
     if leader is None:
-        return None
+        return "gathers with nobody, so no stranger could join"
+    if is_kept_out:
+        return "strangers are kept out"
+    return (
+        "a stranger was refused; networkPolicy.enabled is false, so TensorFlow's ports, which know "
+        "no secret, are open to all pods of the cluster"
+    )
+
+
+def look(page: str, leader: str | None, *, is_kept_out: bool, patience: float) -> str | None:
+    """What is still wrong after `patience` seconds; None if nothing is."""
+    url = f"{page}/healthz"
+    if not _eventually(lambda: _unanswered(url) is None, patience) and (reason := _unanswered(url)):
+        return f"worker 0 does not answer at {page}: {reason}: see whether its pod runs"
+    return None if leader is None else _wrong_at(leader, is_kept_out, patience)
+
+
+def _wrong_at(leader: str, is_kept_out: bool, patience: float) -> str | None:
     host, _, port = leader.rpartition(":")
-    if not _is_reached(host, int(port)):
-        return None if is_kept_out else f"worker 0 cannot be reached at {leader}"
+    is_right = _eventually(lambda: _is_reached(host, int(port)) is not is_kept_out, patience)
+    if is_kept_out and is_right:
+        return None
+    if not is_kept_out and not is_right:
+        return f"worker 0 cannot be reached at {leader}"
     if asyncio.run(_is_let_in(host, int(port))):
         return f"a stranger joined at {leader} with a secret of its own: this is a fault of ours"
     if is_kept_out:
@@ -56,12 +82,21 @@ def look(page: str, leader: str | None, *, is_kept_out: bool) -> str | None:
     return None
 
 
+def _eventually(is_so: Callable[[], bool], patience: float) -> bool:
+    end = time.monotonic() + patience
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(_AGAIN_SECONDS)
+    return True
+
+
 def _unanswered(url: str) -> str | None:
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS):
             return None
-    except OSError as error:
-        return str(error)
+    except (OSError, HTTPException) as error:
+        return str(error) or type(error).__name__
 
 
 def _is_reached(host: str, port: int) -> bool:
