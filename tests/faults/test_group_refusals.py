@@ -1,6 +1,8 @@
 """What ends a group, or keeps a worker out of it: the code of all, and an error that names why."""
 
+import re
 import socket
+from importlib.metadata import version
 
 import pytest
 
@@ -72,6 +74,23 @@ def test_f50_another_configuration_is_refused_with_its_key(agents):
     # Worker 0 waits for a right one.
     assert agents.codes(0, seconds=20) == [76]
     assert f"refused: {differs}" in agents.lives[0].events("error")[0]["message"]
+
+
+def test_f50_another_version_is_refused_with_both(agents, tmp_path):
+    """An image with another Keras: what is installed says so, before anything is imported."""
+    other = tmp_path / "image" / "keras-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 0.0.1\n")
+    agents.settings = {"cluster.wait_seconds": 5}
+    agents.start(0)
+    agents.start(1, environ={"FAULT_PATH": str(other.parent)})
+    assert agents.codes(1, seconds=20) == [2], agents.text()
+    message = agents.lives[1].events("error")[0]["message"]
+    assert "worker 1 differs from worker 0 in code_version" in message
+    theirs, ours = re.findall(r"keras ([0-9.]+)", message)
+    assert (theirs, ours) == ("0.0.1", version("keras"))
+    assert agents.codes(0, seconds=20) == [76]
+    assert "in code_version" in agents.lives[0].events("error")[0]["message"]
 
 
 def test_another_secret_never_gets_in(agents):

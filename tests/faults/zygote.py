@@ -34,6 +34,7 @@ def _child(request: dict[str, Any]) -> None:
         os.dup2(os.open(request["errors"], os.O_WRONLY | os.O_CREAT, 0o600), 2)
     os.setsid()
     os.environ.update(request["env"])
+    sys.path[:0] = filter(None, [request["env"].get("FAULT_PATH")])
     os.chdir(request["cwd"])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
