@@ -39,7 +39,7 @@ SCRIPTS = {
         "gathering_told", "gathering_death", "gathering_cpu", "gathering_memory",
         "gathering_growth",
     ),
-    "bench.responsiveness": ("responsive_page", "responsive_signal"),
+    "bench.responsiveness": ("responsive_page", "responsive_signal", "responsive_heartbeat"),
     "bench.recovery": tuple(
         f"recovery_{kind}_{what}"
         for kind in ("worker", "agent", "leader", "spare")

@@ -7,6 +7,7 @@ import sys
 
 from tests.faults.harness import ROOT, SMALL, Life
 from tests.faults.test_agent import agent, gate, wait_until, worker_of
+from tests.faults.test_metrics_faults import scrape
 
 # What an answer takes is measured by bench/responsiveness.py; here, there has to be one.
 SECONDS = 5
@@ -36,10 +37,14 @@ def test_a_signal_while_the_worker_imports_is_answered(zygote, tmp_path):
     assert not life.events("config"), "the import was over"
 
 
-def test_a_signal_while_the_worker_hangs_is_answered(run):
-    life = agent(run, callbacks=[gate(run)], train__grace_seconds=1)
+def test_a_page_and_a_signal_while_the_worker_hangs_are_answered(run):
+    served = {"metrics__enabled": True, "metrics__port": 0}
+    life = agent(run, callbacks=[gate(run)], train__grace_seconds=1, **served)
     wait_until(run.fired, "the worker at the gate")
+    wait_until(lambda: "trainer_steps_total" in scrape(life), "the worker's numbers")
+    before = scrape(life)["trainer_steps_total"]
     os.kill(worker_of(life), signal.SIGSTOP)
+    assert scrape(life)["trainer_steps_total"] == before
     life.signal(signal.SIGTERM)
     life.wait_for("stopping", SECONDS)
     assert life.wait(20) == 143, life.text()
