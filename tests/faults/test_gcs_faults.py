@@ -368,9 +368,13 @@ def test_the_packaged_run_gives_the_same_result_from_and_to_the_store(
     )  # fmt: skip
     for run in (local, calm, killed):
         run.folder.mkdir()
-    assert local.start().wait(300) == 0, local.lives[0].text()
-    assert calm.start().wait(300) == 0, calm.lives[0].text()
+    # As `make local-run` does it: an agent and its worker.
+    assert local.start(command="train").wait(300) == 0, local.lives[0].text()
+    assert calm.start(command="train").wait(300) == 0, calm.lives[0].text()
     assert calm.sha256() == local.sha256()
+    models = [paths(open_storage(f"{run.url}/model")) for run in (local, calm)]
+    assert models[0] == models[1]
+    assert {path.partition("/")[0] for path in models[1]} == {"model.keras", "saved_model"}
     chance = random.Random(7)
     for _ in range(5):
         life = killed.start(callbacks=[signal_at(chance.randint(20, 200))])

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.unit.test_prepare import build_small
 from trainer.config import DataConfig
 from trainer.data.builtin import resolve_data_url
 from trainer.data.dataset import open_dataset
+from trainer.data.manifest import MANIFEST_FILE
 from trainer.data.pipeline import Place
 from trainer.data.prepare import prepare
 from trainer.data.spec import DataSpec
@@ -40,6 +42,18 @@ def test_no_bucket_is_said_before_anything_is_built(proxy, tmp_path):
 
     with pytest.raises(NoBucketError, match="no bucket gs://nowhere"):
         prepare("small", "gs://nowhere/data", work=tmp_path, build=build)
+
+
+def test_what_is_there_is_kept_and_not_downloaded(proxy, tmp_path):
+    gcs._client.cache_clear()
+    url, said = "gs://bucket/small", []
+    prepare("small", url, work=tmp_path, build=build_small)
+    open_storage(url).delete(MANIFEST_FILE)
+    assert not downloads(proxy)
+    prepare("small", url, work=tmp_path, build=build_small, on_progress=said.append)
+    assert [line for line in said if line.startswith("kept")]
+    assert not [line for line in said if line.startswith("copied") and ".index" not in line]
+    assert not downloads(proxy)
 
 
 def batches(url, cache, folder):
