@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY) ## Disturb a training, and see that its result stays the same (ARGS="--kills 5")
 	@$(BIN)/trainer chaos -c fashion_mnist --set checkpoint.every_steps=40 --workers 3 --kills 100 \
-		--set data.batch_size=96 --set data.streams=12 --set train.epochs=24 $(ARGS)
+		--set data.batch_size=96 --set data.streams=12 --set train.epochs=60 $(ARGS)
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long and not e2e" $(ARGS)
