@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.checks import check
+from tests.e2e.checks import check, check_complete
 from tests.e2e.kube import wait_until
 
 FLAVOR = "e2e"
@@ -85,7 +85,7 @@ def test_jobset(make_run, undisturbed, tell):
     run.kube.evict(run.pod_name(1))
     tell(f"pod 1 of a JobSet evicted after step {before.step}")
     wait_until("the JobSet completed", lambda: completed(run), seconds=300)
-    check(run, undisturbed, before=before, unhurt=(0, 2), tell=tell)
+    check_complete(run, undisturbed, before=before, unhurt=(0, 2), tell=tell)
 
 
 def completed(run):
