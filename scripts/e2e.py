@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from k8s.cluster import builds, sandbox  # noqa: E402
 from k8s.cluster.images import Image, write_archive  # noqa: E402
-from k8s.cluster.lifecycle import down, load, search_path, up  # noqa: E402
+from k8s.cluster.lifecycle import down, kubeconfig_of_another, load, search_path, up  # noqa: E402
 from k8s.cluster.places import MODULES, ClusterError, Place, default_place  # noqa: E402
 from scripts.test_long import git, outcome  # noqa: E402
 
@@ -68,12 +68,11 @@ def main(arguments: list[str]) -> int:
 @contextmanager
 def _cluster(place: Place) -> Iterator[dict[str, str]]:
     """The environment of a cluster's users."""
-    if os.environ.get("KUBECONFIG") and os.environ["KUBECONFIG"] != str(place.kubeconfig):
+    if kubeconfig_of_another(place):
         if not os.environ.get("IMAGE"):
             raise ClusterError("set IMAGE to an image of the trainer that this cluster can pull")
         yield dict(os.environ)
         return
-    os.environ.pop("KUBECONFIG", None)
     is_ours = sandbox.running(place) is None
     up(place)
     try:

@@ -15,8 +15,8 @@ from k8s.cluster.places import ClusterError, Place
 
 def up(place: Place) -> None:
     """Start the cluster, or say that it runs."""
-    if os.environ.get("KUBECONFIG"):
-        print(f"using the cluster of KUBECONFIG={os.environ['KUBECONFIG']}; nothing is started")
+    if other := kubeconfig_of_another(place):
+        print(f"using the cluster of KUBECONFIG={other}; nothing is started")
         return
     if sandbox.running(place) and place.kubeconfig.exists():
         print(f"already running: {_how_to_use(place)}")
@@ -51,6 +51,13 @@ def load(place: Place, archive: str) -> None:
     if result.returncode:
         raise ClusterError(f"{archive} was not imported: {result.stderr.strip()}")
     print(result.stdout.strip())
+
+
+def kubeconfig_of_another(place: Place) -> str | None:
+    """KUBECONFIG where it names another cluster than the one of `place`, which may not run yet."""
+    named = os.environ.get("KUBECONFIG")
+    is_ours = not named or Path(named).resolve() == place.kubeconfig.resolve()
+    return None if is_ours else named
 
 
 def search_path(place: Place) -> str:

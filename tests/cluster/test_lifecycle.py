@@ -21,6 +21,14 @@ def test_another_cluster_is_used(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_own_cluster_is_started_again(tmp_path, monkeypatch):
+    place = Place(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(place.kubeconfig))  # of one that was removed
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ClusterError, match="started on Linux only"):
+        lifecycle.up(place)
+
+
 def test_not_on_a_mac(nothing_set, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ClusterError, match=r"Linux only; .* set KUBECONFIG"):

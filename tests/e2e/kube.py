@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -81,6 +82,11 @@ class Kube:
         """An answer of a Service, through the API server."""
         base = f"/api/v1/namespaces/{self.namespace}/services/{service}/proxy"
         return self("get", f"--raw={base}/{path}")
+
+
+def unix_time(text: str) -> float:
+    """Of a time as ISO 8601 writes it."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def escape(text: str) -> str:

@@ -2,16 +2,19 @@
 
 import json
 import os
+import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
 
-from tests.e2e.kube import CommandError, Kube, command, wait_until
+from tests.e2e.kube import COMMAND_SECONDS, CommandError, Kube, command, unix_time, wait_until
 from tests.e2e.store import Store
 from trainer.checkpoint.names import CHECKPOINTS, COMMIT_FILE, folder_name, parse_folder
 
@@ -26,6 +29,15 @@ class Result:
     steps: int
     sha256: str  # of all weights and the optimizer's variables
     history: str  # of losses and metrics by epoch
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is to be seen of a run before something is done to it."""
+
+    time: float  # Unix time
+    step: int  # of the newest committed checkpoint
+    lives: dict[int, tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +62,17 @@ class Run:
     def remove(self) -> None:
         """Uninstall it if it is there, and wait until its pods are gone."""
         self.helm("uninstall", self.name, "--ignore-not-found")
+        # helm leaves the pod of `helm test`, so that its log can be read.
+        self.kube("delete", "pods", f"--selector={self.selector},{_TEST}", "--wait=false")
         self.wait_until_gone()
 
     def suspend(self, is_suspended: bool) -> None:
-        """Suspend or resume its Job."""
+        """Suspend or resume it, as the documents say."""
+        suspend = f"--set=suspend={json.dumps(is_suspended)}"
+        self.helm("upgrade", self.name, str(CHART), "--reuse-values", suspend)
+
+    def suspend_job(self, is_suspended: bool) -> None:
+        """Suspend or resume its Job and not the release, as controllers of queues do."""
         patch = json.dumps({"spec": {"suspend": is_suspended}})
         self.kube("patch", "job", self.job()["metadata"]["name"], f"--patch={patch}")
 
@@ -77,7 +96,7 @@ class Run:
     def pods(self) -> dict[int, dict[str, Any]]:
         """The newest pod of each index."""
         pods = sorted(
-            self.kube.list("pods", f"{self.selector},app.kubernetes.io/component=worker"),
+            self.kube.list("pods", f"{self.selector},{_WORKER}"),
             key=lambda pod: pod["metadata"]["creationTimestamp"],
         )
         return {int(pod["metadata"]["labels"][_INDEX]): pod for pod in pods}
@@ -86,15 +105,36 @@ class Run:
         """The name of the newest pod of an index."""
         return self.pods()[index]["metadata"]["name"]
 
-    def lives(self, *indices: int) -> list[tuple[str, int]]:
+    def lives(self, *indices: int) -> dict[int, tuple[str, int]]:
         """UID and number of restarts of these pods: the same as long as nothing happens to them."""
         pods = self.pods()
-        return [life(pods[index]) for index in indices]
+        return {index: life(pods[index]) for index in indices}
+
+    def moment(self) -> Moment:
+        """How it is now."""
+        lives = {index: life(pod) for index, pod in self.pods().items()}
+        return Moment(now(), self.step(), lives)
 
     def logs(self, index: int) -> list[dict[str, Any]]:
         """What the newest pod of an index said, as far as it is events."""
-        text = self.kube("logs", self.pod_name(index))
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return _events(self.kube("logs", self.pod_name(index)))
+
+    @contextmanager
+    def following(self, index: int) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        """Hear what a pod says: the function returns all of it, once the pod has ended."""
+        name = f"--namespace={self.kube.namespace}"
+        command = ["kubectl", name, "logs", "--follow", self.pod_name(index)]
+        with TemporaryFile("w+") as said, subprocess.Popen(command, stdout=said) as process:
+
+            def heard() -> list[dict[str, Any]]:
+                process.wait(timeout=COMMAND_SECONDS)
+                said.seek(0)
+                return _events(said.read())
+
+            try:
+                yield heard
+            finally:
+                process.terminate()
 
     @property
     def folder(self) -> str:
@@ -110,17 +150,21 @@ class Run:
         folders = [one for one, files in self._checkpoints().items() if COMMIT_FILE in files]
         return [position for folder in folders if (position := parse_folder(folder))]
 
-    def uncommitted(self) -> list[str]:
-        """The folders of checkpoints that are being written."""
-        return [folder for folder, files in self._checkpoints().items() if COMMIT_FILE not in files]
+    def step_being_saved(self, moment: float) -> int | None:
+        """The step whose save had begun at a moment and was committed later."""
+        for folder, files in self._checkpoints().items():
+            if COMMIT_FILE in files and min(files.values()) < moment < files[COMMIT_FILE]:
+                position = parse_folder(folder)
+                return position and position[0]
+        return None
 
-    def _checkpoints(self) -> dict[str, set[str]]:
-        """The names in each checkpoint's folder."""
+    def _checkpoints(self) -> dict[str, dict[str, float]]:
+        """The names in each checkpoint's folder, and when each was made."""
         prefix = f"{self.folder}/{CHECKPOINTS}/"
-        found = defaultdict(set)
-        for name in self.store.names(prefix):
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for name, made in self.store.made(prefix).items():
             folder, _, file = name.removeprefix(prefix).partition("/")
-            found[folder].add(file)
+            found[folder][file] = made
         return found
 
     def result(self) -> Result:
@@ -160,6 +204,13 @@ class Run:
         """Failed pods that count towards its Job's back-off limit."""
         return int(self.job()["status"].get("failed", 0))
 
+    def first_restored(self, since: float) -> int:
+        """The step that worker 0 went on from, when it first did so after a moment; 0: anew."""
+        restores = [event for event in self.logs(0) if event["event"] == "restore"]
+        later = [event["step"] for event in restores if at(event) > since]
+        assert later, f"nothing restored after {since}: {restores}"
+        return later[0]
+
     def seconds_to_first_step(self, since: float) -> float:
         """From a moment until worker 0 made its first step of a later life."""
         steps = [at(event) for event in self.logs(0) if event["event"] == "first step"]
@@ -179,7 +230,13 @@ class Run:
         return self.condition("Complete") is not None
 
 
+_WORKER = "app.kubernetes.io/component=worker"
+_TEST = "app.kubernetes.io/component=test"
 _INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 def life(pod: dict[str, Any]) -> tuple[str, int]:
@@ -189,7 +246,7 @@ def life(pod: dict[str, Any]) -> tuple[str, int]:
 
 def at(event: dict[str, Any]) -> float:
     """When an event was said, as Unix time."""
-    return datetime.fromisoformat(event["timestamp"]).timestamp()
+    return unix_time(event["timestamp"])
 
 
 def now() -> float:

@@ -9,7 +9,6 @@ import pytest
 from tests.e2e.checks import check
 from tests.e2e.kube import wait_until
 from tests.e2e.pods import pod
-from tests.e2e.run import now
 from tests.e2e.values import IMAGE, STEPS
 
 
@@ -37,27 +36,24 @@ def delete_by_force(run, index):
 )
 def test_pod_taken_away(disturbed_run, undisturbed, tell, take, index, unhurt):
     run = disturbed_run
-    before = run.lives(*unhurt)
-    since = now()
+    before = run.moment()
     take(run, index)
-    tell(f"pod {index} of 3: {take.__name__.replace('_', ' ')}, after step {run.step()}")
-    check(run, undisturbed, unhurt=unhurt, before=before, since=since, tell=tell)
+    tell(f"pod {index} of 3: {take.__name__.replace('_', ' ')}, after step {before.step}")
+    check(run, undisturbed, before=before, unhurt=unhurt, tell=tell)
     assert run.charged_failures() == 0
 
 
 def test_preempted(disturbed_run, undisturbed, tell, kube):
     run = disturbed_run
-    before = run.lives(0, 1, 2)
-    since = now()
+    before = run.moment()
     wait = ["python", "-c", "input()"]
     # Room for it is made by taking as few pods as will do.
     kube.apply(_PRIORITY, pod("urgent", IMAGE, command=wait, cpu="1300m", priority="e2e-urgent"))
-    taken = wait_until("a pod preempted", lambda: changed(run, before))
-    tell(f"pods {taken} preempted by a pod of higher priority, after step {run.step()}")
+    taken = wait_until("a pod preempted", lambda: changed(run, before.lives))
+    tell(f"pods {taken} preempted by a pod of higher priority, after step {before.step}")
     kube("delete", "pod", "urgent", "--force", "--grace-period=0")
     unhurt = tuple(index for index in range(3) if index not in taken)
-    kept = [before[index] for index in unhurt]
-    check(run, undisturbed, unhurt=unhurt, before=kept, since=since, tell=tell)
+    check(run, undisturbed, before=before, unhurt=unhurt, tell=tell)
     assert run.charged_failures() == 0
 
 
@@ -69,12 +65,12 @@ _PRIORITY = {
 }
 
 
-def changed(run, before):
+def changed(run, lives):
     """The indices whose pod is told to end or is another one than before."""
     pods = run.pods()
     return [
         index
-        for index, (uid, _) in enumerate(before)
+        for index, (uid, _) in lives.items()
         if index not in pods
         or pods[index]["metadata"]["uid"] != uid
         or "deletionTimestamp" in pods[index]["metadata"]

@@ -1,9 +1,14 @@
 """What users do with a run: a mistake, suspend and resume, upgrade, uninstall and install again."""
 
+import pytest
+
 from tests.e2e.checks import check
 from tests.e2e.kube import wait_until
-from tests.e2e.run import now
-from tests.e2e.values import configuration
+from tests.e2e.run import Run, at
+from tests.e2e.values import IMAGE, chart_values, configuration, variables
+from trainer.checkpoint.names import COMMIT_FILE
+
+TRIES = 3
 
 
 def test_configuration_error_fails_the_job_at_once(make_run, tell):
@@ -21,45 +26,55 @@ def test_configuration_error_fails_the_job_at_once(make_run, tell):
     assert "no.such" in message
 
 
-def test_suspended_and_resumed(disturbed_run, undisturbed, tell):
+@pytest.mark.parametrize("suspend", [Run.suspend, Run.suspend_job], ids=["by helm", "by kubectl"])
+def test_suspended_and_resumed(disturbed_run, undisturbed, tell, suspend):
     run = disturbed_run
-    run.suspend(True)
+    before = run.moment()
+    suspend(run, True)
     wait_until("no pods", lambda: not run.pods(), seconds=60)
     step = run.step()
-    tell(f"suspended: all pods gone, step {step} saved")
-    since = now()
-    run.suspend(False)
-    check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
-    assert restored(run) == [step]
+    tell(f"suspended after step {before.step}: all pods gone, step {step} saved")
+    resumed = run.moment()
+    suspend(run, False)
+    check(run, undisturbed, before=resumed, unhurt=(), tell=tell)
+    assert run.first_restored(resumed.time) == step
     assert run.charged_failures() == 0
 
 
 def test_upgraded_with_changed_immutable_fields(disturbed_run, undisturbed, tell):
     run = disturbed_run
-    job, since = run.job()["metadata"]["name"], now()
+    job, before = run.job()["metadata"]["name"], run.moment()
     run.values["resources"]["requests"]["cpu"] = "310m"
     run.install()
-    tell(f"upgraded after step {run.step()}: other resources, so another Job than {job}")
+    tell(f"upgraded after step {before.step}: other resources, so another Job than {job}")
     assert run.job()["metadata"]["name"] != job
-    check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
+    check(run, undisturbed, before=before, unhurt=(), tell=tell)
 
 
-def test_uninstalled_during_a_save_and_installed_again(make_run, undisturbed, tell):
+def test_uninstalled_during_a_save_and_installed_again(make_run, store, undisturbed, tell):
     always = {"every_steps": 1, "every_epochs": None}
-    run = make_run("uninstalled", config=configuration() | {"checkpoint": always})
+    slow = store.start_slow(trainer=IMAGE, pattern=COMMIT_FILE, seconds=2)
+    run = make_run(
+        "uninstalled", config=configuration() | {"checkpoint": always}, extraEnv=variables(slow)
+    )
+    saved = next(filter(None, (uninstall(run, tell) for _ in range(TRIES))), None)
+    assert saved is not None, f"told to stop {TRIES} times, and never during a save"
+    tell(f"step {saved} was being saved when the pods were told to stop, and is there")
+    before = run.moment()
+    run.values.update(chart_values(store))
     run.install()
-    run.wait_for_step(2)
-    run.uninstall()
-    run.wait_until_gone()
+    check(run, undisturbed, before=before, unhurt=(), tell=tell)
+    assert run.first_restored(before.time) == before.step >= saved
+
+
+def uninstall(run, tell):
+    """Install it, let it train and uninstall it; the step that was being saved at that time."""
     step = run.step()
-    tell(f"uninstalled while each step was saved; step {step} is there")
-    run.values["config"] = configuration()
-    since = now()
     run.install()
-    check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
-    assert restored(run) == [step]
-
-
-def restored(run):
-    """The steps that worker 0's newest pod went on from."""
-    return [event["step"] for event in run.logs(0) if event["event"] == "restore"]
+    run.wait_for_step(step + 2)
+    with run.following(0) as heard:
+        run.uninstall()
+        run.wait_until_gone()
+        told = at(next(event for event in heard() if event["event"] == "stopping"))
+    tell(f"uninstalled while each step was saved; step {run.step()} is there")
+    return run.step_being_saved(told)

@@ -2,9 +2,8 @@
 
 import pytest
 
-from tests.e2e.checks import check
+from tests.e2e.checks import check, check_complete
 from tests.e2e.kube import wait_until
-from tests.e2e.run import now
 
 FLAVOR = "e2e"
 QUEUE = "e2e"
@@ -68,28 +67,25 @@ def test_preempted_by_kueue(make_run, queue, undisturbed, tell):
     important = make_run("important", **queue, priorityClassName="e2e-important")
     run.install()
     run.wait_for_step(1)
+    before = run.moment()
     important.install()
     wait_until("preempted", lambda: is_suspended(run) and not run.pods(), seconds=60)
-    step, since = run.step(), now()
+    step = run.step()
     tell(f"preempted by a more important run: suspended, step {step} saved")
     assert important.wait_until_complete() == undisturbed
-    check(run, undisturbed, unhurt=(), before=[], since=since, tell=tell)
-    restored = [event["step"] for event in run.logs(0) if event["event"] == "restore"]
-    assert restored == [step]
+    check(run, undisturbed, before=before, unhurt=(), tell=tell)
+    assert run.first_restored(before.time) == step
 
 
 def test_jobset(make_run, undisturbed, tell):
     run = make_run("jobset", workload={"kind": "JobSet"})
     run.install()
     run.wait_for_step(1)
-    before = run.lives(0, 2)
-    since = now()
+    before = run.moment()
     run.kube.evict(run.pod_name(1))
-    tell(f"pod 1 of a JobSet evicted after step {run.step()}")
+    tell(f"pod 1 of a JobSet evicted after step {before.step}")
     wait_until("the JobSet completed", lambda: completed(run), seconds=300)
-    tell(f"completed; {run.seconds_to_first_step(since):.1f} s to the first new step")
-    assert run.result() == undisturbed
-    assert run.lives(0, 2) == before
+    check_complete(run, undisturbed, before=before, unhurt=(0, 2), tell=tell)
 
 
 def completed(run):

@@ -1,16 +1,14 @@
 """A stranger is refused twice over; Prometheus reaches the metrics, and nothing else."""
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.kube import CommandError, Kube, escape, wait_until
+from tests.e2e.kube import CommandError, wait_until
 from tests.e2e.pods import pod, run_to_its_end
+from tests.e2e.prometheus import Prometheus
 from tests.e2e.values import IMAGE, SAVE_EVERY, configuration
 
-ROOT = Path(__file__).parents[2]
 GATHERING, METRICS = 8470, 9400
 # Told with the address and the ports that it should try, for some seconds: who enforces policies
 # needs some to know of a new pod; it may drop what is not allowed, or reject it.
@@ -119,47 +117,8 @@ def impostor(original, labels):
     }
 
 
-class Prometheus:
-    """The one of the namespace that scrapers are allowed in."""
-
-    def __init__(self):
-        self._kube = Kube("monitoring")
-
-    def query(self, expression):
-        """The series that an expression gives now."""
-        answer = self._kube.http("prometheus:9090", f"api/v1/query?query={escape(expression)}")
-        return json.loads(answer)["data"]["result"]
-
-    def names(self):
-        """All names of series that it ever had."""
-        return set(json.loads(self._kube.http("prometheus:9090", _NAMES))["data"])
-
-
-_NAMES = "api/v1/label/__name__/values"
-
-
 def test_prometheus_scrapes_the_pods(run, tell):
     prometheus = Prometheus()
     up = f'up{{namespace="{run.kube.namespace}",pod=~"{run.name}-.*"}} == 1'
     wait_until("3 pods scraped", lambda: len(prometheus.query(up)) == 3, seconds=30)
     tell(f"Prometheus scrapes 3 pods of {run.name}")
-
-
-def test_prometheus_has_every_series_that_rules_and_dashboards_name(disturbed_run, tell):
-    named = named_series()
-    if not named:
-        pytest.skip("no rules or dashboards name a series: there is no helm/trainer-monitoring")
-    run, prometheus = disturbed_run, Prometheus()
-    run.wait_for_step(5 * SAVE_EVERY)
-    run.kube.evict(run.pod_name(1))
-    run.wait_until_complete()
-    missing = named - prometheus.names()
-    tell(f"{len(named)} series are named in rules and dashboards; missing: {sorted(missing)}")
-    assert not missing
-
-
-def named_series():
-    """The names of the trainer's series that the monitoring chart's files use."""
-    files = (ROOT / "helm" / "trainer-monitoring").rglob("*.*")
-    found = (re.findall(r"\btrainer_[a-z_]+\b", file.read_text()) for file in files)
-    return {name for names in found for name in names}

@@ -27,6 +27,11 @@ def configuration() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def variables(environment: dict[str, str]) -> list[dict[str, str]]:
+    """An environment as pods are told it."""
+    return [{"name": name, "value": text} for name, text in environment.items()]
+
+
 def chart_values(store: Store) -> dict[str, Any]:
     """All values of a release."""
     repository, _, tag = IMAGE.rpartition(":")
@@ -35,7 +40,7 @@ def chart_values(store: Store) -> dict[str, Any]:
         "workers": 3,
         "run": {"base": RUNS},
         "config": configuration(),
-        "extraEnv": [{"name": key, "value": text} for key, text in store.environment.items()],
+        "extraEnv": variables(store.environment),
         "resources": {
             "requests": {"cpu": "300m", "memory": "600Mi"},
             "limits": {"memory": f"{MEMORY_MIB}Mi"},
