@@ -118,6 +118,39 @@ def test_what_cannot_work_is_refused_with_the_way_out(changes, said):
     assert said in refusal(merged(GROUP, **changes))
 
 
+SCRATCH = {"volumes": [{"name": "scratch", "emptyDir": {}}]}
+CLAIM = {"claimName": "runs", "mountPath": "/runs"}
+
+
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [
+        ("/tmp/runs", {"claims": [CLAIM]}),
+        ("/runsome", {"claims": [CLAIM]}),
+        ("/runs/../tmp", {"claims": [CLAIM]}),
+        ("/runs", {"claims": [CLAIM | {"readOnly": True}]}),
+        ("/s/r", SCRATCH | {"volumeMounts": [{"name": "scratch", "mountPath": "/s"}]}),
+        ("/runs/s", SCRATCH | {"claims": [CLAIM],
+                               "volumeMounts": [{"name": "scratch", "mountPath": "/runs/s"}]}),
+    ],
+)  # fmt: skip
+def test_a_folder_that_no_volume_keeps_is_refused(base, more):
+    assert f"would live in {base}, which a pod loses" in refusal(merged(ONE, run__base=base, **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"claims": [CLAIM, {"claimName": "data", "mountPath": "/", "readOnly": True}]},
+        {"volumes": [{"name": "nfs", "nfs": {"server": "s", "path": "/"}}],
+         "volumeMounts": [{"name": "nfs", "mountPath": "/runs/"}]},
+    ],
+)  # fmt: skip
+def test_a_folder_that_a_volume_keeps(more):
+    values = merged(ONE, config__run__dir="/runs/mine", **more)
+    assert "run.dir" not in str(arguments(job(values)))
+
+
 def test_a_changed_template_has_another_name_since_a_job_cannot_change():
     names = [
         name(GROUP),

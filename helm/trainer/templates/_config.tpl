@@ -11,7 +11,7 @@
 {{- define "trainer.configArguments" -}}
 - --config=/etc/trainer/run.yaml
 {{- if not (dig "run" "dir" "" .Values.config) }}
-- --set=run.dir={{ include "trainer.runDir" . }}
+- {{ include "trainer.runDir" . | printf "--set=run.dir=%s" | quote }}
 {{- end }}
 {{- if not (dig "metrics" "address" "" .Values.config) }}
 - --set=metrics.address=0.0.0.0
@@ -26,14 +26,36 @@
 
 {{- define "trainer.runDir" -}}
 {{- $base := required "neither config.run.dir nor run.base says where the run lives: --set run.base=gs://BUCKET/runs, or a folder of a claim (claims)" (dig "run" "dir" .Values.run.base .Values.config) -}}
-{{- if and (not (hasPrefix "gs://" $base)) (not .Values.claims) (not .Values.volumeMounts) -}}
-{{- fail (printf "the run would live in %s, which a pod loses with itself: use gs://BUCKET/PREFIX, or mount a claim there (claims)" $base) -}}
+{{- if not (or (hasPrefix "gs://" $base) (include "trainer.isKept" (list . $base))) -}}
+{{- fail (printf "the run would live in %s, which a pod loses with itself or cannot write to: use gs://BUCKET/PREFIX, or a folder of a claim that is not readOnly (claims)" $base) -}}
 {{- end -}}
 {{- if dig "run" "dir" "" .Values.config -}}
 {{ $base }}
 {{- else -}}
 {{ trimSuffix "/" $base }}/{{ .Release.Namespace }}/{{ .Release.Name }}
 {{- end -}}
+{{- end }}
+
+{{/* Whether a folder is on a volume that outlives the pod and can be written to: (list . FOLDER).
+     Of mounts one in another, the innermost holds it. */}}
+{{- define "trainer.isKept" -}}
+{{- $root := index . 0 -}}
+{{- $folder := index . 1 | clean -}}
+{{- $mount := dict "mountPath" "" "readOnly" true -}}
+{{- range include "trainer.volumeMounts" $root | fromYamlArray -}}
+{{- $path := clean .mountPath -}}
+{{- if and (hasPrefix (printf "%s/" $path) (printf "%s/" $folder)) (gt (len $path) (len $mount.mountPath)) -}}
+{{- $mount = merge (dict "mountPath" $path) . -}}
+{{- end -}}
+{{- end -}}
+{{- $isKept := not $mount.readOnly -}}
+{{- range include "trainer.volumes" $root | fromYamlArray -}}
+{{- if eq .name (get $mount "name") -}}
+{{- $short := pick . "emptyDir" "configMap" "secret" "downwardAPI" "projected" "ephemeral" -}}
+{{- $isKept = and $isKept (not $short) (not (dig "persistentVolumeClaim" "readOnly" false .)) -}}
+{{- end -}}
+{{- end -}}
+{{- if $isKept }}true{{ end -}}
 {{- end }}
 
 {{/* Files below /etc/trainer, by key of the ConfigMap. */}}
