@@ -13,7 +13,7 @@ HELM = ROOT / ".tools" / "helm"
 RELEASES = {"job": "demo", "kueue": "queued", "jobset": "joined"}
 # What is helm's own, or would keep kubectl from putting it into another namespace.
 _HELMS = re.compile(
-    r"^(?:# Source: .*|\s+(?:namespace: default|helm\.sh/chart: .*"
+    r"^(?:# Source: .*|\s+(?:namespace: .default.|helm\.sh/chart: .*"
     r"|app\.kubernetes\.io/managed-by: .*))\n",
     re.MULTILINE,
 )

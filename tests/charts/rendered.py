@@ -39,11 +39,11 @@ def helm(
 
 def rendered(
     values: dict[str, Any], *words: str, chart: Path = TRAINER, command: str = "helm",
-    release: str = "demo",
+    release: str = "demo", namespace: str = "ml",
 ) -> str:  # fmt: skip
-    """What `helm template` prints for a release in the namespace `ml`."""
+    """What `helm template` prints for a release."""
     result = helm(
-        "template", release, chart, "--namespace=ml", f"--kube-version={KUBERNETES}", *words,
+        "template", release, chart, f"--namespace={namespace}", f"--kube-version={KUBERNETES}", *words,
         values=values, command=command,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -8,8 +8,11 @@ import yaml
 
 from tests.charts.rendered import (
     GROUP,
+    MONITORING,
     ONE,
     POD_MONITOR,
+    PROMETHEUS_RULE,
+    TRAINER,
     arguments,
     environ,
     job_of,
@@ -210,6 +213,45 @@ def test_the_test_pod_is_a_stranger_that_looks_at_the_leader():
 )
 def test_the_test_pod_expects_what_is_there(values, count):
     assert len(objects(values)["Pod"]["spec"]["containers"][0]["args"]) == count
+
+
+def leaves(node, path=()):
+    """Every value and where it is."""
+    if not isinstance(node, dict | list):
+        yield path, node
+        return
+    for key, below in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from leaves(below, (*path, key))
+
+
+# Each would be a number, nothing, a truth or a mapping without quotes.
+ODD = {
+    "claims": [{"claimName": "123", "mountPath": "/a: b"}], "allowChange": ["a: b", "c #d"],
+    "gathering": {"existingSecret": "456", "key": "789"}, "networkPolicy__scraperNamespace": "12",
+    "serviceAccount__name": "0x1", "run__base": "gs://b/a: b #c", "labels": {"a": "1", "b": "no"},
+    "podMonitor": {"enabled": True, "labels": {"c": "on"}}, "podLabels": {"d": "null"},
+    "kueue__queueName": "1e3",
+}  # fmt: skip
+
+
+JOBSET = merged(GROUP, workload__kind="JobSet", topologySpread__enabled=True)
+
+
+@pytest.mark.parametrize("release", ["on", "null"])
+@pytest.mark.parametrize(
+    ("plain", "odd", "chart"),
+    [(JOBSET, merged(JOBSET, **ODD), TRAINER), (GROUP, merged(GROUP, **ODD), TRAINER),
+     ({}, {}, MONITORING)],
+    ids=["jobset", "job", "monitoring"],
+)  # fmt: skip
+def test_a_text_stays_one_whatever_it_looks_like(plain, odd, chart, release):
+    def no_texts(values, **options):
+        words = [f"--api-versions={one}" for one in (POD_MONITOR, PROMETHEUS_RULE)]
+        text = rendered(values, *words, chart=chart, **options)
+        found = [leaf for one in yaml.safe_load_all(text) for leaf in leaves(one)]
+        return {path[-1] for path, leaf in found if not isinstance(leaf, str)}
+
+    assert no_texts(odd, namespace="2024", release=release) <= no_texts(plain)
 
 
 def test_no_secret_is_ever_printed():
