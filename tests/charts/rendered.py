@@ -65,6 +65,13 @@ def refusal(values: dict[str, Any], *words: str, release: str = "demo") -> str:
     return result.stderr
 
 
+def notes(values: dict[str, Any]) -> str:
+    """What helm says at the end of an install."""
+    result = helm("install", "demo", TRAINER, "--namespace=ml", "--dry-run=client", values=values)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.partition("\nNOTES:\n")[2]
+
+
 def merged(values: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Values with changes, whose keys use __ for dots."""
     result = yaml.safe_load(yaml.safe_dump(values))

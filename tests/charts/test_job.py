@@ -23,7 +23,7 @@ def test_it_is_an_indexed_job_of_so_many_pods():
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     assert spec["podReplacementPolicy"] == "Failed"
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
-    assert "suspend" not in spec
+    assert spec["suspend"] is False
     assert "ttlSecondsAfterFinished" not in spec
 
 
@@ -111,6 +111,7 @@ def test_what_the_configuration_says_is_left_alone():
         ({"workers": 5}, "data.streams 12 cannot be shared by 5 workers"),
         ({"config__metrics__port": 0}, "config.metrics.port 0 is any port"),
         ({"config__run__lease_seconds": 14}, "use 15 or more"),
+        ({"suspend": True, "kueue__queueName": "q"}, "kubectl --namespace ml patch workload NAME"),
         ({"recipe__source": "x = 1"}, 'config.recipe is "fashion_mnist"'),
     ],
 )
@@ -159,6 +160,8 @@ def test_a_changed_template_has_another_name_since_a_job_cannot_change():
         name(merged(GROUP, config__train__epochs=13)),
         name(merged(GROUP, image__tag="other")),
         name(merged(GROUP, allowChange=["train.validate_every"])),
+        name(merged(GROUP, kueue__queueName="q")),
+        name(merged(GROUP, kueue__queueName="other")),
     ]
     assert len(set(names)) == len(names)
     assert all(one.startswith("demo-") for one in names)
@@ -166,7 +169,7 @@ def test_a_changed_template_has_another_name_since_a_job_cannot_change():
 
 @pytest.mark.parametrize(
     "changes", [{"suspend": True}, {"labels": {"a": "b"}}, {"networkPolicy__enabled": False},
-                {"ttlSecondsAfterFinished": 5}, {"kueue__queueName": "q"}],
+                {"ttlSecondsAfterFinished": 5}, {"activeDeadlineSeconds": 9}],
 )  # fmt: skip
 def test_what_may_change_leaves_the_name(changes):
     assert name(merged(GROUP, **changes)) == name(GROUP)
@@ -183,10 +186,11 @@ def test_a_release_whose_name_no_service_may_have(release):
     assert f'the release\'s name "{release}"' in refusal(GROUP, release=release)
 
 
-def test_suspended_and_queued():
-    found = job(merged(ONE, suspend=True, kueue__queueName="training"))
-    assert found["spec"]["suspend"] is True
-    assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+def test_suspended_or_queued():
+    assert job(merged(ONE, suspend=True))["spec"]["suspend"] is True
+    queued = job(merged(ONE, kueue__queueName="training"))
+    assert "suspend" not in queued["spec"]
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     assert "kueue.x-k8s.io/queue-name" not in job(ONE)["metadata"]["labels"]
 
 

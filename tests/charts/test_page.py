@@ -11,7 +11,7 @@ from tests.charts.rendered import KUBERNETES, POD_MONITOR, PROMETHEUS_RULE, ROOT
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 NAMES = {"PROJECT": "my-project", "REGION": "europe-west4", "BUCKET": "my-bucket"}
-FLAGS = {"--namespace", "--values", "--set", "--set-file"}
+FLAGS = {"--namespace", "--values", "--set", "--set-json", "--set-file"}
 # What Kubernetes itself puts on a pod of an Indexed Job.
 OF_THE_JOB = {"batch.kubernetes.io/job-completion-index"}
 
@@ -47,12 +47,12 @@ def rendered(tmp_path):
         is_run = chart == "helm/trainer"
         given = [flag for flag, _ in options(words)]
         kept = {}
-        if "--reuse-values" in given:
+        if "--reset-then-reuse-values" in given:
             kept = {
                 "image": {"repository": "registry.example/trainer"},
                 "run": {"base": "gs://b/r"},
             }
-        if is_run and "--reuse-values" in given:
+        if is_run and "--reset-then-reuse-values" in given:
             kept |= yaml.safe_load(blocks("yaml")[0])
         if is_run:
             kept["gathering"] = {"existingSecret": "known"}

@@ -17,6 +17,7 @@ from tests.charts.rendered import (
     environ,
     job_of,
     merged,
+    notes,
     objects,
     pod_of,
     refusal,
@@ -45,7 +46,7 @@ def test_every_object_is_labelled_as_the_runs(kind):
 
 
 def test_a_jobset_holds_the_same_job():
-    found = objects(merged(GROUP, workload__kind="JobSet", suspend=True, kueue__queueName="q"))
+    found = objects(merged(GROUP, workload__kind="JobSet", suspend=True))
     jobset = found["JobSet"]
     assert "Job" not in found
     name = jobset["metadata"]["name"]
@@ -53,7 +54,11 @@ def test_a_jobset_holds_the_same_job():
         "enableDNSHostnames": True, "publishNotReadyAddresses": True, "subdomain": "demo",
     }  # fmt: skip
     assert jobset["spec"]["suspend"] is True
-    assert jobset["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+    queued = objects(merged(GROUP, workload__kind="JobSet", kueue__queueName="q"))["JobSet"]
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+    assert "suspend" not in queued["spec"]
+    later = objects(merged(GROUP, workload__kind="JobSet", activeDeadlineSeconds=9))["JobSet"]
+    assert later["metadata"]["name"] != name
     assert environ(jobset)["TRAINER_LEADER"] == f"{name}-worker-0-0.demo"
     assert environ(jobset)["TRAINER_HOST"] == f"{name}-worker-0-$(TRAINER_WORKER_INDEX).demo"
     assert environ(jobset)["TRAINER_JOB_ID"] == "metadata.labels['jobset.sigs.k8s.io/jobset-uid']"
@@ -195,6 +200,20 @@ def test_a_pod_monitor_only_where_there_is_its_api():
     assert found["metadata"]["labels"]["release"] == "prometheus"
     assert found["spec"]["selector"] == {"matchLabels": WORKER}
     assert found["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s"}]
+
+
+def test_the_notes_say_how_to_start_what_is_suspended():
+    said = "helm upgrade -n ml demo helm/trainer --reset-then-reuse-values --set suspend=false\n"
+    assert said in notes(merged(ONE, suspend=True))
+    assert said not in notes(ONE)
+
+
+def test_the_notes_name_fractions_that_are_texts():
+    params = {"rate": "0.001", "deep": {"decay": "1e-3"}, "name": "v1.5", "epochs": "3", "x": 0.5}
+    said = notes(merged(ONE, config__params=params))
+    assert "--set-json 'config.params.rate=0.001'" in said
+    assert "--set-json 'config.params.deep.decay=1e-3'" in said
+    assert said.count("--set-json") == 2
 
 
 def test_the_test_pod_is_a_stranger_that_looks_at_the_leader():

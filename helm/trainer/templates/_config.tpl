@@ -78,12 +78,28 @@
 {{- if eq (include "trainer.setting" (list . "metrics" "enabled")) "true" }}true{{ end -}}
 {{- end }}
 
+{{/* Parameters of the recipe that are texts and look like fractions, as --set makes them:
+     (list PATH PARAMETERS). Only the recipe knows whether a text is meant. */}}
+{{- define "trainer.fractionsAsText" -}}
+{{- $path := index . 0 -}}
+{{- range $key, $value := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- include "trainer.fractionsAsText" (list (printf "%s.%s" $path $key) $value) -}}
+{{- else if and (kindIs "string" $value) (regexMatch "^[-+]?[0-9]*([.][0-9]+|[0-9][eE][-+]?[0-9]+)([eE][-+]?[0-9]+)?$" $value) }}
+{{ $path }}.{{ $key }} is the text "{{ $value }}". For a number: --set-json '{{ $path }}.{{ $key }}={{ $value }}'
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* What no schema can say. */}}
 {{- define "trainer.checks" -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
 {{- fail (printf "the release's name %q is also that of a Service: use letters, digits and dashes, a letter first" .Release.Name) -}}
 {{- end -}}
 {{- $_ := include "trainer.runDir" . -}}
+{{- if and .Values.suspend .Values.kueue.queueName -}}
+{{- fail (printf "suspend: true, but Kueue starts and suspends what waits in its queue %s: kubectl --namespace %s patch workload NAME --type=merge --patch='{\"spec\":{\"active\":false}}', whose NAME kubectl --namespace %s get workloads shows" .Values.kueue.queueName .Release.Namespace .Release.Namespace) -}}
+{{- end -}}
 {{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
 {{- if mod $streams (int .Values.workers) -}}
 {{- fail (printf "config.data.streams %d cannot be shared by %d workers: use a multiple of %d, and one of that for config.data.batch_size" $streams (int .Values.workers) (int .Values.workers)) -}}
