@@ -11,7 +11,7 @@ from tests.charts.rendered import KUBERNETES, POD_MONITOR, PROMETHEUS_RULE, ROOT
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 NAMES = {"PROJECT": "my-project", "REGION": "europe-west4", "BUCKET": "my-bucket"}
-FLAGS = {"--namespace", "--values", "--set", "--set-json", "--set-file"}
+FLAGS = {"--namespace", "--values", "--set", "--set-json", "--set-file", "--api-versions"}
 # What Kubernetes itself puts on a pod of an Indexed Job.
 OF_THE_JOB = {"batch.kubernetes.io/job-completion-index"}
 
@@ -57,11 +57,12 @@ def rendered(tmp_path):
         if is_run:
             kept["gathering"] = {"existingSecret": "known"}
         more = [f"{flag}={files(flag, value)}" for flag, value in options(words) if flag in FLAGS]
-        result = helm(
-            "template", release, ROOT / chart, f"--kube-version={KUBERNETES}",
-            f"--api-versions={POD_MONITOR}", f"--api-versions={PROMETHEUS_RULE}", *more,
-            values=kept,
-        )  # fmt: skip
+        if words[1] == "template":
+            more += [flag for flag in given if flag == "--skip-tests"]
+        else:
+            more += [f"--api-versions={api}" for api in (POD_MONITOR, PROMETHEUS_RULE)]
+        kube = f"--kube-version={KUBERNETES}"
+        result = helm("template", release, ROOT / chart, kube, *more, values=kept)
         assert result.returncode == 0, result.stderr
         return [one for one in yaml.safe_load_all(result.stdout) if one]
 
@@ -86,6 +87,15 @@ def test_the_chart_takes_the_command(rendered, words):
     assert found
     if words[3] == "helm/trainer":
         assert [one["metadata"]["namespace"] for one in found] == ["ml"] * len(found)
+
+
+def test_what_is_rendered_for_a_repository_is_whole_and_no_test(rendered):
+    run, monitoring = (
+        {one["kind"] for one in rendered(words)} for words in OURS if words[1] == "template"
+    )
+    assert "PodMonitor" in run
+    assert "Pod" not in run
+    assert monitoring == {"PrometheusRule", "ConfigMap"}
 
 
 def test_the_two_ways_to_name_a_run_lead_to_one_folder(rendered):

@@ -128,6 +128,7 @@ def test_a_recipe_of_ones_own_can_be_imported(tmp_path, monkeypatch):
 def test_no_secret_without_a_cluster_that_could_have_one():
     said = refusal(merged(GROUP, gathering__existingSecret="", gathering__key="token"))
     assert "gathering.existingSecret is empty" in said
+    assert "--dry-run=server" in said
     assert 'create secret generic demo-gathering --namespace ml --from-literal=token="$(' in said
     assert "--set gathering.existingSecret=demo-gathering" in said
 
