@@ -188,6 +188,13 @@ def test_ways_out_are_open_unless_named():
     assert own == rule
 
 
+def test_the_example_of_ways_out_leaves_the_metadata_server_open():
+    values = yaml.safe_load((TRAINER / "ci" / "monitored-values.yaml").read_text())
+    text = str(objects(values)["NetworkPolicy"]["spec"]["egress"])
+    assert "169.254.169.254/32" in text
+    assert "169.254.169.252/32" in text
+
+
 def test_no_policy_and_no_page():
     found = objects(merged(ONE, networkPolicy__enabled=False, config__metrics__enabled=False))
     assert found.keys() == ALWAYS - {"NetworkPolicy", "Pod"}
