@@ -68,7 +68,7 @@ def rendered(tmp_path):
 
     def files(flag, value):
         if flag == "--values":
-            return tmp_path / value
+            return ROOT / value if (ROOT / value).exists() else tmp_path / value
         return re.sub(r"=(.*\.py)$", rf"={tmp_path}/\1", value) if flag == "--set-file" else value
 
     return render
@@ -125,6 +125,20 @@ def test_files_and_targets_that_it_names_are_there():
     known = {name for line in targets for name in line.split()}
     for words in commands("make"):
         assert {word for word in words[1:] if "=" not in word} <= known
+
+
+def test_kind_is_given_the_image_that_the_chart_takes(rendered):
+    [load] = [words for words in commands("kind") if words[1] == "load"]
+    [install] = [words for words in OURS if "image.repository=trainer" in words]
+    found = {one["kind"]: one for one in rendered(install)}
+    pod = found["Job"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == load[3]
+    cluster = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())["name"]
+    assert load[4:] == ["--name", cluster]
+    claim = yaml.safe_load((ROOT / "k8s/samples/claim.yaml").read_text())["metadata"]["name"]
+    assert claim in [
+        volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["volumes"]
+    ]
 
 
 def test_values_that_it_names_are_there():
