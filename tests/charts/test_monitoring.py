@@ -114,6 +114,13 @@ def test_f63_a_run_that_stands_still_raises_one_alert(tmp_path):
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.parametrize("part", ["rules", "dashboards"])
+def test_labels_of_the_charts_own_are_refused(part):
+    values = {part: {"labels": {"app.kubernetes.io/name": "x"}}}
+    said = helm("template", "demo", MONITORING, values=values).stderr
+    assert f"at '/{part}/labels/app.kubernetes.io~1name'" in said
+
+
 def test_a_typo_is_refused():
     found = helm("template", "demo", MONITORING, values={"rules": {"enable": True}})
     assert "additional properties 'enable' not allowed" in found.stderr

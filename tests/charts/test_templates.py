@@ -202,10 +202,11 @@ def test_no_policy_and_no_page():
 
 
 def test_a_pod_monitor_only_where_there_is_its_api():
-    values = merged(ONE, podMonitor={"enabled": True, "labels": {"release": "prometheus"}})
+    values = merged(ONE, podMonitor={"enabled": True, "labels": {"release": "prometheus"}},
+                    labels={"release": "of all", "team": "vision"})  # fmt: skip
     assert "PodMonitor" not in objects(values)
     found = objects(values, "--api-versions", POD_MONITOR)["PodMonitor"]
-    assert found["metadata"]["labels"]["release"] == "prometheus"
+    assert found["metadata"]["labels"].items() >= {"release": "prometheus", "team": "vision"}.items()
     assert found["spec"]["selector"] == {"matchLabels": WORKER}
     assert found["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s"}]
 

@@ -96,6 +96,13 @@
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
 {{- fail (printf "the release's name %q is also that of a Service: use letters, digits and dashes, a letter first" .Release.Name) -}}
 {{- end -}}
+{{- range $where, $labels := dict "labels" .Values.labels "podLabels" .Values.podLabels "podMonitor.labels" .Values.podMonitor.labels -}}
+{{- range $key, $_ := $labels -}}
+{{- if regexMatch "^(app[.]kubernetes[.]io/(name|instance|version|component|managed-by)|helm[.]sh/chart|kueue[.]x-k8s[.]io/queue-name)$" $key -}}
+{{- fail (printf "%s: %s is a label that the chart sets itself: leave it out" $where $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := include "trainer.runDir" . -}}
 {{- if and .Values.suspend .Values.kueue.queueName -}}
 {{- fail (printf "suspend: true, but Kueue starts and suspends what waits in its queue %s: kubectl --namespace %s patch workload NAME --type=merge --patch='{\"spec\":{\"active\":false}}', whose NAME kubectl --namespace %s get workloads shows" .Values.kueue.queueName .Release.Namespace .Release.Namespace) -}}
