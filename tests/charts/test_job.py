@@ -9,6 +9,8 @@ from trainer import __version__
 from trainer.config.models import RunConfig
 from trainer.environment import check_environment
 
+CLAIM = {"claimName": "runs", "mountPath": "/runs"}
+
 
 def job(values, **options):
     return objects(values, **options)["Job"]
@@ -114,6 +116,15 @@ def test_what_the_configuration_says_is_left_alone():
         ({"labels": {"helm.sh/chart": "x"}}, "labels: helm.sh/chart is a label that the chart sets"),
         ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "podLabels: app.kubernetes.io/inst"),
         ({"podMonitor__labels": {"app.kubernetes.io/name": "x"}}, "podMonitor.labels: app.kube"),
+        ({"config__metrics__address": "localhost"}, "config.metrics.address localhost is reached"),
+        ({"config__metrics__port": 20500}, "20500 is one of config.cluster.port_range 20000-20999"),
+        ({"config__data__batch_size": 100}, "config.data.batch_size 100 cannot be split over 12"),
+        ({"config__cluster__min_workers": 4}, "config.cluster.min_workers 4 is more than the 3"),
+        ({"podMonitor__enabled": True, "config__metrics__enabled": False}, "no page to scrape"),
+        ({"claims": [CLAIM | {"mountPath": "/tmp/"}]}, "/tmp would be mounted twice"),
+        ({"claims": [CLAIM | {"mountPath": "/etc/trainer-gathering"}]}, "would be mounted twice"),
+        ({"extraEnv": [{"name": "TRAINER_HOST", "value": "x"}]}, "TRAINER_HOST is the chart's"),
+        ({"recipe__source": "x", "config__recipe": "trainer:recipe"}, "would hide the trainer"),
         ({"suspend": True, "kueue__queueName": "q"}, "kubectl --namespace ml patch workload NAME"),
         ({"recipe__source": "x = 1"}, 'config.recipe is "fashion_mnist"'),
     ],
@@ -123,7 +134,6 @@ def test_what_cannot_work_is_refused_with_the_way_out(changes, said):
 
 
 SCRATCH = {"volumes": [{"name": "scratch", "emptyDir": {}}]}
-CLAIM = {"claimName": "runs", "mountPath": "/runs"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from scripts.chart_schema import config_defaults
-from tests.charts.rendered import GROUP, MONITORING, ONE, TRAINER, helm, merged, refusal
+from tests.charts.rendered import GROUP, MONITORING, ONE, TRAINER, helm, merged, objects, refusal
 from trainer import __version__
 from trainer.config.models import RunConfig
 
@@ -32,6 +32,16 @@ from trainer.config.models import RunConfig
 )
 def test_what_the_schema_refuses(changes, said):
     assert said in refusal(merged(GROUP, **changes))
+
+
+def test_null_has_an_answer_of_the_schemas_or_means_nothing():
+    schema = json.loads((TRAINER / "values.schema.json").read_text())
+    sections = set(schema["required"]) - {"config"}
+    said = refusal(ONE | dict.fromkeys(sections))
+    assert "missing properties" in said
+    assert all(f"'{name}'" in said for name in sections)
+    others = schema["properties"].keys() - schema["required"] - {"global"}
+    assert objects(ONE | dict.fromkeys(others)).keys() == objects(ONE).keys()
 
 
 @pytest.mark.parametrize("command", ["helm", "helm3"])

@@ -71,7 +71,11 @@
 {{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$" .Values.config.recipe) -}}
 {{- fail (printf "recipe.source is given, but config.recipe is %q: name its module and object, as in my_recipe:recipe" .Values.config.recipe) -}}
 {{- end -}}
-{{- .Values.config.recipe | splitList ":" | first -}}
+{{- $module := .Values.config.recipe | splitList ":" | first -}}
+{{- if eq $module "trainer" -}}
+{{- fail "recipe.source as a module trainer would hide the trainer itself: another name in config.recipe, as in my_recipe:recipe" -}}
+{{- end -}}
+{{- $module -}}
 {{- end }}
 
 {{- define "trainer.isServed" -}}
@@ -88,36 +92,6 @@
 {{- else if and (kindIs "string" $value) (regexMatch "^[-+]?[0-9]*([.][0-9]+|[0-9][eE][-+]?[0-9]+)([eE][-+]?[0-9]+)?$" $value) }}
 {{ $path }}.{{ $key }} is the text "{{ $value }}". For a number: --set-json '{{ $path }}.{{ $key }}={{ $value }}'
 {{- end -}}
-{{- end -}}
-{{- end }}
-
-{{/* What no schema can say. */}}
-{{- define "trainer.checks" -}}
-{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
-{{- fail (printf "the release's name %q is also that of a Service: use letters, digits and dashes, a letter first" .Release.Name) -}}
-{{- end -}}
-{{- range $where, $labels := dict "labels" .Values.labels "podLabels" .Values.podLabels "podMonitor.labels" .Values.podMonitor.labels -}}
-{{- range $key, $_ := $labels -}}
-{{- if regexMatch "^(app[.]kubernetes[.]io/(name|instance|version|component|managed-by)|helm[.]sh/chart|kueue[.]x-k8s[.]io/queue-name)$" $key -}}
-{{- fail (printf "%s: %s is a label that the chart sets itself: leave it out" $where $key) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- $_ := include "trainer.runDir" . -}}
-{{- if and .Values.suspend .Values.kueue.queueName -}}
-{{- fail (printf "suspend: true, but Kueue starts and suspends what waits in its queue %s: kubectl --namespace %s patch workload NAME --type=merge --patch='{\"spec\":{\"active\":false}}', whose NAME kubectl --namespace %s get workloads shows" .Values.kueue.queueName .Release.Namespace .Release.Namespace) -}}
-{{- end -}}
-{{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
-{{- if mod $streams (int .Values.workers) -}}
-{{- fail (printf "config.data.streams %d cannot be shared by %d workers: use a multiple of %d, and one of that for config.data.batch_size" $streams (int .Values.workers) (int .Values.workers)) -}}
-{{- end -}}
-{{- if and (include "trainer.isServed" .) (eq (include "trainer.setting" (list . "metrics" "port")) "0") -}}
-{{- fail "config.metrics.port 0 is any port, and nobody could scrape it: leave it out, or name one" -}}
-{{- end -}}
-{{- $lease := include "trainer.setting" (list . "run" "lease_seconds") | float64 -}}
-{{- $grace := include "trainer.graceSeconds" . | int -}}
-{{- if lt (mulf 2 $lease) (float64 $grace) -}}
-{{- fail (printf "config.run.lease_seconds %v is too short: after an upgrade the new pods wait twice as long for the old ones, which have %d s to end: use %v or more" $lease $grace (ceil (divf $grace 2))) -}}
 {{- end -}}
 {{- end }}
 
