@@ -30,5 +30,7 @@ groups:
           description: >-
             Run {{ "{{ $labels.run }}" }} in namespace {{ "{{ $labels.namespace }}" }} made its last
             step {{ "{{ $value | humanizeDuration }}" }} ago.
-          runbook_url: {{ .Values.rules.runbook }}#trainingstalled
+          {{- with .Values.rules.runbook }}
+          runbook_url: {{ printf "%s#trainingstalled" . | quote }}
+          {{- end }}
 {{- end }}
