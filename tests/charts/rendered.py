@@ -43,8 +43,8 @@ def rendered(
 ) -> str:  # fmt: skip
     """What `helm template` prints for a release."""
     result = helm(
-        "template", release, chart, f"--namespace={namespace}", f"--kube-version={KUBERNETES}", *words,
-        values=values, command=command,
+        "template", release, chart, f"--namespace={namespace}", f"--kube-version={KUBERNETES}",
+        *words, values=values, command=command,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout

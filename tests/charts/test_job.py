@@ -113,7 +113,7 @@ def test_what_the_configuration_says_is_left_alone():
         ({"workers": 5}, "data.streams 12 cannot be shared by 5 workers"),
         ({"config__metrics__port": 0}, "config.metrics.port 0 is any port"),
         ({"config__run__lease_seconds": 14}, "use 15 or more"),
-        ({"labels": {"helm.sh/chart": "x"}}, "labels: helm.sh/chart is a label that the chart sets"),
+        ({"labels": {"helm.sh/chart": "x"}}, "labels: helm.sh/chart is a label that the chart"),
         ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "podLabels: app.kubernetes.io/inst"),
         ({"podMonitor__labels": {"app.kubernetes.io/name": "x"}}, "podMonitor.labels: app.kube"),
         ({"config__metrics__address": "localhost"}, "config.metrics.address localhost is reached"),
@@ -149,7 +149,8 @@ SCRATCH = {"volumes": [{"name": "scratch", "emptyDir": {}}]}
     ],
 )  # fmt: skip
 def test_a_folder_that_no_volume_keeps_is_refused(base, more):
-    assert f"would live in {base}, which a pod loses" in refusal(merged(ONE, run__base=base, **more))
+    said = refusal(merged(ONE, run__base=base, **more))
+    assert f"would live in {base}, which a pod loses" in said
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,30 @@ def test_selectors_find_the_pods(rendered):
         assert {k: v for k, v in selector.items() if k not in OF_THE_JOB}.items() <= labels.items()
 
 
+def test_the_secret_that_kubectl_makes_is_the_one_that_pods_read(rendered):
+    [words] = [words for words in commands("kubectl") if "secret" in words]
+    name = words[words.index("generic") + 1]
+    [key] = [word.split("=")[1] for word in words if word.startswith("--from-literal")]
+    [template] = [words for words in OURS if words[1:3] == ["template", "demo"]]
+    [job] = [one for one in rendered(template) if one["kind"] == "Job"]
+    [volume] = [one for one in job_of(job)["template"]["spec"]["volumes"] if "secret" in one]
+    assert (volume["secret"]["secretName"], volume["secret"]["items"][0]["key"]) == (name, key)
+
+
+def test_kubectl_is_asked_for_what_there_is(rendered):
+    found = {(one["kind"].lower(), one["metadata"]["name"]) for one in rendered(OURS[0])}
+    # Verbs whose next word is a kind.
+    asked = {
+        words[words.index(verb) + 1].removesuffix("s")
+        for words in commands("kubectl") for verb in ("get", "describe", "delete") if verb in words
+    }  # fmt: skip
+    assert asked == {"pod", "job"}
+    assert asked <= {kind for kind, _ in found}
+    deleted = re.findall(r"`kubectl delete (\w+) (\S+)`", PAGE)
+    assert deleted
+    assert set(deleted) <= found
+
+
 def test_files_and_targets_that_it_names_are_there():
     named = re.findall(r"`((?:k8s|helm)/[\w./-]+)`", PAGE)
     assert len(named) >= 5

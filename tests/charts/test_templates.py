@@ -208,7 +208,8 @@ def test_a_pod_monitor_only_where_there_is_its_api():
                     labels={"release": "of all", "team": "vision"})  # fmt: skip
     assert "PodMonitor" not in objects(values)
     found = objects(values, "--api-versions", POD_MONITOR)["PodMonitor"]
-    assert found["metadata"]["labels"].items() >= {"release": "prometheus", "team": "vision"}.items()
+    labels = {"release": "prometheus", "team": "vision"}
+    assert found["metadata"]["labels"].items() >= labels.items()
     assert found["spec"]["selector"] == {"matchLabels": WORKER}
     assert found["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s"}]
 
