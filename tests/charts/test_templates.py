@@ -204,6 +204,8 @@ def test_no_policy_and_no_page():
 
 
 def test_a_pod_monitor_only_where_there_is_its_api():
+    unlabelled = merged(ONE, podMonitor={"enabled": True, "labels": None})
+    assert "PodMonitor" in objects(unlabelled, "--api-versions", POD_MONITOR)
     values = merged(ONE, podMonitor={"enabled": True, "labels": {"release": "prometheus"}},
                     labels={"release": "of all", "team": "vision"})  # fmt: skip
     assert "PodMonitor" not in objects(values)
