@@ -11,16 +11,20 @@ FOLDER = ROOT / "k8s"
 HELM = ROOT / ".tools" / "helm"
 # Release by file. Each has a name of its own, so that all of them may be applied to a namespace.
 RELEASES = {"job": "demo", "kueue": "queued", "jobset": "joined"}
-# What is helm's own, or would keep kubectl from putting it into another namespace.
+# What is helm's own, or would keep kubectl from putting it into another namespace, or people from
+# editing the configuration.
 _HELMS = re.compile(
-    r"^(?:# Source: .*|\s+(?:namespace: default|helm\.sh/chart: .*"
+    r"^(?:# Source: .*|immutable: true|\s+(?:namespace: .default.|helm\.sh/chart: .*"
     r"|app\.kubernetes\.io/managed-by: .*))\n",
     re.MULTILINE,
 )
 _HEAD = """\
 # Written by `make k8s` from helm/trainer and k8s/values: docs/kubernetes.md says how to use it.
-# The pods know each other by a secret, which is not in here. To make it:
-#   kubectl create secret generic {name}-gathering --from-literal=secret="$(openssl rand -hex 32)"
+# Before kubectl apply:
+# 1. Name your image, here or in kustomization.yaml.
+# 2. Name your bucket in run.dir; the account `{name}` has to have rights there.
+# 3. Make the secret by which the pods know each other, and which is not in here:
+#    kubectl create secret generic {name}-gathering --from-literal=secret="$(openssl rand -hex 32)"
 # A Job cannot be changed: kubectl delete {kind} {workload} before another version is applied; the
 # new one goes on where the old one was.
 """

@@ -39,12 +39,12 @@ def helm(
 
 def rendered(
     values: dict[str, Any], *words: str, chart: Path = TRAINER, command: str = "helm",
-    release: str = "demo",
+    release: str = "demo", namespace: str = "ml",
 ) -> str:  # fmt: skip
-    """What `helm template` prints for a release in the namespace `ml`."""
+    """What `helm template` prints for a release."""
     result = helm(
-        "template", release, chart, "--namespace=ml", f"--kube-version={KUBERNETES}", *words,
-        values=values, command=command,
+        "template", release, chart, f"--namespace={namespace}", f"--kube-version={KUBERNETES}",
+        *words, values=values, command=command,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -63,6 +63,13 @@ def refusal(values: dict[str, Any], *words: str, release: str = "demo") -> str:
     result = helm("template", release, TRAINER, "--namespace=ml", *words, values=values)
     assert result.returncode != 0, result.stdout
     return result.stderr
+
+
+def notes(values: dict[str, Any]) -> str:
+    """What helm says at the end of an install."""
+    result = helm("install", "demo", TRAINER, "--namespace=ml", "--dry-run=client", values=values)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.partition("\nNOTES:\n")[2]
 
 
 def merged(values: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from trainer import __version__
 from trainer.config.models import RunConfig
 from trainer.environment import check_environment
 
+CLAIM = {"claimName": "runs", "mountPath": "/runs"}
+
 
 def job(values, **options):
     return objects(values, **options)["Job"]
@@ -23,7 +25,7 @@ def test_it_is_an_indexed_job_of_so_many_pods():
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     assert spec["podReplacementPolicy"] == "Failed"
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
-    assert "suspend" not in spec
+    assert spec["suspend"] is False
     assert "ttlSecondsAfterFinished" not in spec
 
 
@@ -111,11 +113,57 @@ def test_what_the_configuration_says_is_left_alone():
         ({"workers": 5}, "data.streams 12 cannot be shared by 5 workers"),
         ({"config__metrics__port": 0}, "config.metrics.port 0 is any port"),
         ({"config__run__lease_seconds": 14}, "use 15 or more"),
+        ({"labels": {"helm.sh/chart": "x"}}, "labels: helm.sh/chart is a label that the chart"),
+        ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "podLabels: app.kubernetes.io/inst"),
+        ({"podMonitor__labels": {"app.kubernetes.io/name": "x"}}, "podMonitor.labels: app.kube"),
+        ({"config__metrics__address": "localhost"}, "config.metrics.address localhost is reached"),
+        ({"config__metrics__port": 20500}, "20500 is one of config.cluster.port_range 20000-20999"),
+        ({"config__data__batch_size": 100}, "config.data.batch_size 100 cannot be split over 12"),
+        ({"config__cluster__min_workers": 4}, "config.cluster.min_workers 4 is more than the 3"),
+        ({"podMonitor__enabled": True, "config__metrics__enabled": False}, "no page to scrape"),
+        ({"claims": [CLAIM | {"mountPath": "/tmp/"}]}, "/tmp would be mounted twice"),
+        ({"claims": [CLAIM | {"mountPath": "/etc/trainer-gathering"}]}, "would be mounted twice"),
+        ({"extraEnv": [{"name": "TRAINER_HOST", "value": "x"}]}, "TRAINER_HOST is the chart's"),
+        ({"recipe__source": "x", "config__recipe": "trainer:recipe"}, "would hide the trainer"),
+        ({"suspend": True, "kueue__queueName": "q"}, "kubectl --namespace ml patch workload NAME"),
         ({"recipe__source": "x = 1"}, 'config.recipe is "fashion_mnist"'),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_way_out(changes, said):
     assert said in refusal(merged(GROUP, **changes))
+
+
+SCRATCH = {"volumes": [{"name": "scratch", "emptyDir": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [
+        ("/tmp/runs", {"claims": [CLAIM]}),
+        ("/runsome", {"claims": [CLAIM]}),
+        ("/runs/../tmp", {"claims": [CLAIM]}),
+        ("/runs", {"claims": [CLAIM | {"readOnly": True}]}),
+        ("/s/r", SCRATCH | {"volumeMounts": [{"name": "scratch", "mountPath": "/s"}]}),
+        ("/runs/s", SCRATCH | {"claims": [CLAIM],
+                               "volumeMounts": [{"name": "scratch", "mountPath": "/runs/s"}]}),
+    ],
+)  # fmt: skip
+def test_a_folder_that_no_volume_keeps_is_refused(base, more):
+    said = refusal(merged(ONE, run__base=base, **more))
+    assert f"would live in {base}, which a pod loses" in said
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"claims": [CLAIM, {"claimName": "data", "mountPath": "/", "readOnly": True}]},
+        {"volumes": [{"name": "nfs", "nfs": {"server": "s", "path": "/"}}],
+         "volumeMounts": [{"name": "nfs", "mountPath": "/runs/"}]},
+    ],
+)  # fmt: skip
+def test_a_folder_that_a_volume_keeps(more):
+    values = merged(ONE, config__run__dir="/runs/mine", **more)
+    assert "run.dir" not in str(arguments(job(values)))
 
 
 def test_a_changed_template_has_another_name_since_a_job_cannot_change():
@@ -126,6 +174,8 @@ def test_a_changed_template_has_another_name_since_a_job_cannot_change():
         name(merged(GROUP, config__train__epochs=13)),
         name(merged(GROUP, image__tag="other")),
         name(merged(GROUP, allowChange=["train.validate_every"])),
+        name(merged(GROUP, kueue__queueName="q")),
+        name(merged(GROUP, kueue__queueName="other")),
     ]
     assert len(set(names)) == len(names)
     assert all(one.startswith("demo-") for one in names)
@@ -133,7 +183,7 @@ def test_a_changed_template_has_another_name_since_a_job_cannot_change():
 
 @pytest.mark.parametrize(
     "changes", [{"suspend": True}, {"labels": {"a": "b"}}, {"networkPolicy__enabled": False},
-                {"ttlSecondsAfterFinished": 5}, {"kueue__queueName": "q"}],
+                {"ttlSecondsAfterFinished": 5}, {"activeDeadlineSeconds": 9}],
 )  # fmt: skip
 def test_what_may_change_leaves_the_name(changes):
     assert name(merged(GROUP, **changes)) == name(GROUP)
@@ -150,10 +200,11 @@ def test_a_release_whose_name_no_service_may_have(release):
     assert f'the release\'s name "{release}"' in refusal(GROUP, release=release)
 
 
-def test_suspended_and_queued():
-    found = job(merged(ONE, suspend=True, kueue__queueName="training"))
-    assert found["spec"]["suspend"] is True
-    assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+def test_suspended_or_queued():
+    assert job(merged(ONE, suspend=True))["spec"]["suspend"] is True
+    queued = job(merged(ONE, kueue__queueName="training"))
+    assert "suspend" not in queued["spec"]
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     assert "kueue.x-k8s.io/queue-name" not in job(ONE)["metadata"]["labels"]
 
 

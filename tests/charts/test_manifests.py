@@ -53,6 +53,15 @@ def test_no_secret_and_nothing_of_helms_own(path):
 
 
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
+def test_what_the_head_says_to_edit_can_be_edited(path):
+    head = path.read_text().partition("apiVersion")[0]
+    assert ["image" in head, "run.dir" in head, "secret" in head] == [True] * 3
+    config = load(path)["ConfigMap"]
+    assert "gs://my-bucket/" in config["data"]["run.yaml"]
+    assert "immutable" not in config
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
 def test_the_head_names_the_workload(path):
     found = load(path)
     workload = found.get("Job") or found["JobSet"]

@@ -11,7 +11,7 @@ from tests.charts.rendered import KUBERNETES, POD_MONITOR, PROMETHEUS_RULE, ROOT
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 NAMES = {"PROJECT": "my-project", "REGION": "europe-west4", "BUCKET": "my-bucket"}
-FLAGS = {"--namespace", "--values", "--set", "--set-file"}
+FLAGS = {"--namespace", "--values", "--set", "--set-json", "--set-file", "--api-versions"}
 # What Kubernetes itself puts on a pod of an Indexed Job.
 OF_THE_JOB = {"batch.kubernetes.io/job-completion-index"}
 
@@ -47,27 +47,28 @@ def rendered(tmp_path):
         is_run = chart == "helm/trainer"
         given = [flag for flag, _ in options(words)]
         kept = {}
-        if "--reuse-values" in given:
+        if "--reset-then-reuse-values" in given:
             kept = {
                 "image": {"repository": "registry.example/trainer"},
                 "run": {"base": "gs://b/r"},
             }
-        if is_run and "--reuse-values" in given:
+        if is_run and "--reset-then-reuse-values" in given:
             kept |= yaml.safe_load(blocks("yaml")[0])
         if is_run:
             kept["gathering"] = {"existingSecret": "known"}
         more = [f"{flag}={files(flag, value)}" for flag, value in options(words) if flag in FLAGS]
-        result = helm(
-            "template", release, ROOT / chart, f"--kube-version={KUBERNETES}",
-            f"--api-versions={POD_MONITOR}", f"--api-versions={PROMETHEUS_RULE}", *more,
-            values=kept,
-        )  # fmt: skip
+        if words[1] == "template":
+            more += [flag for flag in given if flag == "--skip-tests"]
+        else:
+            more += [f"--api-versions={api}" for api in (POD_MONITOR, PROMETHEUS_RULE)]
+        kube = f"--kube-version={KUBERNETES}"
+        result = helm("template", release, ROOT / chart, kube, *more, values=kept)
         assert result.returncode == 0, result.stderr
         return [one for one in yaml.safe_load_all(result.stdout) if one]
 
     def files(flag, value):
         if flag == "--values":
-            return tmp_path / value
+            return ROOT / value if (ROOT / value).exists() else tmp_path / value
         return re.sub(r"=(.*\.py)$", rf"={tmp_path}/\1", value) if flag == "--set-file" else value
 
     return render
@@ -86,6 +87,15 @@ def test_the_chart_takes_the_command(rendered, words):
     assert found
     if words[3] == "helm/trainer":
         assert [one["metadata"]["namespace"] for one in found] == ["ml"] * len(found)
+
+
+def test_what_is_rendered_for_a_repository_is_whole_and_no_test(rendered):
+    run, monitoring = (
+        {one["kind"] for one in rendered(words)} for words in OURS if words[1] == "template"
+    )
+    assert "PodMonitor" in run
+    assert "Pod" not in run
+    assert monitoring == {"PrometheusRule", "ConfigMap"}
 
 
 def test_the_two_ways_to_name_a_run_lead_to_one_folder(rendered):
@@ -107,6 +117,30 @@ def test_selectors_find_the_pods(rendered):
         assert {k: v for k, v in selector.items() if k not in OF_THE_JOB}.items() <= labels.items()
 
 
+def test_the_secret_that_kubectl_makes_is_the_one_that_pods_read(rendered):
+    [words] = [words for words in commands("kubectl") if "secret" in words]
+    name = words[words.index("generic") + 1]
+    [key] = [word.split("=")[1] for word in words if word.startswith("--from-literal")]
+    [template] = [words for words in OURS if words[1:3] == ["template", "demo"]]
+    [job] = [one for one in rendered(template) if one["kind"] == "Job"]
+    [volume] = [one for one in job_of(job)["template"]["spec"]["volumes"] if "secret" in one]
+    assert (volume["secret"]["secretName"], volume["secret"]["items"][0]["key"]) == (name, key)
+
+
+def test_kubectl_is_asked_for_what_there_is(rendered):
+    found = {(one["kind"].lower(), one["metadata"]["name"]) for one in rendered(OURS[0])}
+    # Verbs whose next word is a kind.
+    asked = {
+        words[words.index(verb) + 1].removesuffix("s")
+        for words in commands("kubectl") for verb in ("get", "describe", "delete") if verb in words
+    }  # fmt: skip
+    assert asked == {"pod", "job"}
+    assert asked <= {kind for kind, _ in found}
+    deleted = re.findall(r"`kubectl delete (\w+) (\S+)`", PAGE)
+    assert deleted
+    assert set(deleted) <= found
+
+
 def test_files_and_targets_that_it_names_are_there():
     named = re.findall(r"`((?:k8s|helm)/[\w./-]+)`", PAGE)
     assert len(named) >= 5
@@ -115,6 +149,20 @@ def test_files_and_targets_that_it_names_are_there():
     known = {name for line in targets for name in line.split()}
     for words in commands("make"):
         assert {word for word in words[1:] if "=" not in word} <= known
+
+
+def test_kind_is_given_the_image_that_the_chart_takes(rendered):
+    [load] = [words for words in commands("kind") if words[1] == "load"]
+    [install] = [words for words in OURS if "image.repository=trainer" in words]
+    found = {one["kind"]: one for one in rendered(install)}
+    pod = found["Job"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == load[3]
+    cluster = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())["name"]
+    assert load[4:] == ["--name", cluster]
+    claim = yaml.safe_load((ROOT / "k8s/samples/claim.yaml").read_text())["metadata"]["name"]
+    assert claim in [
+        volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["volumes"]
+    ]
 
 
 def test_values_that_it_names_are_there():

@@ -8,12 +8,16 @@ import yaml
 
 from tests.charts.rendered import (
     GROUP,
+    MONITORING,
     ONE,
     POD_MONITOR,
+    PROMETHEUS_RULE,
+    TRAINER,
     arguments,
     environ,
     job_of,
     merged,
+    notes,
     objects,
     pod_of,
     refusal,
@@ -42,7 +46,7 @@ def test_every_object_is_labelled_as_the_runs(kind):
 
 
 def test_a_jobset_holds_the_same_job():
-    found = objects(merged(GROUP, workload__kind="JobSet", suspend=True, kueue__queueName="q"))
+    found = objects(merged(GROUP, workload__kind="JobSet", suspend=True))
     jobset = found["JobSet"]
     assert "Job" not in found
     name = jobset["metadata"]["name"]
@@ -50,12 +54,18 @@ def test_a_jobset_holds_the_same_job():
         "enableDNSHostnames": True, "publishNotReadyAddresses": True, "subdomain": "demo",
     }  # fmt: skip
     assert jobset["spec"]["suspend"] is True
-    assert jobset["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+    queued = objects(merged(GROUP, workload__kind="JobSet", kueue__queueName="q"))["JobSet"]
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+    assert "suspend" not in queued["spec"]
+    later = objects(merged(GROUP, workload__kind="JobSet", activeDeadlineSeconds=9))["JobSet"]
+    assert later["metadata"]["name"] != name
     assert environ(jobset)["TRAINER_LEADER"] == f"{name}-worker-0-0.demo"
     assert environ(jobset)["TRAINER_HOST"] == f"{name}-worker-0-$(TRAINER_WORKER_INDEX).demo"
     assert environ(jobset)["TRAINER_JOB_ID"] == "metadata.labels['jobset.sigs.k8s.io/jobset-uid']"
     assert job_of(jobset)["podFailurePolicy"] == objects(GROUP)["Job"]["spec"]["podFailurePolicy"]
     assert len(f"{name}-worker-0-4095") <= 63
+    inside = jobset["spec"]["replicatedJobs"][0]["template"]["metadata"]["labels"]
+    assert inside.items() >= RUN.items()
 
 
 def test_the_service_names_pods_that_are_not_ready():
@@ -120,6 +130,7 @@ def test_a_recipe_of_ones_own_can_be_imported(tmp_path, monkeypatch):
 def test_no_secret_without_a_cluster_that_could_have_one():
     said = refusal(merged(GROUP, gathering__existingSecret="", gathering__key="token"))
     assert "gathering.existingSecret is empty" in said
+    assert "--dry-run=server" in said
     assert 'create secret generic demo-gathering --namespace ml --from-literal=token="$(' in said
     assert "--set gathering.existingSecret=demo-gathering" in said
 
@@ -179,6 +190,13 @@ def test_ways_out_are_open_unless_named():
     assert own == rule
 
 
+def test_the_example_of_ways_out_leaves_the_metadata_server_open():
+    values = yaml.safe_load((TRAINER / "ci" / "monitored-values.yaml").read_text())
+    text = str(objects(values)["NetworkPolicy"]["spec"]["egress"])
+    assert "169.254.169.254/32" in text
+    assert "169.254.169.252/32" in text
+
+
 def test_no_policy_and_no_page():
     found = objects(merged(ONE, networkPolicy__enabled=False, config__metrics__enabled=False))
     assert found.keys() == ALWAYS - {"NetworkPolicy", "Pod"}
@@ -186,12 +204,30 @@ def test_no_policy_and_no_page():
 
 
 def test_a_pod_monitor_only_where_there_is_its_api():
-    values = merged(ONE, podMonitor={"enabled": True, "labels": {"release": "prometheus"}})
+    unlabelled = merged(ONE, podMonitor={"enabled": True, "labels": None})
+    assert "PodMonitor" in objects(unlabelled, "--api-versions", POD_MONITOR)
+    values = merged(ONE, podMonitor={"enabled": True, "labels": {"release": "prometheus"}},
+                    labels={"release": "of all", "team": "vision"})  # fmt: skip
     assert "PodMonitor" not in objects(values)
     found = objects(values, "--api-versions", POD_MONITOR)["PodMonitor"]
-    assert found["metadata"]["labels"]["release"] == "prometheus"
+    labels = {"release": "prometheus", "team": "vision"}
+    assert found["metadata"]["labels"].items() >= labels.items()
     assert found["spec"]["selector"] == {"matchLabels": WORKER}
     assert found["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s"}]
+
+
+def test_the_notes_say_how_to_start_what_is_suspended():
+    said = "helm upgrade -n ml demo helm/trainer --reset-then-reuse-values --set suspend=false\n"
+    assert said in notes(merged(ONE, suspend=True))
+    assert said not in notes(ONE)
+
+
+def test_the_notes_name_fractions_that_are_texts():
+    params = {"rate": "0.001", "deep": {"decay": "1e-3"}, "name": "v1.5", "epochs": "3", "x": 0.5}
+    said = notes(merged(ONE, config__params=params))
+    assert "--set-json 'config.params.rate=0.001'" in said
+    assert "--set-json 'config.params.deep.decay=1e-3'" in said
+    assert said.count("--set-json") == 2
 
 
 def test_the_test_pod_is_a_stranger_that_looks_at_the_leader():
@@ -210,6 +246,45 @@ def test_the_test_pod_is_a_stranger_that_looks_at_the_leader():
 )
 def test_the_test_pod_expects_what_is_there(values, count):
     assert len(objects(values)["Pod"]["spec"]["containers"][0]["args"]) == count
+
+
+def leaves(node, path=()):
+    """Every value and where it is."""
+    if not isinstance(node, dict | list):
+        yield path, node
+        return
+    for key, below in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from leaves(below, (*path, key))
+
+
+# Each would be a number, nothing, a truth or a mapping without quotes.
+ODD = {
+    "claims": [{"claimName": "123", "mountPath": "/a: b"}], "allowChange": ["a: b", "c #d"],
+    "gathering": {"existingSecret": "456", "key": "789"}, "networkPolicy__scraperNamespace": "12",
+    "serviceAccount__name": "0x1", "run__base": "gs://b/a: b #c", "labels": {"a": "1", "b": "no"},
+    "podMonitor": {"enabled": True, "labels": {"c": "on"}}, "podLabels": {"d": "null"},
+    "kueue__queueName": "1e3",
+}  # fmt: skip
+
+
+JOBSET = merged(GROUP, workload__kind="JobSet", topologySpread__enabled=True)
+
+
+@pytest.mark.parametrize("release", ["on", "null"])
+@pytest.mark.parametrize(
+    ("plain", "odd", "chart"),
+    [(JOBSET, merged(JOBSET, **ODD), TRAINER), (GROUP, merged(GROUP, **ODD), TRAINER),
+     ({}, {}, MONITORING)],
+    ids=["jobset", "job", "monitoring"],
+)  # fmt: skip
+def test_a_text_stays_one_whatever_it_looks_like(plain, odd, chart, release):
+    def no_texts(values, **options):
+        words = [f"--api-versions={one}" for one in (POD_MONITOR, PROMETHEUS_RULE)]
+        text = rendered(values, *words, chart=chart, **options)
+        found = [leaf for one in yaml.safe_load_all(text) for leaf in leaves(one)]
+        return {path[-1] for path, leaf in found if not isinstance(leaf, str)}
+
+    assert no_texts(odd, namespace="2024", release=release) <= no_texts(plain)
 
 
 def test_no_secret_is_ever_printed():

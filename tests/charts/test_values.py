@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from scripts.chart_schema import config_defaults
-from tests.charts.rendered import GROUP, MONITORING, ONE, TRAINER, helm, merged, refusal
+from tests.charts.rendered import GROUP, MONITORING, ONE, TRAINER, helm, merged, objects, refusal
 from trainer import __version__
 from trainer.config.models import RunConfig
 
@@ -22,6 +22,9 @@ from trainer.config.models import RunConfig
         ({"run__base": "s3://bucket"}, "/run/base"),
         ({"image__digest": "latest"}, "/image/digest"),
         ({"claims": [{"claimName": "x", "mountPath": "relative"}]}, "/claims/0/mountPath"),
+        ({"extraEnv": [{"value": "x"}]}, "'/extraEnv/0': missing property 'name'"),
+        ({"volumes": [{"emptyDir": {}}]}, "'/volumes/0': missing property 'name'"),
+        ({"volumeMounts": [{"name": "x"}]}, "'/volumeMounts/0': missing property 'mountPath'"),
         ({"config__train__epocs": 3}, "'/config/train': additional properties 'epocs' not allowed"),
         ({"config__train__epochs": "many"}, "/config/train/epochs"),
         ({"config__data__batch_size": 0}, "/config/data/batch_size"),
@@ -32,6 +35,16 @@ from trainer.config.models import RunConfig
 )
 def test_what_the_schema_refuses(changes, said):
     assert said in refusal(merged(GROUP, **changes))
+
+
+def test_null_has_an_answer_of_the_schemas_or_means_nothing():
+    schema = json.loads((TRAINER / "values.schema.json").read_text())
+    sections = set(schema["required"]) - {"config"}
+    said = refusal(ONE | dict.fromkeys(sections))
+    assert "missing properties" in said
+    assert all(f"'{name}'" in said for name in sections)
+    others = schema["properties"].keys() - schema["required"] - {"global"}
+    assert objects(ONE | dict.fromkeys(others)).keys() == objects(ONE).keys()
 
 
 @pytest.mark.parametrize("command", ["helm", "helm3"])

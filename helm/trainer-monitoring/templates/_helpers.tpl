@@ -1,7 +1,7 @@
 {{- define "monitoring.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
@@ -30,5 +30,7 @@ groups:
           description: >-
             Run {{ "{{ $labels.run }}" }} in namespace {{ "{{ $labels.namespace }}" }} made its last
             step {{ "{{ $value | humanizeDuration }}" }} ago.
-          runbook_url: {{ .Values.rules.runbook }}#trainingstalled
+          {{- with .Values.rules.runbook }}
+          runbook_url: {{ printf "%s#trainingstalled" . | quote }}
+          {{- end }}
 {{- end }}

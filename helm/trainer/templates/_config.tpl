@@ -11,7 +11,7 @@
 {{- define "trainer.configArguments" -}}
 - --config=/etc/trainer/run.yaml
 {{- if not (dig "run" "dir" "" .Values.config) }}
-- --set=run.dir={{ include "trainer.runDir" . }}
+- {{ include "trainer.runDir" . | printf "--set=run.dir=%s" | quote }}
 {{- end }}
 {{- if not (dig "metrics" "address" "" .Values.config) }}
 - --set=metrics.address=0.0.0.0
@@ -26,14 +26,36 @@
 
 {{- define "trainer.runDir" -}}
 {{- $base := required "neither config.run.dir nor run.base says where the run lives: --set run.base=gs://BUCKET/runs, or a folder of a claim (claims)" (dig "run" "dir" .Values.run.base .Values.config) -}}
-{{- if and (not (hasPrefix "gs://" $base)) (not .Values.claims) (not .Values.volumeMounts) -}}
-{{- fail (printf "the run would live in %s, which a pod loses with itself: use gs://BUCKET/PREFIX, or mount a claim there (claims)" $base) -}}
+{{- if not (or (hasPrefix "gs://" $base) (include "trainer.isKept" (list . $base))) -}}
+{{- fail (printf "the run would live in %s, which a pod loses with itself or cannot write to: use gs://BUCKET/PREFIX, or a folder of a claim that is not readOnly (claims)" $base) -}}
 {{- end -}}
 {{- if dig "run" "dir" "" .Values.config -}}
 {{ $base }}
 {{- else -}}
 {{ trimSuffix "/" $base }}/{{ .Release.Namespace }}/{{ .Release.Name }}
 {{- end -}}
+{{- end }}
+
+{{/* Whether a folder is on a volume that outlives the pod and can be written to: (list . FOLDER).
+     Of mounts one in another, the innermost holds it. */}}
+{{- define "trainer.isKept" -}}
+{{- $root := index . 0 -}}
+{{- $folder := index . 1 | clean -}}
+{{- $mount := dict "mountPath" "" "readOnly" true -}}
+{{- range include "trainer.volumeMounts" $root | fromYamlArray -}}
+{{- $path := clean .mountPath -}}
+{{- if and (hasPrefix (printf "%s/" $path) (printf "%s/" $folder)) (gt (len $path) (len $mount.mountPath)) -}}
+{{- $mount = merge (dict "mountPath" $path) . -}}
+{{- end -}}
+{{- end -}}
+{{- $isKept := not $mount.readOnly -}}
+{{- range include "trainer.volumes" $root | fromYamlArray -}}
+{{- if eq .name (get $mount "name") -}}
+{{- $short := pick . "emptyDir" "configMap" "secret" "downwardAPI" "projected" "ephemeral" -}}
+{{- $isKept = and $isKept (not $short) (not (dig "persistentVolumeClaim" "readOnly" false .)) -}}
+{{- end -}}
+{{- end -}}
+{{- if $isKept }}true{{ end -}}
 {{- end }}
 
 {{/* Files below /etc/trainer, by key of the ConfigMap. */}}
@@ -49,30 +71,27 @@
 {{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$" .Values.config.recipe) -}}
 {{- fail (printf "recipe.source is given, but config.recipe is %q: name its module and object, as in my_recipe:recipe" .Values.config.recipe) -}}
 {{- end -}}
-{{- .Values.config.recipe | splitList ":" | first -}}
+{{- $module := .Values.config.recipe | splitList ":" | first -}}
+{{- if eq $module "trainer" -}}
+{{- fail "recipe.source as a module trainer would hide the trainer itself: another name in config.recipe, as in my_recipe:recipe" -}}
+{{- end -}}
+{{- $module -}}
 {{- end }}
 
 {{- define "trainer.isServed" -}}
 {{- if eq (include "trainer.setting" (list . "metrics" "enabled")) "true" }}true{{ end -}}
 {{- end }}
 
-{{/* What no schema can say. */}}
-{{- define "trainer.checks" -}}
-{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
-{{- fail (printf "the release's name %q is also that of a Service: use letters, digits and dashes, a letter first" .Release.Name) -}}
+{{/* Parameters of the recipe that are texts and look like fractions, as --set makes them:
+     (list PATH PARAMETERS). Only the recipe knows whether a text is meant. */}}
+{{- define "trainer.fractionsAsText" -}}
+{{- $path := index . 0 -}}
+{{- range $key, $value := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- include "trainer.fractionsAsText" (list (printf "%s.%s" $path $key) $value) -}}
+{{- else if and (kindIs "string" $value) (regexMatch "^[-+]?[0-9]*([.][0-9]+|[0-9][eE][-+]?[0-9]+)([eE][-+]?[0-9]+)?$" $value) }}
+{{ $path }}.{{ $key }} is the text "{{ $value }}". For a number: --set-json '{{ $path }}.{{ $key }}={{ $value }}'
 {{- end -}}
-{{- $_ := include "trainer.runDir" . -}}
-{{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
-{{- if mod $streams (int .Values.workers) -}}
-{{- fail (printf "config.data.streams %d cannot be shared by %d workers: use a multiple of %d, and one of that for config.data.batch_size" $streams (int .Values.workers) (int .Values.workers)) -}}
-{{- end -}}
-{{- if and (include "trainer.isServed" .) (eq (include "trainer.setting" (list . "metrics" "port")) "0") -}}
-{{- fail "config.metrics.port 0 is any port, and nobody could scrape it: leave it out, or name one" -}}
-{{- end -}}
-{{- $lease := include "trainer.setting" (list . "run" "lease_seconds") | float64 -}}
-{{- $grace := include "trainer.graceSeconds" . | int -}}
-{{- if lt (mulf 2 $lease) (float64 $grace) -}}
-{{- fail (printf "config.run.lease_seconds %v is too short: after an upgrade the new pods wait twice as long for the old ones, which have %d s to end: use %v or more" $lease $grace (ceil (divf $grace 2))) -}}
 {{- end -}}
 {{- end }}
 

@@ -3,11 +3,15 @@
 {{- .Release.Name -}}
 {{- end }}
 
-{{/* What changes here, changes the workload's name: Kubernetes lets nobody change a Job's template.
+{{/* What changes here, changes the workload's name: Kubernetes lets nobody change a Job's template,
+     JobSet nothing of the Job inside, and Kueue no queue of a run that it has admitted.
      Short enough for the names of the pods that follow from it. */}}
 {{- define "trainer.workloadName" -}}
-{{- $spec := include "trainer.jobSpec" (dict "root" . "workload" "") | fromYaml | toJson -}}
-{{- $hash := printf "%s %s %s" .Release.Name .Values.workload.kind $spec | sha256sum | trunc 8 -}}
+{{- $spec := include "trainer.jobSpec" (dict "root" . "workload" "") | fromYaml -}}
+{{- if eq .Values.workload.kind "Job" -}}
+{{- $spec = omit $spec "activeDeadlineSeconds" -}}
+{{- end -}}
+{{- $hash := printf "%s %s %s %s" .Release.Name .Values.workload.kind .Values.kueue.queueName (toJson $spec) | sha256sum | trunc 8 -}}
 {{- printf "%s-%s" (.Release.Name | trunc 36 | trimSuffix "-") $hash -}}
 {{- end }}
 
@@ -47,7 +51,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Of all that belongs to one run. */}}
 {{- define "trainer.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Of the pods that train. */}}

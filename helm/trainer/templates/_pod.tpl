@@ -13,7 +13,7 @@ metadata:
   {{- end }}
 spec:
   restartPolicy: Never
-  subdomain: {{ include "trainer.name" $root }}
+  subdomain: {{ include "trainer.name" $root | quote }}
   {{- include "trainer.podSpec" $root | nindent 2 }}
   {{- with include "trainer.scheduling" $root | trim }}
   {{- . | nindent 2 }}
@@ -26,7 +26,7 @@ spec:
         - train
         {{- include "trainer.configArguments" $root | nindent 8 }}
         {{- range $values.allowChange }}
-        - --allow-change={{ . }}
+        - {{ printf "--allow-change=%s" . | quote }}
         {{- end }}
       env:
         {{- include "trainer.workerEnv" . | nindent 8 }}
@@ -62,10 +62,10 @@ spec:
     {{- if gt (int $values.workers) 1 }}
     - name: gathering
       secret:
-        secretName: {{ include "trainer.secretName" $root }}
+        secretName: {{ include "trainer.secretName" $root | quote }}
         defaultMode: 0440
         items:
-          - key: {{ $values.gathering.key }}
+          - key: {{ $values.gathering.key | quote }}
             path: secret
     {{- end }}
 {{- end }}
@@ -110,7 +110,7 @@ spec:
 
 {{/* What the pods of a run and of its test have in common. */}}
 {{- define "trainer.podSpec" -}}
-serviceAccountName: {{ include "trainer.serviceAccountName" . }}
+serviceAccountName: {{ include "trainer.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 # A Service called trainer-x would set TRAINER_X_PORT.
 enableServiceLinks: false
@@ -152,7 +152,7 @@ securityContext:
 {{- end }}
 {{- range $number, $claim := .Values.claims }}
 - name: claim-{{ $number }}
-  mountPath: {{ $claim.mountPath }}
+  mountPath: {{ $claim.mountPath | quote }}
   readOnly: {{ $claim.readOnly | default false }}
 {{- end }}
 {{- with .Values.volumeMounts }}
@@ -179,7 +179,7 @@ securityContext:
 {{- range $number, $claim := .Values.claims }}
 - name: claim-{{ $number }}
   persistentVolumeClaim:
-    claimName: {{ $claim.claimName }}
+    claimName: {{ $claim.claimName | quote }}
     readOnly: {{ $claim.readOnly | default false }}
 {{- end }}
 {{- with .Values.volumes }}
