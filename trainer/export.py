@@ -127,8 +127,8 @@ def _save_and_load(model: Any, path: Path, sample: Any) -> Any:
         # Without one, Keras would take all inputs for float32.
         signature = None if has_graph else [tf.nest.map_structure(_spec, sample)]
         model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
-        if has_graph and isinstance(model.input, list):  # what TensorFlow wants to the letter
-            sample = list(sample)
+        if has_graph and isinstance(sample, tuple) and isinstance(model.input, list):
+            sample = list(sample)  # TensorFlow wants the very structure
         loaded = tf.saved_model.load(str(path))
         return loaded.serve(sample)
     except Exception as error:

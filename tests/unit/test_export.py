@@ -49,10 +49,21 @@ def by_position() -> Any:
     return keras.Model(inputs, [embed(x) for x in inputs])
 
 
+def in_sequence() -> Any:
+    return keras.Sequential([keras.Input((2,), dtype="int32"), keras.layers.Embedding(5, 2)])
+
+
 @pytest.mark.parametrize(
-    ("make", "sample"), [(ByName, WORDS), (by_position, tuple(WORDS.values()))]
+    ("make", "sample"),
+    [
+        (ByName, WORDS),
+        (by_position, tuple(WORDS.values())),
+        (in_sequence, WORDS["title"]),
+    ],
 )
-def test_several_inputs_of_integers_are_exported(make: Any, sample: Any, tmp_path: Path) -> None:
+def test_inputs_of_integers_are_exported_as_they_are(
+    make: Any, sample: Any, tmp_path: Path
+) -> None:
     model = make()
     model(sample)
     assert export_model(model, open_storage(str(tmp_path)), ["saved_model"], sample)
