@@ -123,13 +123,22 @@ def _save_and_load(model: Any, path: Path, sample: Any) -> Any:
             # Safe mode: a file from anywhere must not bring code along.
             loaded = keras.saving.load_model(path, safe_mode=True, compile=False)
             return loaded(sample, training=False)
-        model.export(str(path), format="tf_saved_model", verbose=False)
+        has_graph = bool(getattr(model, "inputs", None))
+        # Without one, Keras would take all inputs for float32.
+        signature = None if has_graph else [tf.nest.map_structure(_spec, sample)]
+        model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
+        if has_graph and isinstance(sample, tuple) and isinstance(model.input, list):
+            sample = list(sample)  # TensorFlow wants the very structure
         loaded = tf.saved_model.load(str(path))
         return loaded.serve(sample)
     except Exception as error:
         raise TrainerError(
             f"the model cannot be written as {path.name}: {str(error)[:200]}; {_WAYS_OUT}"
         ) from error
+
+
+def _spec(array: Any) -> Any:
+    return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
 
 
 def _check_equal(expected: Any, outputs: Any, name: str) -> None:

@@ -12,7 +12,7 @@ from trainer.cli.root import trainer_command
 from trainer.cli.summary import show_summary, train_command
 from trainer.config import parse_yaml
 from trainer.launch import Outcome
-from trainer.recipes.catalog import load_run
+from trainer.recipes.catalog import RECIPES, load_run
 
 SUMMARY = {
     "run": "r", "steps": 158, "epochs": 2, "stopped_early": False, "model": ["/m/model.keras"],
@@ -104,6 +104,18 @@ def test_data_that_is_only_written_names_the_command_that_makes_it_ready(tmp_pat
     assert call("data", "verify", tmp_path).exit_code == 0
     again = json.loads(call(*command, "--json").stdout)
     assert again["splits"] == {"train": 8}
+
+
+def test_recipes_are_told_with_data_parameters_and_expected_result():
+    found = json.loads(call("recipes", "list", "--json").stdout)
+    assert [recipe["name"] for recipe in found] == list(RECIPES)
+    for recipe in found:
+        assert recipe["data"] == f"builtin:{recipe['name']}"
+        assert "on 2 cores" in recipe["cost"]
+        assert re.search(r"\w+ \d\.\d+ on the test", recipe["expected"])
+        assert {"name", "type", "default", "kind", "help"} == set(recipe["params"][0])
+        assert {p["kind"] for p in recipe["params"]} <= {"identity", "changeable", "free"}
+        assert {p["name"]: p["kind"] for p in recipe["params"]}["learning_rate"] == "changeable"
 
 
 def test_unexpected_errors_say_how_to_see_more(monkeypatch):

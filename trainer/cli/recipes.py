@@ -1,8 +1,13 @@
 """`trainer recipes`."""
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from trainer.cli.options import HELP_NAMES, examples, json_option, print_json
+
+if TYPE_CHECKING:
+    from trainer.recipes.catalog import RecipeEntry
 
 
 @click.group(context_settings=HELP_NAMES, epilog=examples("trainer recipes list"))
@@ -25,7 +30,7 @@ def list_(as_json: bool) -> None:
 
     found = list_recipes()
     if as_json:
-        print_json([{"name": r.name, "path": r.path, "about": r.about} for r in found])
+        print_json([_as_json(entry) for entry in found])
         return
     from trainer.cli.tables import print_table
     from trainer.environment import command_name
@@ -35,3 +40,20 @@ def list_(as_json: bool) -> None:
         ("NAME", "ABOUT", "START WITH"),
         [(r.name, r.about, f"{start} {r.name}" if r.is_packaged else "") for r in found],
     )
+
+
+def _as_json(entry: "RecipeEntry") -> dict[str, Any]:
+    """Of what is not packaged the name alone: a list imports nobody's module."""
+    from trainer.recipes.catalog import recipe_facts
+
+    found: dict[str, Any] = {"name": entry.name, "path": entry.path, "about": entry.about}
+    if not entry.is_packaged:
+        return found
+    facts = recipe_facts(entry.name)
+    params = [
+        {"name": p.name, "type": p.type, "default": p.default, "kind": p.kind, "help": p.help}
+        for p in facts.params
+    ]
+    return found | {
+        "data": facts.data, "cost": facts.cost, "expected": facts.expected, "params": params
+    }  # fmt: skip

@@ -23,7 +23,12 @@ class DatasetEntry:
     note: str
 
 
-_BUILTIN_LICENCES = {"fashion_mnist": "MIT, Zalando SE"}
+_BUILTIN_LICENCES = {
+    "digits": "CC BY 4.0, E. Alpaydin and C. Kaynak",
+    "fashion_mnist": "MIT, Zalando SE",
+    "mnist": "CC BY-SA 3.0, Yann LeCun and Corinna Cortes",
+    "tickets": "PSF version 2, Python Software Foundation",
+}
 
 # Sizes of the prepared records; TensorFlow Datasets 4.9.
 _PREPARABLE = (

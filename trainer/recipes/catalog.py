@@ -1,5 +1,6 @@
 """The recipes by name, and a configuration together with its recipe."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from trainer.config import RunConfig, load_config, validate
 from trainer.config.messages import shown_value
+from trainer.config.schema import Key, keys
 from trainer.errors import ConfigError
 from trainer.plugins import is_path, load_object
 from trainer.recipes.base import Params, Recipe
@@ -17,6 +19,18 @@ RECIPES = {
     "fashion_mnist": (
         "trainer.recipes.fashion_mnist:recipe",
         "Fashion-MNIST images, a small convnet",
+    ),
+    "digits": (
+        "trainer.recipes.digits:recipe",
+        "8x8 handwritten digits, a dense net, own loss and metric, two outputs",
+    ),
+    "mnist": (
+        "trainer.recipes.mnist:recipe",
+        "28x28 handwritten digits, a dense net trained in three styles, early stopping",
+    ),
+    "tickets": (
+        "trainer.recipes.tickets:recipe",
+        "Change-log entries as support tickets, three inputs, two outputs, two forms",
     ),
 }
 ENTRY_POINTS = "trainer.recipes"
@@ -32,6 +46,16 @@ class RecipeEntry:
     is_packaged: bool
 
 
+@dataclass(frozen=True)
+class RecipeFacts:
+    """What a packaged recipe trains on, what that takes and comes to, and its parameters."""
+
+    data: str
+    cost: str
+    expected: str
+    params: list[Key]
+
+
 def list_recipes() -> list[RecipeEntry]:
     """The recipes of the package, then those that other packages plug in; none is loaded."""
     ours = [RecipeEntry(name, path, about, True) for name, (path, about) in RECIPES.items()]
@@ -41,6 +65,13 @@ def list_recipes() -> list[RecipeEntry]:
         if entry.name not in RECIPES
     ]
     return ours + sorted(plugged, key=lambda entry: entry.name)
+
+
+def recipe_facts(name: str) -> RecipeFacts:
+    """Those of a packaged recipe; cost and expected result stand at the head of its YAML alone."""
+    head = dict(re.findall(r"^# (Cost|Expected): (.*)$", config_path(name).read_text(), re.M))
+    params = list(keys(find_recipe(name).params))
+    return RecipeFacts(load_plain(name).data.url, head["Cost"], head["Expected"], params)
 
 
 def find_recipe(name: str) -> Recipe:

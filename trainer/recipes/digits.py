@@ -1,0 +1,68 @@
+"""Digits: handwritten ones in 8x8 grey images, by a small dense network.
+
+Keras' own `compile` and `fit` with parts of one's own: a loss, a metric, weights of records, and
+two outputs whose losses are weighed against each other.
+"""
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from trainer.config import changeable, identity
+from trainer.data.spec import DataSpec
+from trainer.recipes.base import Params, Recipe
+
+_MEAN_INK = 0.305
+
+
+class DigitsParams(Params):
+    """The network, its loss, and what its records weigh."""
+
+    units: int = identity(64, help="Width of both hidden layers.", ge=1)
+    learning_rate: float = changeable(0.001, help="Step size of RMSprop.", gt=0)
+    loss: Literal["crossentropy", "function", "class"] = identity(
+        "crossentropy",
+        help="Keras' cross-entropy of logits, or a loss of our own: a function, or a class.",
+    )
+    class_weights: tuple[float, ...] = identity(
+        (), help="What an image of each class weighs, ten numbers; none: all alike.", strict=False
+    )
+    weigh_by_ink: bool = identity(False, help="An image weighs as much as it has ink.")
+    parity_weight: float | None = identity(
+        None, help="A second output tells odd from even; its loss weighs this much.", ge=0
+    )
+
+    @field_validator("class_weights")
+    @classmethod
+    def _one_a_class(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if weights and (len(weights) != 10 or min(weights) < 0):
+            raise ValueError("give ten numbers of at least 0, or none")
+        return weights
+
+
+def _data(params: DigitsParams) -> DataSpec:
+    import tensorflow as tf
+
+    def decode(features: dict[str, Any]) -> Any:
+        # float32 [8, 8, 1] in [0, 1], and a class 0 to 9.
+        image, digit = tf.cast(features["image"], tf.float32) / 16.0, features["label"]
+        y = digit if params.parity_weight is None else {"digit": digit, "parity": digit % 2}
+        if not (params.class_weights or params.weigh_by_ink):
+            return image, y
+        weight = tf.constant(1.0)
+        if params.class_weights:
+            weight *= tf.gather(tf.constant(params.class_weights), digit)
+        if params.weigh_by_ink:
+            weight *= tf.reduce_mean(image) / _MEAN_INK
+        return image, y, weight
+
+    return DataSpec(decode)
+
+
+def _model(params: DigitsParams) -> Any:
+    from trainer.recipes.digits_model import build
+
+    return build(params)
+
+
+recipe = Recipe(params=DigitsParams, data=_data, model=_model)
