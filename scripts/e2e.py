@@ -51,6 +51,8 @@ class Test:
 def main(arguments: list[str]) -> int:
     """Run the tests; pytest's exit code."""
     place = default_place()
+    # Now: the checkout may be another one at the end.
+    commit = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
     with _cluster(place) as environment, tempfile.TemporaryDirectory() as folder:
         report, transcript = Path(folder, "report.xml"), Path(folder, "transcript.jsonl")
         pytest = [sys.executable, "-m", "pytest", "tests/e2e", "-m", "e2e", "--verbose"]
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
         kept = environment | {"E2E_TRANSCRIPT": str(transcript)}
         code = subprocess.run(command, cwd=ROOT, env=kept, check=False).returncode
         tests = read_tests(report, transcript)
-        found = versions(environment)
+        found = {"commit": commit} | versions(environment)
     if tests and not arguments:
         PAGE.write_text(page(tests, found))
         print(f"written: {PAGE.relative_to(ROOT)}")
@@ -122,7 +124,6 @@ def versions(environment: dict[str, str]) -> dict[str, str]:
     nodes = json.loads(_output(["kubectl", "get", "nodes", "--output=json"], environment))
     node = nodes["items"][0]["status"]["nodeInfo"]
     found = {
-        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {node['kernelVersion']}",
         "Kubernetes": node["kubeletVersion"],
         "container runtime": node["containerRuntimeVersion"],
