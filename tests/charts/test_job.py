@@ -125,12 +125,49 @@ def test_what_the_configuration_says_is_left_alone():
         ({"claims": [CLAIM | {"mountPath": "/etc/trainer-gathering"}]}, "would be mounted twice"),
         ({"extraEnv": [{"name": "TRAINER_HOST", "value": "x"}]}, "TRAINER_HOST is the chart's"),
         ({"recipe__source": "x", "config__recipe": "trainer:recipe"}, "would hide the trainer"),
+        ({"recipe__source": "x", "config__recipe": "numpy:recipe"}, "would hide the numpy"),
+        ({"gathering__existingSecret": "demo-group"}, "demo-group is the chart's own secret"),
+        ({"image__repository": "r.example/t:0.1.0"}, "t:0.1.0 is no name of an image"),
+        (
+            {"image__repository": "https://r.example/t"},
+            "https://r.example/t is no name of an image",
+        ),
+        ({"config__cluster__port_range": "30000-20000"}, "30000-20000 must be FIRST-LAST"),
+        ({"config__cluster__port_range": "20000-70000"}, "20000-70000 must be FIRST-LAST"),
+        ({"config__cluster__port_range": "20000-20001-20002"}, "must be FIRST-LAST"),
+        ({"config__cluster__port": 20005}, "config.cluster.port 20005 is one of"),
+        ({"config__cluster__port": 9400}, "config.metrics.port 9400 is also config.cluster.port"),
+        ({"volumes": [{"name": "tmp", "emptyDir": {}}]}, "two volumes are called tmp"),
+        ({"volumeMounts": [{"name": "x", "mountPath": "/x"}]}, "there is no volume x"),
+        ({"config__run__dir": "gs://"}, "would live in gs://"),
         ({"suspend": True, "kueue__queueName": "q"}, "kubectl --namespace ml patch workload NAME"),
         ({"recipe__source": "x = 1"}, 'config.recipe is "fashion_mnist"'),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_way_out(changes, said):
     assert said in refusal(merged(GROUP, **changes))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "networkPolicy__enabled", "gpu__resource", "sharedMemory__sizeLimit", "spot__label",
+        "topologySpread__topologyKey", "image__pullPolicy", "serviceAccount__enabled",
+        "tolerations", "securityContext", "podSecurityContext", "run__base",
+    ],
+)  # fmt: skip
+def test_a_value_set_to_null_has_the_schemas_answer(key):
+    said = refusal(merged(GROUP, **{key: None}))
+    assert f"missing property '{key.rpartition('__')[2]}'" in said
+
+
+@pytest.mark.parametrize("variable", [{"name": "A", "value": 1}, {"name": "A", "val": "1"}])
+def test_a_variable_is_a_name_and_a_text(variable):
+    assert "/extraEnv/0" in refusal(merged(GROUP, extraEnv=[variable])).replace(".", "/")
+
+
+def test_zero_seconds_after_its_end_are_not_for_ever():
+    assert job(merged(ONE, ttlSecondsAfterFinished=0))["spec"]["ttlSecondsAfterFinished"] == 0
 
 
 SCRATCH = {"volumes": [{"name": "scratch", "emptyDir": {}}]}

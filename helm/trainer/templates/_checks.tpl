@@ -20,6 +20,9 @@
 {{- if and .Values.suspend .Values.kueue.queueName -}}
 {{- fail (printf "suspend: true, but Kueue starts and suspends what waits in its queue %s: kubectl --namespace %s patch workload NAME --type=merge --patch='{\"spec\":{\"active\":false}}', whose NAME kubectl --namespace %s get workloads shows" .Values.kueue.queueName .Release.Namespace .Release.Namespace) -}}
 {{- end -}}
+{{- if eq .Values.gathering.existingSecret (include "trainer.ownSecretName" .) -}}
+{{- fail (printf "gathering.existingSecret %s is the chart's own secret, which helm would delete: leave it empty to keep that one, or name another" .Values.gathering.existingSecret) -}}
+{{- end -}}
 {{- if and .Values.podMonitor.enabled (not (include "trainer.isServed" .)) -}}
 {{- fail "podMonitor.enabled, but there is no page to scrape: config.metrics.enabled is false" -}}
 {{- end -}}
@@ -27,10 +30,23 @@
 
 {{/* What is mounted and told. */}}
 {{- define "trainer.checkPods" -}}
+{{- if not (regexMatch "^(([a-zA-Z0-9.-]+(:[0-9]+)?/)?[a-z0-9._/-]+)?$" .Values.image.repository) -}}
+{{- fail (printf "image.repository %s is no name of an image: give it without a scheme, and its tag or digest as image.tag or image.digest" .Values.image.repository) -}}
+{{- end -}}
 {{- $_ := include "trainer.runDir" . -}}
+{{- $volumes := list -}}
+{{- range include "trainer.volumes" . | fromYamlArray -}}
+{{- if has .name $volumes -}}
+{{- fail (printf "two volumes are called %s: give yours another name (volumes, volumeMounts)" .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
+{{- end -}}
 {{- $paths := list "/etc/trainer-gathering" -}}
 {{- range include "trainer.volumeMounts" . | fromYamlArray -}}
 {{- $path := clean .mountPath -}}
+{{- if not (has .name $volumes) -}}
+{{- fail (printf "volumeMounts: there is no volume %s: name one of volumes" .name) -}}
+{{- end -}}
 {{- if has $path $paths -}}
 {{- fail (printf "%s would be mounted twice: another mountPath in claims or volumeMounts" $path) -}}
 {{- end -}}
@@ -51,6 +67,17 @@
 {{- end -}}
 {{- if mod .Values.config.data.batch_size $streams -}}
 {{- fail (printf "config.data.batch_size %d cannot be split over %d streams: use a multiple of %d" (int .Values.config.data.batch_size) $streams $streams) -}}
+{{- end -}}
+{{- $range := include "trainer.setting" (list . "cluster" "port_range") -}}
+{{- $ends := splitList "-" $range -}}
+{{- $first := first $ends | int -}}
+{{- $last := last $ends | int -}}
+{{- if not (and (regexMatch "^[0-9]{1,5}-[0-9]{1,5}$" $range) (ge $first 1024) (le $first $last) (le $last 65535)) -}}
+{{- fail (printf "config.cluster.port_range %s must be FIRST-LAST, as 20000-20999, of ports from 1024 to 65535" $range) -}}
+{{- end -}}
+{{- $gathering := include "trainer.setting" (list . "cluster" "port") | int -}}
+{{- if and (ge $gathering $first) (le $gathering $last) -}}
+{{- fail (printf "config.cluster.port %d is one of config.cluster.port_range %s: use another" $gathering $range) -}}
 {{- end -}}
 {{- $least := include "trainer.setting" (list . "cluster" "min_workers") | int -}}
 {{- if gt $least (int .Values.workers) -}}
@@ -76,6 +103,9 @@
 {{- $ends := splitList "-" $range -}}
 {{- if and (ge $port (int (first $ends))) (le $port (int (last $ends))) -}}
 {{- fail (printf "config.metrics.port %d is one of config.cluster.port_range %s: use another" $port $range) -}}
+{{- end -}}
+{{- if eq $port (include "trainer.setting" (list . "cluster" "port") | int) -}}
+{{- fail (printf "config.metrics.port %d is also config.cluster.port: use another" $port) -}}
 {{- end -}}
 {{- $address := dig "metrics" "address" "" .Values.config -}}
 {{- if regexMatch "^(127[.].*|localhost|::1)$" $address -}}

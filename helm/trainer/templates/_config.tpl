@@ -26,7 +26,7 @@
 
 {{- define "trainer.runDir" -}}
 {{- $base := required "neither config.run.dir nor run.base says where the run lives: --set run.base=gs://BUCKET/runs, or a folder of a claim (claims)" (dig "run" "dir" .Values.run.base .Values.config) -}}
-{{- if not (or (hasPrefix "gs://" $base) (include "trainer.isKept" (list . $base))) -}}
+{{- if not (or (regexMatch "^gs://[^/]" $base) (include "trainer.isKept" (list . $base))) -}}
 {{- fail (printf "the run would live in %s, which a pod loses with itself or cannot write to: use gs://BUCKET/PREFIX, or a folder of a claim that is not readOnly (claims)" $base) -}}
 {{- end -}}
 {{- if dig "run" "dir" "" .Values.config -}}
@@ -72,8 +72,8 @@
 {{- fail (printf "recipe.source is given, but config.recipe is %q: name its module and object, as in my_recipe:recipe" .Values.config.recipe) -}}
 {{- end -}}
 {{- $module := .Values.config.recipe | splitList ":" | first -}}
-{{- if eq $module "trainer" -}}
-{{- fail "recipe.source as a module trainer would hide the trainer itself: another name in config.recipe, as in my_recipe:recipe" -}}
+{{- if has $module (list "trainer" "keras" "tensorflow" "numpy" "yaml" "click" "pydantic" "google") -}}
+{{- fail (printf "recipe.source as a module %s would hide the %s that the trainer needs: another name in config.recipe, as in my_recipe:recipe" $module $module) -}}
 {{- end -}}
 {{- $module -}}
 {{- end }}

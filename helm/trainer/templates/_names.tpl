@@ -30,8 +30,13 @@
 {{- printf "%s-%s" (include "trainer.name" .) (include "trainer.configData" . | sha256sum | trunc 8) -}}
 {{- end }}
 
+{{/* Not what a message would have a user call one: helm deletes its own when another is named. */}}
+{{- define "trainer.ownSecretName" -}}
+{{- include "trainer.name" . }}-group
+{{- end }}
+
 {{- define "trainer.secretName" -}}
-{{- .Values.gathering.existingSecret | default (printf "%s-gathering" (include "trainer.name" .)) -}}
+{{- .Values.gathering.existingSecret | default (include "trainer.ownSecretName" .) -}}
 {{- end }}
 
 {{- define "trainer.serviceAccountName" -}}
