@@ -129,8 +129,9 @@ def test_f06_a_signal_while_the_records_are_stalled(zygote, run, proxy, data, tm
     started = time.monotonic()
     assert agents.codes(seconds=20) == [143] * workers, agents.text()
     assert time.monotonic() - started < 8
-    for life in agents.lives.values():
-        assert life.events("worker killed")[0]["reason"] == "it did not end within the grace"
+    # Whose worker is killed first lets the other's out of its wait, maybe before its own agent.
+    killed = [event for life in agents.lives.values() for event in life.events("worker killed")]
+    assert {event["reason"] for event in killed} == {"it did not end within the grace"}
     assert proxy.num_fired("stall")
     proxy.faults.clear()
     assert run.committed() == committed
