@@ -175,7 +175,7 @@ def _train(
     loop = TrainLoop(
         parts.model, watch.around("steps", steps), schedule,
         Watched(checkpoints, watch, "boundary", after_epoch="saves"),
-        callbacks=Watched(callbacks, watch, "callbacks"), validate=None,
+        callbacks=Watched(callbacks, watch, "callbacks"), validation=None,
         on_call=watch.around("metrics", reporting.on_call),
     )  # fmt: skip
     callbacks.on_train_begin()

@@ -22,12 +22,13 @@ from trainer.compiled_steps import CallResult, CompiledSteps
 from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.index import index_directory
+from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.spec import DataSpec
 from trainer.data.tfrecord import frame
 from trainer.evaluation import Evaluator
 from trainer.fit_engine import fit
-from trainer.loop import TrainLoop
+from trainer.loop import Memory, Own, TrainLoop
 from trainer.models.build import build
 from trainer.models.train_step import TrainStepModel
 from trainer.strategy import make_strategy
@@ -165,6 +166,8 @@ class Run:
     put_back: Callable[[], None] = lambda: None
     on_call: Callable[[CallResult], None] = lambda _result: None
     calls: list[CallResult] = field(default_factory=list)
+    body: Callable[[TrainLoop], None] | None = None
+    memory: Memory = field(default_factory=Memory)  # of the body
 
     def loop(self, model: Any, strategy: Any, callbacks: Sequence[Any] = ()) -> Position:
         """Train as a worker does with `train.engine: loop`."""
@@ -177,18 +180,22 @@ class Run:
             list(callbacks), model=model, epochs=self.epochs, steps=schedule.steps_per_epoch
         )
 
-        def validate(between: Callable[[], None]) -> dict[str, float]:
-            return evaluator.evaluate(self.validation, callbacks=hooks, between=between)
+        def validate(step: Any, between: Callable[[], None]) -> Any:
+            return evaluator.steps(self.validation, step, callbacks=hooks, between=between)
 
-        steps = CompiledSteps(model, strategy, "train_step", micro_batches=self.micro_batches)
+        def compiled(step: Any) -> CompiledSteps:
+            return CompiledSteps(model, strategy, step, micro_batches=self.micro_batches)
+
         loop = TrainLoop(
-            model, steps, schedule, self.boundary,
-            callbacks=hooks, validate=validate if self.validation else None,
+            model, compiled("train_step"), schedule, self.boundary,
+            callbacks=hooks, validation=validate if self.validation else None,
             on_call=self._on_call,
         )  # fmt: skip
         begin_training(hooks, schedule, self.position, self.put_back)
         iterator = iter(pipeline.dataset(self.position.step))
-        position = loop.run(self.position, iterator)
+        records = functools.partial(records_of_step, pipeline.order)
+        own = self.body and Own(self.body, compiled, records, self.memory)
+        position = loop.run(self.position, iterator, own)
         end_training(model, hooks, position)
         return position
 

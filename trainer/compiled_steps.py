@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from trainer.models.replicas import (
     metrics_of_all,
     prepare_device,
     prepare_replicas,
+    updated_metrics,
 )
 
 # A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
@@ -54,15 +55,16 @@ class CallResult:
 
 
 class CompiledSteps:
-    """`train_step` or `test_step` of a model, compiled to run any number of steps a call.
+    """A step of a model, compiled to run any number of times a call.
 
+    step: `train_step` or `test_step`, or a function of a replica's data in place of them.
     clock_every: of so many steps, one is timed; follows the speed that calls have.
     check: is given the concrete function before the first step, and may raise.
     micro_batches: in so many parts each replica's share of a step is worked on, one by one.
     """
 
     def __init__(
-        self, model: Any, strategy: Any, step: str, *,
+        self, model: Any, strategy: Any, step: str | Callable[[Any], Any], *,
         check: Callable[[Any], None] | None = None, micro_batches: int = 1,
         agreement: Agreement | None = None,
     ) -> None:  # fmt: skip
@@ -70,11 +72,13 @@ class CompiledSteps:
         self._check = check
         self._agreement = agreement
         self._strategy = strategy
-        self._step = getattr(model, step)
+        self._is_own = not isinstance(step, str)
+        self._step = step if callable(step) else getattr(model, step)
         self._names: list[str] = []
+        self._updated: set[str] = set()  # metrics of the model that a step of one's own updates
         self._is_distributed = strategy.num_replicas_in_sync > 1
         self._parts = MicroBatches(model, micro_batches) if micro_batches > 1 else None
-        self._scale = loss_scale_of(model) if step == "train_step" else None
+        self._scale = loss_scale_of(model) if step != "test_step" else None
         if self._is_distributed:
             prepare_replicas(model)
         else:
@@ -163,7 +167,7 @@ class CompiledSteps:
         if self._is_distributed or self._parts:
             metrics = metrics_of_all(self._model, self._strategy)
             outputs = {
-                name: metrics[name] if name in metrics else self._mean(value)
+                name: metrics[name] if self._is_metric(name, metrics) else self._mean(value)
                 for name, value in outputs.items()
             }
         # In the order in which Keras hands logs to callbacks.
@@ -187,7 +191,7 @@ class CompiledSteps:
         """One replica's logs, weighted so that their mean over replicas is that over records."""
         weight, is_counted = share[0], share[1] > 0
         before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
-        outputs = _flat(self._step(data))
+        outputs, self._updated = updated_metrics(self._model, lambda: _flat(self._step(data)))
         weighted = means_over_steps(self._model)
         for variable, value in before:
             now = variable.value.read_value()
@@ -222,6 +226,9 @@ class CompiledSteps:
         self._strategy.run(parts.apply, args=(sums,))
         means = tf.reduce_mean(logs.stack(), axis=0)
         return {name: means[index] for index, name in enumerate(names)}
+
+    def _is_metric(self, name: str, metrics: Mapping[str, Any]) -> bool:
+        return name in metrics and (name in self._updated or not self._is_own)
 
     def _mean(self, value: Any) -> Any:
         return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)

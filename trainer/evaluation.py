@@ -1,13 +1,14 @@
 """Validation and test passes: every record of a split once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainer.agreement import Agreement
+from trainer.calls import Logs, Step, pass_steps
 from trainer.compiled_steps import CompiledSteps
 from trainer.data.dataset import Dataset
+from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
-from trainer.loop import run_pass
 
 
 class Evaluator:
@@ -21,7 +22,9 @@ class Evaluator:
         self._strategy = strategy
         self._dataset = dataset
         self._place = place
-        self._steps = CompiledSteps(model, strategy, "test_step", check=check, agreement=agreement)
+        self._check = check
+        self._agreement = agreement
+        self._steps: dict[Step | None, CompiledSteps] = {None: self._compiled("test_step")}
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
 
@@ -35,15 +38,34 @@ class Evaluator:
         self, split: str, *, callbacks: Any = None, between: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         """Metrics by name over a split or slice; `between` is called between compiled calls."""
+        logs: Logs = {}
+        for logs, _ in self.steps(split, callbacks=callbacks, between=between):  # noqa: B007
+            pass
+        return logs
+
+    def steps(
+        self, split: str, step: Step | None = None, *,
+        callbacks: Any = None, between: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[Logs, int]]:  # fmt: skip
+        """(logs, number of records) of each step of a pass; `step` in place of `test_step`."""
         pipeline = self.pipeline(split)
+        if step not in self._steps:
+            self._steps[step] = self._compiled(step)
         if split not in self._passes:
             # Kept, because tracing its functions takes as long as some passes.
             self._passes[split] = pipeline.dataset(num_passes=1)
         iterator = iter(self._passes[split])
         try:
-            return run_pass(
-                self.model, self._steps, iterator, pipeline.order.steps_per_epoch,
+            passed = pass_steps(
+                self.model, self._steps[step], iterator, pipeline.order.steps_per_epoch,
                 callbacks=callbacks, between=between,
             )  # fmt: skip
+            for index, logs in enumerate(passed):
+                yield logs, records_of_step(pipeline.order, index)
         except Exception as error:
             raise pipeline.explain(error) from error
+
+    def _compiled(self, step: Any) -> CompiledSteps:
+        return CompiledSteps(
+            self.model, self._strategy, step, check=self._check, agreement=self._agreement
+        )

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from trainer.checkpoint.position import Position, Schedule
+from trainer.data.batches import BatchPipeline
 from trainer.data.pipeline import Pipeline
 from trainer.errors import ConfigError
 from trainer.loop import Boundary
@@ -45,7 +46,7 @@ class _EpochEnd(keras.callbacks.Callback):
 
 def fit(
     model: Any,
-    pipeline: Pipeline,
+    pipeline: Pipeline | BatchPipeline,
     validation: Pipeline | None,
     schedule: Schedule,
     position: Position,
@@ -80,7 +81,9 @@ def fit(
     return replace(ends.position, phase="train")
 
 
-def _examples(pipeline: Pipeline, start_step: int, *, num_passes: int | None = None) -> Any:
+def _examples(
+    pipeline: Pipeline | BatchPipeline, start_step: int, *, num_passes: int | None = None
+) -> Any:
     """Examples without their share, which is all on one replica."""
     dataset = pipeline.dataset(start_step, num_passes=num_passes)
     dataset = dataset.map(lambda examples, _share: examples)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from trainer.callbacks.assemble import Reporting, choose_callbacks
 from trainer.callbacks.state import CallbackStates
+from trainer.calls import Step
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Position, Schedule
@@ -16,12 +18,14 @@ from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.saver import Bystander, Saver
 from trainer.checkpoint.store import Checkpoint
 from trainer.compiled_steps import CallResult, CompiledSteps
+from trainer.data.batches import BatchPipeline
+from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline
 from trainer.errors import ConfigError, TrainerError
 from trainer.export import check_export
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job
-from trainer.loop import TrainLoop, Validate
+from trainer.loop import Own, TrainLoop, Validation
 from trainer.user_code import describe, find_callback, find_place, user_code
 
 
@@ -29,8 +33,8 @@ class Training:
     """One stretch of training: from a checkpoint, or from step 0, to the end or to a stop."""
 
     def __init__(
-        self, job: Job, assembled: Assembled, pipeline: Pipeline, schedule: Schedule,
-        restored: Restored,
+        self, job: Job, assembled: Assembled, pipeline: Pipeline | BatchPipeline,
+        schedule: Schedule, restored: Restored,
     ) -> None:  # fmt: skip
         self._job = job
         self._assembled = assembled
@@ -43,6 +47,9 @@ class Training:
         )  # fmt: skip
         with user_code(f"recipe {job.config.recipe}: its callbacks function"):
             own = job.recipe.callbacks(job.params)
+        with user_code(f"recipe {job.config.recipe}: its loop function"):
+            body = job.recipe.loop(job.params)
+        self._own = body and Own(body, self._steps, partial(records_of_step, pipeline.order))
         self._chosen = choose_callbacks(
             job.config, own, self._reporting,
             goes_on=self._checkpoint is not None, writes=assembled.place.is_chief,
@@ -53,7 +60,8 @@ class Training:
         self.world_sizes = world_sizes_of(
             restored.checkpoint, self._start.step, assembled.place.num_workers
         )
-        self._states = CallbackStates(self._chosen.resumable)
+        kept = [self._own.memory] if self._own else []
+        self._states = CallbackStates([*self._chosen.resumable, *kept])
         saver = Saver(
             job.run.checkpoints, job.config.checkpoint, job.metrics,
             damaged=restored.damaged, on_saved=self._on_saved,
@@ -78,6 +86,11 @@ class Training:
         # What follows training is the loop's either way: fit would leave it out.
         is_over = self._start.is_over(self._schedule.target_step)
         by_fit = self._job.config.train.engine == "fit" and not is_over
+        if by_fit and self._own is not None:
+            raise ConfigError(
+                f"train.engine: fit cannot drive recipe {self._job.config.recipe}, which has a "
+                "loop of its own: set train.engine=loop"
+            )
         if not is_over:
             check_export(self._assembled.model, self._job.config.export.formats)
         try:
@@ -103,7 +116,7 @@ class Training:
             return TrainerError(f"{callback} raised {describe(error)}")
         if find_place(error) is None:
             return error
-        steps = f"recipe {self._job.config.recipe}: its model's step"
+        steps = f"recipe {self._job.config.recipe}: its {'loop' if self._own else 'model'}'s step"
         # While it runs, the same step may go well another time; while it is traced, it never does.
         kind = TrainerError if isinstance(error, tf.errors.OpError) else ConfigError
         return kind(f"{steps} raised {describe(error)}")
@@ -116,34 +129,34 @@ class Training:
         )  # fmt: skip
         loop = TrainLoop(
             model, self._steps(), self._schedule, self._checkpoints,
-            callbacks=callbacks, validate=self._validation(callbacks), on_call=self._on_call,
+            callbacks=callbacks, validation=self._validation(callbacks), on_call=self._on_call,
         )  # fmt: skip
         position = self._start
         model.stop_training = position.stop_training
         begin_training(callbacks, self._schedule, position, self._put_back)
         if not position.is_over(self._schedule.target_step):
             dataset = self._pipeline.dataset(position.step)
-            position = loop.run(position, iter(dataset))
+            position = loop.run(position, iter(dataset), self._own)
         self._checkpoints.commit(position)
         # Nothing is lost from here on: a signal ends the process at once.
         self._job.stop.defer(False)
         end_training(model, callbacks, position)
         return position
 
-    def _steps(self) -> CompiledSteps:
+    def _steps(self, step: str | Step = "train_step") -> CompiledSteps:
         model, strategy = self._assembled.model, self._assembled.strategy
         return CompiledSteps(
-            model, strategy, "train_step", check=self._assembled.state.check_step,
+            model, strategy, step, check=self._assembled.state.check_step,
             micro_batches=self._job.config.train.accumulate_steps,
             agreement=self._assembled.agreement,
         )  # fmt: skip
 
-    def _validation(self, callbacks: Any) -> Validate | None:
+    def _validation(self, callbacks: Any) -> Validation | None:
         split = self._job.config.data.validation
         if split is None:
             return None
-        evaluate = self._assembled.evaluator.evaluate
-        return lambda between: evaluate(split, callbacks=callbacks, between=between)
+        steps = self._assembled.evaluator.steps
+        return lambda step, between: steps(split, step, callbacks=callbacks, between=between)
 
     def _look_up(self, step: int) -> None:
         self._job.on_progress(step)

@@ -10,6 +10,12 @@ from tests.faults.test_mixed_precision import SETTINGS as OVERFLOWS
 from tests.faults.test_mixed_precision import state
 
 PRECISE = {"train.precision": "mixed_bfloat16"}
+OWN_LOOP = {
+    "recipe": "fashion_mnist", "params.loop": "own", "params.filters": 4, "params.convolutions": 1
+}  # fmt: skip
+BATCHES = {
+    "recipe": "fashion_mnist", "params.batches": "mirrored", "params.filters": 4
+}  # fmt: skip
 AVERAGED = {"recipe": "tests.faults.averaged_recipe:overwriting"}
 NOTED = {"name": "tests.faults.inject:NoteBits", "args": {"every": 9}, "stateless": True}
 
@@ -56,6 +62,8 @@ def kill_and_finish(run, calm):
     "settings",
     [
         pytest.param(PRECISE | AVERAGED, id="bfloat16 and averages"),
+        pytest.param(OWN_LOOP, id="a loop of its own"),
+        pytest.param(BATCHES, id="batches of a PyDataset", marks=pytest.mark.long),
         pytest.param(PRECISE, id="bfloat16", marks=pytest.mark.long),
         pytest.param(AVERAGED, id="averages", marks=pytest.mark.long),
     ],

@@ -11,8 +11,14 @@ QUIET = {"metrics.enabled": False, "export.formats": []}
 SHORT = QUIET | {"train.epochs": 2, "checkpoint.every_steps": 4}
 TWO = {"cluster.replicas": 2}
 SOME = {"data.train": "train[:600]", "data.validation": "train[600:700]"}
+FEW_IMAGES = {"data.train": "train[:600]", "data.validation": "test[:70]", "data.test": "test[:70]"}
 # recipe, its settings
 DISTURBED = [
+    ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own"}),
+    ("fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}),
+    pytest.param(
+        "fashion_mnist", TWO | FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
+    ),
     ("digits", TWO),
     ("mnist", {"params.style": "own_loss"}),
     ("tickets", {"params.form": "subclassed"} | SOME),
@@ -101,6 +107,22 @@ def test_all_styles_of_a_step_come_to_the_same_weights(trained):
         assert other["history"] == {
             name: pytest.approx(values, rel=1e-6) for name, values in first["history"].items()
         }
+
+
+def test_fit_the_usual_loop_and_one_by_hand_come_to_the_same_weights(zygote, tmp_path):
+    forms = {"usual": {}, "fit": {"train.engine": "fit"}, "own": {"params.loop": "own"}}
+    runs = {}
+    for name, settings in forms.items():
+        runs[name] = Run(
+            zygote, tmp_path / name, QUIET | FEW_IMAGES | settings, packaged="fashion_mnist"
+        )
+        runs[name].folder.mkdir()
+        assert runs[name].train(train__epochs=2).code == 0, runs[name].lives[0].text()
+    assert len({run.sha256() for run in runs.values()}) == 1
+    usual, *others = [run.summary() for run in runs.values()]
+    for other in others:
+        for kind in ("history", "train", "validation", "test"):
+            assert other[kind] == {k: pytest.approx(v, rel=1e-5) for k, v in usual[kind].items()}
 
 
 @pytest.mark.parametrize(

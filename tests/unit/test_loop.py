@@ -21,12 +21,12 @@ from tests.small_training import (
     values,
     write_vectors,
 )
+from trainer.calls import CallSize
 from trainer.checkpoint.position import Position, Schedule
 from trainer.data.dataset import Dataset
 from trainer.data.pipeline import Place
 from trainer.errors import StoppedError
 from trainer.evaluation import Evaluator
-from trainer.loop import CallSize
 from trainer.models.build import build
 from trainer.models.train_step import TrainStepModel
 

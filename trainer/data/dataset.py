@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from trainer.config import DataConfig
+from trainer.data.batches import Batches, BatchOrder, BatchPipeline, Records
 from trainer.data.builtin import resolve_data_url
 from trainer.data.disk_cache import DiskCache, open_disk_cache
 from trainer.data.manifest import Manifest, SplitSlice, parse_slice, read_manifest
@@ -17,6 +18,7 @@ from trainer.data.reader import OnBad, RecordReader
 from trainer.data.source import Decoder, MemorySource, RecordSource, decoded_bytes, first_example
 from trainer.data.spec import DataSpec
 from trainer.data.tensorflow_files import TensorFlowFiles
+from trainer.errors import ConfigError
 from trainer.storage import LocalStorage, Storage, open_storage
 
 # Ranged reads in flight at once, while a store's answers take tens of milliseconds.
@@ -35,15 +37,17 @@ class Dataset:
     threads: int
     on_bad: OnBad | None = None
 
-    def training(self, place: Place, *, micro_batches: int = 1) -> Pipeline:
+    def training(self, place: Place, *, micro_batches: int = 1) -> Pipeline | BatchPipeline:
         """Endless shuffled batches of `data.train`."""
+        if self._batches is not None:
+            return BatchPipeline(self._batches, place, self.threads, micro_batches)
         part = parse_slice(self.config.train, self.manifest)
-        order, source = self.training_order(), self._source(part, self.spec)
+        order, source = self._training_order, self._source(part, self.spec)
         return Pipeline(source, order, place, self.seed, self.threads, micro_batches)
 
-    def training_order(self) -> TrainOrder:
-        """Which records of `data.train` each step takes; reads no record."""
-        return training_order(self.config, self.manifest, seed=self.seed)
+    def training_order(self) -> TrainOrder | BatchOrder:
+        """How many steps an epoch has, and which records each takes."""
+        return self._training_order if self._batches is None else self._batches.order
 
     def evaluation(self, text: str, place: Place) -> Pipeline:
         """Every record of a split or slice once, in the order of the files."""
@@ -54,8 +58,26 @@ class Dataset:
 
     def sample(self) -> Any:
         """One decoded training example as a batch of one, to build a model on."""
+        if self._batches is not None:
+            return self._batches.sample
         part = parse_slice(self.config.train, self.manifest)
         return first_example(self._records(part, self.spec))
+
+    @cached_property
+    def _training_order(self) -> TrainOrder:
+        return training_order(self.config, self.manifest, seed=self.seed)
+
+    @cached_property
+    def _batches(self) -> Batches | None:
+        make = self.spec.batches
+        if make is None:
+            return None
+        if self.spec.augment is not None:
+            raise ConfigError("a recipe's data has batches and augment: augment inside of batches")
+        part = parse_slice(self.config.train, self.manifest)
+        records = Records(self._source(part, self.spec))
+        size, drops = self.config.batch_size, self.config.last_batch == "drop"
+        return Batches(lambda: make(records, size, self.seed), size, drop_last=drops)
 
     @property
     def _is_remote(self) -> bool:

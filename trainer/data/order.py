@@ -67,6 +67,11 @@ class Order(Protocol):
         ...
 
 
+def records_of_step(order: Order, step: int) -> int:
+    """How many records an epoch's step has; only the last may have fewer than a batch."""
+    return min(order.batch_size, order.num_records - step * order.batch_size)
+
+
 @dataclass(frozen=True)
 class Part:
     """Some records of a step, and what they weigh where parts are averaged.

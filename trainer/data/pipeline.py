@@ -45,6 +45,11 @@ class Place:
         """Whether this worker writes what one of them has to write."""
         return self.worker == 0
 
+    @property
+    def num_replicas(self) -> int:
+        """Of all workers."""
+        return self.num_workers * self.replicas
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -64,7 +69,7 @@ class Pipeline:
         their number differs only in a pass's last step, and is static where it never does.
         """
         examples = self._examples(self.chunks(start_step, num_passes=num_passes))
-        return examples.prefetch(2 * self.place.replicas).with_options(self._options())
+        return examples.prefetch(2 * self.place.replicas).with_options(options_of(self.threads))
 
     def chunks(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
         """(ids, shares, epoch) of some steps at once, with their payloads unless in memory.
@@ -86,25 +91,12 @@ class Pipeline:
         """The error of the data behind one that TensorFlow raised, or the same error."""
         return self._records.explain(error) if isinstance(error, tf.errors.OpError) else error
 
-    def _options(self) -> tf.data.Options:
-        options = tf.data.Options()
-        options.deterministic = True
-        options.threading.private_threadpool_size = self.threads
-        # Nothing here is left to tune, and the tuner's thread, asleep for up to a minute, now
-        # and then misses its wake-up: deleting an iterator then waits for its next round.
-        options.autotune.enabled = False
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return options
-
-    @property
-    def _num_replicas(self) -> int:
-        return self.place.num_workers * self.place.replicas
-
     @cached_property
     def _rows(self) -> int:
         """Records of one replica in a step, at most."""
-        order, replicas = self.order, self._num_replicas
-        last = self._replica_parts(0, order.steps_per_epoch - 1, range(replicas))
+        order, replicas = self.order, self.place.num_replicas
+        parts, step = self.micro_batches, order.steps_per_epoch - 1
+        last = _replica_parts(order, self.place, parts, 0, step, range(replicas))
         rows = [sum(len(part.ids) for part in parts) for parts in last]
         return max(-(-order.batch_size // replicas), *rows, 1)
 
@@ -113,7 +105,9 @@ class Pipeline:
         """Whether each replica has `_rows` records in every step."""
         order = self.order
         is_last_full = order.num_records == order.steps_per_epoch * order.batch_size
-        return is_last_full and order.batch_size % (self._num_replicas * self.micro_batches) == 0
+        return (
+            is_last_full and order.batch_size % (self.place.num_replicas * self.micro_batches) == 0
+        )
 
     @property
     def _chunk_steps(self) -> int:
@@ -172,29 +166,10 @@ class Pipeline:
         first = max(number * self._chunk_steps, start_step - epoch * steps)
         rows, shares = [], []
         for step in range(first, min((number + 1) * self._chunk_steps, steps)):
-            for ids, share in self._step(epoch, step):
+            for ids, share in shares_of(self.order, self.place, self.micro_batches, epoch, step):
                 rows.append(np.pad(ids, (0, self._rows - len(ids)), constant_values=_PADDING))
                 shares.append(share)
         return np.stack(rows), np.asarray(shares, np.float32), np.full(len(rows), epoch, np.int32)
-
-    def _step(self, epoch: int, step: int) -> list[tuple[Ids, list[tuple[float, float, int]]]]:
-        """(ids, shares) of each replica of this worker."""
-        first = self.place.worker * self.place.replicas
-        own = self._replica_parts(epoch, step, range(first, first + self.place.replicas))
-        return [
-            (
-                np.concatenate([part.ids for part in parts]),
-                [(part.weight, float(part.is_counted), len(part.ids)) for part in parts],
-            )
-            for parts in own
-        ]
-
-    def _replica_parts(self, epoch: int, step: int, own: range) -> list[tuple[Part, ...]]:
-        """The micro-batches of each replica that is `own`, of those of all workers."""
-        parts = micro_batches(
-            self.order, epoch, step, parts=self.micro_batches, num_workers=self.place.num_workers
-        )
-        return list(zip(*(divide(part, self._num_replicas, own) for part in parts), strict=True))
 
     def _examples(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
         augment = self._records.spec.augment
@@ -254,3 +229,38 @@ class Pipeline:
         return tf.cond(
             tf.reduce_all(present), lambda: tensor, lambda: tf.boolean_mask(tensor, present)
         )
+
+
+def options_of(threads: int) -> tf.data.Options:
+    """In order, on so many threads of its own."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = threads
+    # Nothing here is left to tune, and the tuner's thread, asleep for up to a minute, now
+    # and then misses its wake-up: deleting an iterator then waits for its next round.
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options
+
+
+def shares_of(
+    order: Order, place: Place, parts: int, epoch: int, step: int
+) -> list[tuple[Ids, list[tuple[float, float, int]]]]:
+    """(ids, shares) of each replica of a worker, whose step is made in so many micro-batches."""
+    first = place.worker * place.replicas
+    own = range(first, first + place.replicas)
+    return [
+        (
+            np.concatenate([part.ids for part in each]),
+            [(part.weight, float(part.is_counted), len(part.ids)) for part in each],
+        )
+        for each in _replica_parts(order, place, parts, epoch, step, own)
+    ]
+
+
+def _replica_parts(
+    order: Order, place: Place, parts: int, epoch: int, step: int, own: range
+) -> list[tuple[Part, ...]]:
+    """The micro-batches of each replica that is `own`, of those of all workers."""
+    whole = micro_batches(order, epoch, step, parts=parts, num_workers=place.num_workers)
+    return list(zip(*(divide(part, place.num_replicas, own) for part in whole), strict=True))

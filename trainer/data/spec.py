@@ -13,7 +13,10 @@ class DataSpec:
     It must not be random: its results may be held in memory.
     augment: (example, seed) -> example, with `seed` an int32 tensor [2] that depends on (run's
     seed, epoch, record) alone: hand it to `tf.random.stateless_*`.
+    batches: (`trainer.data.batches.Records`, batch_size, seed) -> a `keras.utils.PyDataset`, which
+    makes the batches of training itself.
     """
 
     decode: Callable[[dict[str, Any]], Any]
     augment: Callable[[Any, Any], Any] | None = None
+    batches: Callable[[Any, int, int], Any] | None = None

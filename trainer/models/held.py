@@ -15,7 +15,7 @@ import tensorflow as tf
 _FOUND = (keras.Optimizer, keras.metrics.Metric, keras.Variable, tf.Variable)
 # Layers, models, tf.Modules and tf.random.Generators.
 _HOLDERS = (tf.__internal__.tracking.AutoTrackable, list, tuple, Mapping)
-_READS = {
+READS = {
     "LookupTableFindV2", "LookupTableSizeV2", "ReadVariableOp", "ResourceGather",
     "ResourceGatherNd", "VarIsInitializedOp", "VariableShape",
 }  # fmt: skip
@@ -76,7 +76,7 @@ def _is_changed(name: str, nodes: Iterable[Any], functions: Mapping[str, Any]) -
         inputs = [text.split(":")[0] for text in node.input if not text.startswith("^")]
         called = [functions[text] for text in _called(node) if text in functions]
         for index in (i for i, text in enumerate(inputs) if text == name):
-            if not called and node.op not in _READS and not node.op.startswith("Collective"):
+            if not called and node.op not in READS and not node.op.startswith("Collective"):
                 # Collectives take a variable as a token of their order.
                 return True
             for function in called:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from trainer.errors import ConfigError
-from trainer.models.held import held
+from trainer.models.held import READS, held
 from trainer.models.optimizers import extend_optimizer, refuse_own_accumulation
 
 
@@ -99,6 +99,26 @@ def metrics_of_all(model: Any, strategy: Any) -> dict[str, Any]:
     sums = [strategy.experimental_local_results(copies)[0] for copies in strategy.run(add_up)]
     with keras.StatelessScope(state_mapping=zip(variables, sums, strict=True)):
         return dict(model.get_metrics_result())
+
+
+def updated_metrics(model: Any, step: Callable[[], Any]) -> tuple[Any, set[str]]:
+    """What a step returns that is traced now, and the names of the model's metrics that it updates.
+
+    Others of these names are values of the step's own.
+    """
+    graph = tf.zeros([]).graph
+    before = len(graph.get_operations())
+    returned = step()
+    changing = [op for op in graph.get_operations()[before:] if op.type not in READS]
+    touched = {id(tensor) for op in changing for tensor in op.inputs}
+    names: set[str] = set()
+    for metric in model.metrics:
+        # This replica's own copies: others are traced at the same time.
+        handles = [graph.capture(variable.value.handle) for variable in metric.variables]
+        if touched & {id(handle) for handle in handles}:
+            result = metric.result()
+            names |= set(result) if isinstance(result, dict) else {metric.name}
+    return returned, names
 
 
 def loss_scale_of(model: Any) -> Any:

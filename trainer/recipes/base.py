@@ -25,9 +25,11 @@ class Recipe:
     model: parameters -> a Keras model that can train: compiled, or a TrainStepModel that was
     equipped. It is called under the strategy's scope, after seeding.
     callbacks: parameters -> Keras callbacks that belong to the recipe.
+    loop: parameters -> a body for `trainer.loop.TrainLoop` in place of the usual one, or None.
     """
 
     params: type[Params]
     data: Callable[[Any], DataSpec]
     model: Callable[[Any], Any]
     callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
+    loop: Callable[[Any], Callable[[Any], None] | None] = lambda _params: None

@@ -1,6 +1,10 @@
-"""Fashion-MNIST: ten kinds of clothing in 28x28 grey images, by a small convnet."""
+"""Fashion-MNIST: ten kinds of clothing in 28x28 grey images, by a small convnet.
 
-from typing import Any
+The same training in three forms: the model's own steps, Keras' fit (`train.engine: fit`), and a
+loop by hand; from our batches, or from those of a `keras.utils.PyDataset`.
+"""
+
+from typing import Any, Literal
 
 from trainer.config import changeable, identity
 from trainer.data.spec import DataSpec
@@ -16,6 +20,20 @@ class FashionMnistParams(Params):
         0.1, help="Share of features dropped before the last layer.", ge=0, lt=1
     )
     learning_rate: float = changeable(0.005, help="Step size of Adam.", gt=0)
+    loop: Literal["usual", "own"] = identity(
+        "usual", help="The loop of the trainer, or one of the recipe's own, by hand."
+    )
+    batches: Literal["usual", "mirrored"] = identity(
+        "usual", help="The batches of the trainer, or a PyDataset's, whose images are mirrored."
+    )
+
+
+def _data(params: FashionMnistParams) -> DataSpec:
+    if params.batches == "usual":
+        return DataSpec(_decode)
+    from trainer.recipes.fashion_mnist_batches import MirroredImages
+
+    return DataSpec(_decode, batches=MirroredImages)
 
 
 def _decode(features: dict[str, Any]) -> tuple[Any, Any]:
@@ -49,8 +67,12 @@ def _model(params: FashionMnistParams) -> Any:
     return model
 
 
-recipe = Recipe(
-    params=FashionMnistParams,
-    data=lambda _params: DataSpec(_decode),
-    model=_model,
-)
+def _loop(params: FashionMnistParams) -> Any:
+    if params.loop == "usual":
+        return None
+    from trainer.recipes.own_loop import classify
+
+    return classify
+
+
+recipe = Recipe(params=FashionMnistParams, data=_data, model=_model, loop=_loop)
