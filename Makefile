@@ -40,7 +40,7 @@ lint: $(READY) ## Check style, formatting and who imports whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache --no-logo
-	@$(BIN)/hadolint docker/Dockerfile
+	@$(BIN)/hadolint docker/Dockerfile trainer/recipes/template/Dockerfile
 
 types: $(READY) ## Check types
 	@$(BIN)/mypy

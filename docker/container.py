@@ -51,7 +51,7 @@ class Image:
         return self._output("image", "inspect", "--format", template, self.name)
 
     def extended(self, name: str, dockerfile: str, context: Path) -> "Image":
-        """An image made from a Dockerfile that needs no command run."""
+        """An image made from a Dockerfile, which is written beside what it takes."""
         (context / "Dockerfile").write_text(dockerfile)
         self._output("build", "--tag", name, str(context))
         return Image(name, self.engine)

@@ -13,6 +13,7 @@ import pytest
 
 import trainer
 from docker.container import Image
+from trainer.recipes.new import write_package
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ("train", "-c", "fashion_mnist", "--set", "run.dir=/runs/one")
@@ -152,3 +153,17 @@ def test_own_recipe_in_three_lines(image, tmp_path):
     own = image.extended("trainer-test-own", dockerfile, tmp_path)
     result = own.run("config", "check", "-c", "disc.yaml")
     assert result.returncode == 0, result.stderr
+
+
+def test_own_package_by_its_own_dockerfile(image, tmp_path):
+    write_package("my_digits", tmp_path)
+    written = (tmp_path / "Dockerfile").read_text()
+    ours = f"TRAINER=trainer:{trainer.__version__}\n"
+    assert ours in written
+    dockerfile = written.replace(ours, f"TRAINER={image.name}\n")
+    own = image.extended("trainer-test-package", dockerfile, tmp_path)
+    short = ("--set", "run.dir=/tmp/runs", "--set", "train.epochs=1")
+    result = own.run("train", "-c", "my_digits", *short)
+    assert result.returncode == 0, result.stderr
+    assert events(result.stdout)[-1]["steps"] == 21
+    assert own.configuration("{{.Config.User}}") == "10001:10001"

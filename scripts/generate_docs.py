@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 NOTE = "<!-- Written by `make docs` from the source: change it there. -->\n"
 BEGIN, END = "<!-- exit codes: begin (make docs) -->\n", "<!-- exit codes: end -->\n"
 CONFIGURATION = """\
-A run is told everything by one YAML file (`-c FILE`, or the name of a packaged recipe) and by
+A run is told everything by one YAML file (`-c FILE`, or the name of a recipe that has one) and by
 `--set KEY=VALUE`. `trainer config show` prints it resolved, `trainer config check` names what is
 wrong, `trainer config schema` is for editors.
 

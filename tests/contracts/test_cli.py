@@ -77,6 +77,13 @@ def test_command_does_without_tensorflow(args):
     assert not loaded(result) & HEAVY
 
 
+def test_a_recipe_is_begun_without_tensorflow(tmp_path):
+    result = call("recipes", "new", "my_recipe", "--dir", str(tmp_path / "mine"))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "mine" / "pyproject.toml").exists()
+    assert not loaded(result) & HEAVY
+
+
 @pytest.mark.parametrize("args", [["list"], ["list", "--json"], ["verify"]], ids=" ".join)
 def test_checkpoints_do_without_tensorflow(args, run_dir):
     result = call("checkpoints", args[0], str(run_dir), *args[1:])

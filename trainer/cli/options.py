@@ -27,7 +27,7 @@ def follow_parents(_ctx: click.Context, _param: click.Parameter, value: str | No
 
 config_option = click.option(
     "-c", "--config", "config_name", required=True, metavar="NAME|FILE",
-    help="A packaged recipe by name, or a YAML file.",
+    help="A recipe by name, or a YAML file.",
 )  # fmt: skip
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",

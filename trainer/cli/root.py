@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "runs": ("trainer.cli.runs:runs", "Delete runs."),
     "data": ("trainer.cli.data:data", "Prepare, list and verify data sets."),
-    "recipes": ("trainer.cli.recipes:recipes", "List what can be trained."),
+    "recipes": ("trainer.cli.recipes:recipes", "List what can be trained, or begin your own."),
     "config": ("trainer.cli.config:config", "Show, check and describe configurations."),
     "completion": ("trainer.cli.completion:completion", "Print a shell's completion script."),
     "worker": ("trainer.cli.train:worker", "The training process alone, for debugging."),

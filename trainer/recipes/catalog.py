@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from trainer.config import RunConfig, load_config, validate
@@ -13,6 +12,7 @@ from trainer.config.schema import Key, keys
 from trainer.errors import ConfigError
 from trainer.plugins import is_path, load_object
 from trainer.recipes.base import Params, Recipe
+from trainer.recipes.plugged import config_beside, plugged_recipes
 
 # name -> (import path, one line)
 RECIPES = {
@@ -33,17 +33,17 @@ RECIPES = {
         "Change-log entries as support tickets, three inputs, two outputs, two forms",
     ),
 }
-ENTRY_POINTS = "trainer.recipes"
 
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """One line of `trainer recipes list`; a packaged one is a complete run by its name."""
+    """One line of `trainer recipes list`; with a configuration, a complete run by its name."""
 
     name: str
     path: str
     about: str
     is_packaged: bool
+    has_config: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,13 @@ def list_recipes() -> list[RecipeEntry]:
     """The recipes of the package, then those that other packages plug in; none is loaded."""
     ours = [RecipeEntry(name, path, about, True) for name, (path, about) in RECIPES.items()]
     plugged = [
-        RecipeEntry(entry.name, entry.value, f"from {entry.dist.name}" if entry.dist else "", False)
-        for entry in entry_points(group=ENTRY_POINTS)
-        if entry.name not in RECIPES
-    ]
+        RecipeEntry(
+            name, entry.value, f"from {entry.dist.name}" if entry.dist else "", False,
+            has_config=config_beside(entry) is not None,
+        )
+        for name, entry in plugged_recipes().items()
+        if name not in RECIPES
+    ]  # fmt: skip
     return ours + sorted(plugged, key=lambda entry: entry.name)
 
 
@@ -81,7 +84,7 @@ def find_recipe(name: str) -> Recipe:
     elif name in RECIPES:
         path = RECIPES[name][0]
     else:
-        plugged = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+        plugged = plugged_recipes()
         if name not in plugged:
             known = ", ".join(sorted({*RECIPES, *plugged}))
             near = get_close_matches(name, {*RECIPES, *plugged}, n=1)
@@ -89,7 +92,7 @@ def find_recipe(name: str) -> Recipe:
             raise ConfigError(
                 f"unknown recipe {shown_value(name)}: {hint} (or package.module:recipe)"
             )
-        path = plugged[name]
+        path = plugged[name].value
     recipe = load_object(path, key="recipe")
     if not isinstance(recipe, Recipe):
         raise ConfigError(f"recipe: {path} is a {type(recipe).__name__}, not a Recipe")
@@ -97,18 +100,28 @@ def find_recipe(name: str) -> Recipe:
 
 
 def config_path(name: str) -> Path:
-    """The file behind `-c`: a packaged recipe's by name, else the path itself."""
+    """The file behind `-c`: by a recipe's name the one that it brings, else the path itself."""
     if name in RECIPES:
         return Path(__file__).with_name(f"{name}.yaml")
-    path = Path(name)
-    if not path.is_file():
-        near = get_close_matches(name, RECIPES, n=1)
+    if Path(name).is_file():
+        return Path(name)
+    plugged = plugged_recipes()
+    if name not in plugged:
+        known = [*RECIPES, *plugged]
+        near = get_close_matches(name, known, n=1)
         hint = f": did you mean '{near[0]}'?" if near else ""
-        known = ", ".join(RECIPES)
         raise ConfigError(
-            f"no config {shown_value(name)}: give a file, or a recipe's name ({known}){hint}"
+            f"no config {shown_value(name)}: give a file, or a recipe's name "
+            f"({', '.join(known)}){hint}"
         )
-    return path
+    found = config_beside(plugged[name])
+    if found is None:
+        value = plugged[name].value
+        raise ConfigError(
+            f"no config comes with recipe {shown_value(name)} of {value}: give a file that "
+            f"names it, as in recipe: {name}"
+        )
+    return found
 
 
 def load_run(name: str, overrides: Sequence[str] = ()) -> tuple[RunConfig, Recipe, Params]:

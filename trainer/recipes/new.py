@@ -1,0 +1,71 @@
+"""Writes a package with a recipe of one's own: `trainer recipes new`.
+
+What it writes lies in `template/`, as a package that is linted and type-checked with the rest: only
+its name and the trainer's version are put in, in texts and in paths.
+"""
+
+import keyword
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import trainer
+from trainer.config.messages import shown_value
+from trainer.errors import ConfigError
+from trainer.recipes.catalog import list_recipes
+
+_TEMPLATE = Path(__file__).with_name("template")
+_NAME, _VERSION = "new_recipe", "trainer_version"
+
+
+def write_package(name: str, folder: Path) -> list[Path]:
+    """Write the package of a recipe `name` into a new or empty folder; returns the files.
+
+    Raises ConfigError, for names and folders before anything is written.
+    """
+    check_name(name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already, and not an empty folder: use another --dir")
+    try:
+        return [_write(source, name, folder) for source in _sources()]
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def check_name(name: str) -> None:
+    """ConfigError unless a recipe and its package may be called so."""
+    if not re.fullmatch("[a-z]([a-z0-9_]*[a-z0-9])?", name) or keyword.iskeyword(name):
+        raise ConfigError(
+            f"{shown_value(name)} is no name for a recipe and its Python package: use lower-case "
+            f"letters, digits and underscores, as in '{_suggestion(name)}'"
+        )
+    is_recipe = name in {entry.name for entry in list_recipes()}
+    if is_recipe or _is_package(name):
+        what = "recipe" if is_recipe else "Python module"
+        raise ConfigError(
+            f"there is a {what} '{name}' already: use another name, as in 'my_{name}'"
+        )
+
+
+def _suggestion(name: str) -> str:
+    words = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") or "recipe"
+    return words if words[0].isalpha() and not keyword.iskeyword(words) else f"my_{words}"
+
+
+def _is_package(name: str) -> bool:
+    # What has no file is a mere folder on the path of imports, as the one to be written to may be.
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
+def _sources() -> list[Path]:
+    found = sorted(_TEMPLATE.rglob("*"))
+    return [path for path in found if path.is_file() and path.suffix != ".pyc"]
+
+
+def _write(source: Path, name: str, folder: Path) -> Path:
+    target = folder / str(source.relative_to(_TEMPLATE)).replace(_NAME, name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = source.read_text().replace(_NAME, name).replace(_VERSION, trainer.__version__)
+    target.write_text(text)
+    return target
