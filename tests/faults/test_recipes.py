@@ -15,16 +15,16 @@ FEW_IMAGES = {"data.train": "train[:600]", "data.validation": "test[:70]", "data
 SLIM = {"params.filters": 4, "params.units": 8}
 # recipe, its settings
 DISTURBED = [
-    ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own"}),
+    ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30}),
     ("fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}),
     pytest.param(
         "fashion_mnist", TWO | FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
     ),
     ("digits", TWO),
-    ("mnist", {"params.style": "own_loss"}),
-    ("tickets", {"params.form": "subclassed"} | SOME),
-    ("cifar10", SLIM | {"params.form": "subclassed"}),
-    pytest.param("cifar10", SLIM | TWO, marks=pytest.mark.long),
+    ("mnist", TWO | {"params.style": "own_loss"}),
+    ("tickets", TWO | SOME | {"params.form": "subclassed"}),
+    ("cifar10", TWO | SLIM | {"params.form": "subclassed", "params.loop": "own"}),
+    pytest.param("cifar10", SLIM, marks=pytest.mark.long),
     pytest.param("tickets", TWO | SOME | {"params.structure": "lists"}, marks=pytest.mark.long),
     pytest.param(
         "digits",

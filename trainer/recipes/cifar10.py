@@ -23,6 +23,9 @@ class Cifar10Params(Params):
     filters: int = identity(64, help="Filters of each of the three convolutions.", ge=1)
     units: int = identity(128, help="Width of the dense layer before the last.", ge=1)
     learning_rate: float = changeable(0.001, help="Step size of Adam.", gt=0)
+    loop: Literal["usual", "own"] = identity(
+        "usual", help="The loop of the trainer, or one of the recipe's own, by hand."
+    )
 
 
 def _decode(features: dict[str, Any]) -> tuple[Any, Any]:
@@ -38,4 +41,14 @@ def _model(params: Cifar10Params) -> Any:
     return build(params)
 
 
-recipe = Recipe(params=Cifar10Params, data=lambda _params: DataSpec(_decode), model=_model)
+def _loop(params: Cifar10Params) -> Any:
+    if params.loop == "usual":
+        return None
+    from trainer.recipes.own_loop import classify
+
+    return classify
+
+
+recipe = Recipe(
+    params=Cifar10Params, data=lambda _params: DataSpec(_decode), model=_model, loop=_loop
+)

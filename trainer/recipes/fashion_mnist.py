@@ -20,6 +20,9 @@ class FashionMnistParams(Params):
         0.1, help="Share of features dropped before the last layer.", ge=0, lt=1
     )
     learning_rate: float = changeable(0.005, help="Step size of Adam.", gt=0)
+    decay_steps: int | None = changeable(
+        None, help="Steps in which the step size falls to 0, along a cosine; none: it stays.", ge=1
+    )
     loop: Literal["usual", "own"] = identity(
         "usual", help="The loop of the trainer, or one of the recipe's own, by hand."
     )
@@ -59,8 +62,11 @@ def _model(params: FashionMnistParams) -> Any:
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(params.dropout)(x)
     model = TrainStepModel(image, layers.Dense(10, activation="softmax")(x))
+    rate: Any = params.learning_rate
+    if params.decay_steps is not None:
+        rate = keras.optimizers.schedules.CosineDecay(rate, params.decay_steps)
     model.compile(
-        optimizer=keras.optimizers.Adam(params.learning_rate),
+        optimizer=keras.optimizers.Adam(rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
