@@ -20,7 +20,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.errors import ConfigError, TrainerError
 from trainer.export import check_export
 from trainer.fit_engine import fit
-from trainer.job import Assembled, Job
+from trainer.job import Assembled, Job, run_info
 from trainer.loop import TrainLoop, Validate
 from trainer.user_code import describe, find_callback, find_place, user_code
 
@@ -45,7 +45,10 @@ class Training:
             own = job.recipe.callbacks(job.params)
         self._chosen = choose_callbacks(
             job.config, own, self._reporting,
-            goes_on=self._checkpoint is not None, writes=assembled.place.is_chief,
+            run_info(
+                job, assembled,
+                is_resumed=self._checkpoint is not None, writes=assembled.place.is_chief,
+            ),
         )  # fmt: skip
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
