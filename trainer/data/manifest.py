@@ -172,7 +172,8 @@ def read_manifest(storage: Storage) -> Manifest:
 
 def class_names(storage: Storage) -> dict[str, tuple[str, ...]]:
     """Names of classes by feature, as TensorFlow Datasets keeps them beside the records."""
-    features = json.loads(storage.read(FEATURES_FILE))["featuresDict"]["features"]
+    tree = json.loads(storage.read(FEATURES_FILE))
+    features = tree.get("featuresDict", {}).get("features", {})
     found = {}
     for name, feature in features.items():
         with suppress(ObjectNotFoundError):

@@ -16,8 +16,8 @@ import keras
 from trainer.callbacks.run_info import RunInfo
 from trainer.errors import ConfigError
 from trainer.log import get_log
+from trainer.run_dir import PICTURES
 
-FOLDER = "pictures"
 _FILE = re.compile(r"[\w-][\w.-]{0,99}\.(png|svg)", re.ASCII)
 
 
@@ -72,7 +72,7 @@ class Picture(keras.callbacks.Callback):
         if self._run is None or not self._run.writes:
             return
         try:
-            self._run.write(f"{FOLDER}/{self.file}", self.render())
+            self._run.write(f"{PICTURES}/{self.file}", self.render())
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             get_log().warning("picture not drawn", file=self.file, reason=reason)
