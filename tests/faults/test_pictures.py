@@ -20,7 +20,7 @@ def calm(zygote, tmp_path_factory):
     run = Run(zygote, tmp_path_factory.mktemp("calm"), {"callbacks": PICTURES})
     life = run.train()
     assert life.code == 0, life.text()
-    assert not [event for event in life.events() if event["level"] == "warning"]
+    assert not [event for event in life.events() if event.get("level") == "warning"]
     return run
 
 

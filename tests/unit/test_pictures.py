@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import structlog
 
 from tests.small_run import run_info
 from tests.small_storage import paths
@@ -22,10 +23,12 @@ PNG = b"\x89PNG"
 rng = np.random.default_rng(0)
 
 
-def begun(callback: Any, run: Any, *, metrics: Any = ()) -> Any:
-    """The callback in its run, with a model that has these metrics."""
+def begun(callback: Any, run: Any, *, counts: bool = True) -> Any:
+    """The callback in its run, with a model whose steps count losses in its metric, or do not."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="kinds")])
-    model.compile(loss="sparse_categorical_crossentropy" if "loss" in metrics else None)
+    model.compile(loss="sparse_categorical_crossentropy")
+    if counts:
+        model.metrics[0].update_state(1.0)
     callback.set_run(run)
     callback.set_model(model)
     callback.on_train_begin()
@@ -54,18 +57,18 @@ def epochs(history: Any, count: int, losses: Any, steps: int = 4) -> None:
             history.on_train_batch_end(batch, {"loss": loss})
 
 
-@pytest.mark.parametrize(("metrics", "logged"), [(["loss"], MEANS), ([], STEPS)])
-def test_each_step_has_its_own_loss(metrics: Any, logged: Any) -> None:
-    history = begun(LossHistory(), run_info(), metrics=metrics)
+@pytest.mark.parametrize(("counts", "logged"), [(True, MEANS), (False, STEPS)])
+def test_each_step_has_its_own_loss(counts: bool, logged: Any) -> None:
+    history = begun(LossHistory(), run_info(), counts=counts)
     epochs(history, 2, logged)
     assert history.get_state()["losses"]["points"][:, 1] == pytest.approx(STEPS * 2)
 
 
 def test_a_history_goes_on_inside_of_an_epoch() -> None:
-    whole, half = (begun(LossHistory(), run_info(), metrics=["loss"]) for _ in range(2))
+    whole, half = (begun(LossHistory(), run_info()) for _ in range(2))
     epochs(whole, 1, MEANS)
     epochs(half, 1, MEANS, steps=2)
-    again = begun(LossHistory(), run_info(is_resumed=True), metrics=["loss"])
+    again = begun(LossHistory(), run_info(is_resumed=True))
     again.on_epoch_begin(0)
     resumed(half, again)
     for batch in (2, 3):
@@ -146,15 +149,18 @@ def test_pictures_go_into_a_bucket(gcs: Any, proxy: Any) -> None:
     assert storage.read("pictures/loss_curves.png")[:4] == PNG
 
 
-def test_a_picture_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_picture_that_fails_is_a_warning() -> None:
     run = run_info()
 
     def refuse(path: str, data: Any) -> Any:
         raise StorageError("the disk is full")
 
     run.storage.write = refuse
-    begun(LossCurves(), run).on_train_end()
-    assert "the disk is full" in caplog.text
+    with structlog.testing.capture_logs() as said:
+        begun(LossCurves(), run).on_train_end()
+    assert [(event["log_level"], event["file"], event["reason"]) for event in said] == [
+        ("warning", "loss_curves.png", "StorageError: the disk is full")
+    ]
 
 
 # ---- what is refused at the start ------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from trainer.pictures.classes import Classified, names_of
-from trainer.pictures.figure import new_figure, rendered
+from trainer.pictures.figure import new_figure
 from trainer.pictures.split import SplitPicture
 
 # With more classes, numbers and names would be too small to be read.
@@ -39,7 +39,7 @@ class ConfusionMatrix(SplitPicture):
     def __init__(self, file: str = "confusion_matrix.png", split: str | None = None) -> None:
         super().__init__(file, split)
 
-    def render(self) -> bytes:
+    def figure(self) -> Any:
         """The picture."""
         matrices = self._matrices()
         sides = [_side(len(matrix)) for matrix in matrices.values()]
@@ -51,7 +51,7 @@ class ConfusionMatrix(SplitPicture):
             right = f"{matrix.trace() / matrix.sum():.1%} of {matrix.sum():,} right"
             axes.set_title(right if len(matrices) == 1 else f"{name}: {right}")
         figure.suptitle(f"{self.run.name}, {self.split}")
-        return rendered(figure, self.kind)
+        return figure
 
     def _matrices(self) -> dict[str, Any]:
         counts: dict[str, _Counts] = {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.pictures.figure import BLUE, RED, new_figure, rendered, show_epochs
+from trainer.pictures.figure import BLUE, RED, new_figure, show_epochs
 from trainer.pictures.picture import Picture
 
 _COLUMNS = 3
@@ -44,7 +44,7 @@ class LossCurves(Picture):
             for name, points in state["curves"].items()
         }
 
-    def render(self) -> bytes:
+    def figure(self) -> Any:
         """The picture."""
         names = {name.removeprefix("val_") for name in self._curves}
         panels = sorted(names, key=lambda name: (name != "loss", name)) or ["loss"]
@@ -60,7 +60,7 @@ class LossCurves(Picture):
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
         figure.suptitle(self.run.name)
-        return rendered(figure, self.kind)
+        return figure
 
     def _plot(self, axes: Any, name: str, label: str, look: dict[str, str]) -> None:
         points = self._curves.get(name)

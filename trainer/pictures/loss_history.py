@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.pictures.figure import BLUE, GREY, new_figure, rendered, show_epochs
+from trainer.models.replicas import local_values
+from trainer.pictures.figure import BLUE, GREY, new_figure, show_epochs
 from trainer.pictures.picture import Picture
 from trainer.pictures.series import Series
 
@@ -20,6 +21,7 @@ class LossHistory(Picture):
     def __init__(self, file: str = "loss_history.png", every_seconds: float = 10.0) -> None:
         super().__init__(file, every_seconds)
         self._losses = Series()
+        self._are_means: bool | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -36,7 +38,9 @@ class LossHistory(Picture):
 
     def _loss_of(self, batch: int, logged: float) -> float:
         """The step's own loss: most models log the mean of the epoch so far, as Keras does."""
-        if not any(_is_mean_loss(metric) for metric in self.model.metrics):
+        if self._are_means is None:
+            self._are_means = any(map(_is_mean_loss, self.model.metrics))
+        if not self._are_means:
             return logged
         records = min((batch + 1) * self.run.batch_size, self.run.num_records)
         new = max(records - self._records, 1)
@@ -61,7 +65,7 @@ class LossHistory(Picture):
         self._mean, self._records = float(state["mean"]), int(state["records"])
         self._losses.set_state(state["losses"])
 
-    def render(self) -> bytes:
+    def figure(self) -> Any:
         """The picture."""
         figure = new_figure(9, 4.5)
         axes = figure.add_subplot()
@@ -88,8 +92,12 @@ class LossHistory(Picture):
         axes.set_title(f"{self.run.name}: loss of every step")
         axes.legend()
         show_epochs(axes)
-        return rendered(figure, self.kind)
+        return figure
 
 
 def _is_mean_loss(metric: Any) -> bool:
-    return metric.name == "loss" and isinstance(metric, keras.metrics.Mean)
+    """Whether it is the mean of the losses, and the steps have counted some in it."""
+    if metric.name != "loss" or not isinstance(metric, keras.metrics.Mean):
+        return False
+    # Not its result: that is a collective operation where there are several workers.
+    return any(float(copy) > 0 for copy in local_values(metric.count))

@@ -16,13 +16,14 @@ import keras
 from trainer.callbacks.run_info import RunInfo
 from trainer.errors import ConfigError
 from trainer.log import get_log
+from trainer.pictures.figure import rendered, style
 from trainer.run_dir import PICTURES
 
 _FILE = re.compile(r"[\w-][\w.-]{0,99}\.(png|svg)", re.ASCII)
 
 
 class Picture(keras.callbacks.Callback):
-    """One picture of a run: a subclass offers `render`, and says in its hooks when to draw.
+    """One picture of a run: a subclass offers `figure`, and says in its hooks when to draw.
 
     A subclass that holds something from epoch to epoch overrides `get_state` and `set_state`: a
     resumed run then draws what the undisturbed one would have drawn.
@@ -63,9 +64,14 @@ class Picture(keras.callbacks.Callback):
     def check(self) -> None:
         """Raise ConfigError when the run has nothing that could be drawn."""
 
+    def figure(self) -> Any:
+        """The matplotlib Figure, as it is now."""
+        raise NotImplementedError
+
     def render(self) -> bytes:
         """The file's content; called on the worker that writes."""
-        raise NotImplementedError
+        with style():
+            return rendered(self.figure(), self.kind)
 
     def draw(self) -> None:
         """Draw and write the picture, or warn."""

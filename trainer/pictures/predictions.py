@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.errors import ConfigError
 from trainer.pictures.classes import Classified, names_of
-from trainer.pictures.figure import BLUE, RED, new_figure, rendered
+from trainer.pictures.figure import BLUE, RED, new_figure
 from trainer.pictures.split import SplitPicture
 
 _COLUMNS = 5
@@ -55,7 +55,7 @@ class Predictions(SplitPicture):
         _images(x)
         self._shown(found)
 
-    def render(self) -> bytes:
+    def figure(self) -> Any:
         """The picture."""
         samples, names = self._samples()
         columns = min(_COLUMNS, max(len(samples), 1))
@@ -70,7 +70,7 @@ class Predictions(SplitPicture):
             axes.set_title(sample.title(names), color=colour, size=8)
         what = "predictions" if not self._mistakes else "the surest mistakes" if samples else "no mistakes"
         figure.suptitle(f"{self.run.name}, {self.split}: {what}")
-        return rendered(figure, self.kind)
+        return figure
 
     def _shown(self, found: list[Classified]) -> Classified:
         names = [output.name for output in found]
