@@ -36,6 +36,7 @@ def test_no_step_is_lost_and_those_done_again_are_the_same(zygote, tmp_path):
     assert {"batch_loss", "epoch_loss", "epoch_accuracy"} <= {tag for _, tag, _, _ in once}
     assert len(once) == len(set(once))
     assert seen.keys() == set(once)
-    # What had been written after the checkpoint, before the kill, is there twice.
+    # What had been written after the checkpoint, before the kill, is there twice; TensorFlow
+    # writes a step when the next one begins.
     twice = {step for (_, tag, step, _), count in seen.items() if tag == "batch_loss" and count > 1}
-    assert twice <= {13, 14, 15}
+    assert twice == {13, 14}

@@ -112,10 +112,6 @@ def _get(callback: Any, name: str) -> Mapping[str, Any]:
                 "give a dictionary"
             )
         return state
-    if isinstance(callback, keras.callbacks.TensorBoard):
-        # Steps before a checkpoint are not logged again, and must not be lost in memory.
-        for writer in callback._writers.values():
-            writer.flush()
     names = _attributes(callback) or ()
     state = {name: getattr(callback, name) for name in names if hasattr(callback, name)}
     file = _open_file(callback)
