@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from trainer.pictures.classes import Classified, names_of
-from trainer.pictures.figure import new_figure
+from trainer.pictures.figure import head, new_figure
 from trainer.pictures.split import SplitPicture
 
 # With more classes, numbers and names would be too small to be read.
@@ -50,7 +50,7 @@ class ConfusionMatrix(SplitPicture):
             _draw(axes, matrix, names_of(name, len(matrix), known))
             right = f"{matrix.trace() / matrix.sum():.1%} of {matrix.sum():,} right"
             axes.set_title(right if len(matrices) == 1 else f"{name}: {right}")
-        figure.suptitle(f"{self.run.name}, {self.split}")
+        head(figure, f"{self.run.name}, {self.split}")
         return figure
 
     def _matrices(self) -> dict[str, Any]:

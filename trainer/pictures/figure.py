@@ -45,7 +45,10 @@ def new_figure(width: float, height: float) -> Any:
     """An empty matplotlib Figure, of so many inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+    # Inches between panels, so that what is below one does not stick to the title of the next.
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    return figure
 
 
 def rendered(figure: Any, kind: str) -> bytes:
@@ -55,9 +58,15 @@ def rendered(figure: Any, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def show_epochs(axes: Any) -> None:
+def head(figure: Any, text: str) -> None:
+    """What the whole figure is about, apart from the titles of its panels."""
+    figure.suptitle(text, x=0.01, ha="left", weight="bold", size=11)
+
+
+def show_epochs(axes: Any, first: float, last: float) -> None:
     """The horizontal axis counts epochs, in whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(first, last)
     axes.set_xlabel("epoch")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.pictures.figure import BLUE, RED, new_figure, show_epochs
+from trainer.pictures.figure import BLUE, RED, head, new_figure, show_epochs
 from trainer.pictures.picture import Picture
 
 _COLUMNS = 3
@@ -29,10 +29,6 @@ class LossCurves(Picture):
             self._curves.setdefault(name, []).append((epoch + 1.0, float(value)))
         self.draw_now_and_then()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Draw all of it."""
-        self.draw()
-
     def get_state(self) -> dict[str, Any]:
         """All curves."""
         return {"curves": {name: np.asarray(points) for name, points in self._curves.items()}}
@@ -50,16 +46,17 @@ class LossCurves(Picture):
         panels = sorted(names, key=lambda name: (name != "loss", name)) or ["loss"]
         columns = min(len(panels), _COLUMNS)
         rows = math.ceil(len(panels) / columns)
+        last = max((points[-1][0] for points in self._curves.values()), default=1)
         figure = new_figure(1 + 4.5 * columns, 0.5 + 3.5 * rows)
         for number, name in enumerate(panels):
             axes = figure.add_subplot(rows, columns, number + 1)
             axes.set_title(name)
             self._plot(axes, name, "training", _TRAINING)
             self._plot(axes, f"val_{name}", "validation", _VALIDATION)
-            show_epochs(axes)
+            show_epochs(axes, 0.5, last + 0.5)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        figure.suptitle(self.run.name)
+        head(figure, self.run.name)
         return figure
 
     def _plot(self, axes: Any, name: str, label: str, look: dict[str, str]) -> None:
@@ -67,7 +64,7 @@ class LossCurves(Picture):
         if not points:
             return
         epochs, values = np.asarray(points).T
-        if name.endswith("loss") and np.isfinite(values).any():
+        if name.startswith("val_") and name.endswith("loss") and np.isfinite(values).any():
             best = int(np.nanargmin(values))
             label += f", least {values[best]:.3g} in epoch {epochs[best]:.0f}"
         marked = look if len(values) <= _MOST_MARKERS else look | {"marker": ""}

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from trainer.models.replicas import local_values
-from trainer.pictures.figure import BLUE, GREY, new_figure, show_epochs
+from trainer.pictures.figure import BLUE, GREY, head, new_figure, show_epochs
 from trainer.pictures.picture import Picture
 from trainer.pictures.series import Series
 
@@ -52,10 +52,6 @@ class LossHistory(Picture):
         """Let the picture grow."""
         self.draw_now_and_then()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Draw all of it."""
-        self.draw()
-
     def get_state(self) -> dict[str, Any]:
         """All losses, and where the epoch's mean stands."""
         return {"mean": self._mean, "records": self._records, "losses": self._losses.get_state()}
@@ -75,7 +71,7 @@ class LossHistory(Picture):
         if each > 1:
             axes.fill_between(epochs, low, high, color=BLUE, alpha=0.2, linewidth=0)
         label = "each step" if each == 1 else f"mean, least and greatest of {each} steps"
-        axes.plot(epochs, mean, color=BLUE, alpha=0.45, linewidth=0.8, label=label)
+        axes.plot(epochs, mean, color=BLUE, alpha=0.55, linewidth=0.8, label=label)
         width = int(len(mean) * _SMOOTHED)
         if width > 1:
             smooth = np.convolve(mean, np.ones(width) / width, "valid")
@@ -85,13 +81,12 @@ class LossHistory(Picture):
         last = int(np.ceil(epochs[-1])) if len(epochs) else 1
         if last <= _MOST_MARKED_EPOCHS:
             for epoch in range(1, last):
-                axes.axvline(epoch, color=GREY, linewidth=0.5, alpha=0.6)
+                axes.axvline(epoch, color=GREY, linewidth=0.5, alpha=0.35)
         axes.grid(visible=False, axis="x")
-        axes.set_xlim(0, last)
         axes.set_ylabel("training loss")
-        axes.set_title(f"{self.run.name}: loss of every step")
         axes.legend()
-        show_epochs(axes)
+        show_epochs(axes, 0, last)
+        head(figure, f"{self.run.name}: loss of every step")
         return figure
 
 

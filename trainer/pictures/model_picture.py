@@ -34,6 +34,9 @@ class ModelPicture(Picture):
         """Draw it."""
         self.draw()
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Nothing has changed."""
+
     def render(self) -> bytes:
         """The picture."""
         with tempfile.TemporaryDirectory(prefix="trainer-picture-") as folder:

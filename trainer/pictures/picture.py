@@ -73,12 +73,19 @@ class Picture(keras.callbacks.Callback):
         with style():
             return rendered(self.figure(), self.kind)
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Draw what training has come to."""
+        self.draw()
+
     def draw(self) -> None:
         """Draw and write the picture, or warn."""
         if self._run is None or not self._run.writes:
             return
+        path = f"{PICTURES}/{self.file}"
         try:
-            self._run.write(f"{PICTURES}/{self.file}", self.render())
+            self._run.write(path, self.render())
+            if not math.isfinite(self._drawn_at):
+                get_log().info("picture", url=f"{self._run.storage.url}/{path}")
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             get_log().warning("picture not drawn", file=self.file, reason=reason)

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.errors import ConfigError
 from trainer.pictures.classes import Classified, names_of
-from trainer.pictures.figure import BLUE, RED, new_figure
+from trainer.pictures.figure import BLUE, RED, head, new_figure
 from trainer.pictures.split import SplitPicture
 
 _COLUMNS = 5
@@ -60,7 +60,7 @@ class Predictions(SplitPicture):
         samples, names = self._samples()
         columns = min(_COLUMNS, max(len(samples), 1))
         rows = max(math.ceil(len(samples) / columns), 1)
-        figure = new_figure(max(1.6 * columns, 4), 0.5 + 1.9 * rows)
+        figure = new_figure(max(1.8 * columns, 4), 0.5 + 2.1 * rows)
         images = _scaled([sample.image for sample in samples])
         for number, (sample, image) in enumerate(zip(samples, images, strict=True)):
             axes = figure.add_subplot(rows, columns, number + 1)
@@ -68,8 +68,8 @@ class Predictions(SplitPicture):
             axes.imshow(image, cmap="gray", vmin=0, vmax=1)
             colour = BLUE if sample.predicted == sample.true else RED
             axes.set_title(sample.title(names), color=colour, size=8)
-        what = "predictions" if not self._mistakes else "the surest mistakes" if samples else "no mistakes"
-        figure.suptitle(f"{self.run.name}, {self.split}: {what}")
+        what = ("the surest mistakes" if samples else "no mistakes") if self._mistakes else "samples"
+        head(figure, f"{self.run.name}, {self.split}: {what}")
         return figure
 
     def _shown(self, found: list[Classified]) -> Classified:

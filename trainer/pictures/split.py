@@ -48,7 +48,3 @@ class SplitPicture(Picture):
         """(x, outputs that tell classes) of all records, a batch at a time."""
         for x, y, outputs in self.run.predict(self.split):
             yield x, classified(y, outputs, self.run.output_names)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Draw the model as training has left it."""
-        self.draw()
