@@ -1,9 +1,12 @@
 """Pictures of real runs: the same after a kill, from one worker of a group, never in the way."""
 
+import re
+
+import numpy as np
 import pytest
 
 from tests.faults.groups import Agents
-from tests.faults.harness import Run, finish, signal_at
+from tests.faults.harness import ROOT, Run, finish, signal_at
 
 NAMES = ["confusion_matrix", "loss_curves", "loss_history", "predictions"]
 PICTURES = [{"name": name} for name in NAMES]
@@ -79,3 +82,15 @@ def test_what_cannot_be_drawn_is_refused_before_a_step(run, callback, said):
     assert life.code == 2, life.text()
     assert said in life.text()
     assert run.committed() == []
+
+
+def test_the_callback_of_the_page_writes_its_file(run):
+    page = (ROOT / "docs" / "pictures.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (run.folder / "extremes.py").write_text(code)
+    run.environ = {"FAULT_PATH": str(run.folder)}
+    life = run.train(callbacks=[{"name": "extremes:Extremes", "stateless": True}])
+    assert life.code == 0, life.text()
+    rows = np.loadtxt(run.dir / "extremes.txt")
+    assert rows.shape == (10, 2)
+    assert np.all((rows >= 0) & (rows <= 1) & (rows[:, :1] < rows[:, 1:]))

@@ -2,13 +2,10 @@
 
 from collections import Counter
 
-import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from tests.faults.harness import Run, disturbed_and_calm, finish, signal_at
-
-pytest.importorskip("tensorboard")
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
-from tensorboard.util.tensor_util import make_ndarray  # noqa: E402
 
 BOARD = {"name": "tensorboard", "args": {"log_dir": "board", "update_freq": 1}}
 

@@ -73,7 +73,9 @@ def test_classes_have_the_names_that_the_data_set_brings(vectors: str) -> None:
     names = dataset_of("builtin:fashion_mnist", DataSpec(lambda f: f["label"])).class_names()
     assert names["label"][0] == "T-shirt/top"
     assert {name: len(classes) for name, classes in names.items()} == {"label": 10}
-    assert list(dataset_of("builtin:tickets", DataSpec(lambda f: f)).class_names()) == ["department"]
+    assert list(dataset_of("builtin:tickets", DataSpec(lambda f: f)).class_names()) == [
+        "department"
+    ]
     assert dataset_of(vectors).class_names() == {}
 
 

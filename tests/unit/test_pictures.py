@@ -187,7 +187,7 @@ def test_a_missing_package_is_named(
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConfigError, match="Graphviz' program dot: install it .*graphviz"):
+    with pytest.raises(ConfigError, match=r"Graphviz' program dot: install it .*graphviz"):
         ModelPicture().set_run(run_info())
 
 
@@ -220,7 +220,10 @@ def test_one_column_of_logits_is_split_at_zero_though_most_look_like_probabiliti
 
 def test_an_output_that_tells_no_class_for_some_record_is_left_out() -> None:
     targets = np.array([0, 1, 0, 1, 0.5, 1])
-    batches = [(x, (y, t), [g, g[:, :1]]) for (x, y, g), t in zip(RECORDS, [targets[:4], targets[4:]], strict=True)]
+    batches = [
+        (x, (y, t), [g, g[:, :1]])
+        for (x, y, g), t in zip(RECORDS, [targets[:4], targets[4:]], strict=True)
+    ]
     assert list(matrices(*batches, output_names=("kind", "size"))) == ["kind"]
 
 
@@ -245,7 +248,7 @@ def test_a_model_that_tells_no_classes_is_refused() -> None:
 
 
 def test_a_run_without_validation_must_name_a_split() -> None:
-    with pytest.raises(ConfigError, match="set data.validation, or name one in its args"):
+    with pytest.raises(ConfigError, match=r"set data\.validation, or name one in its args"):
         ConfusionMatrix().set_run(run_info(RECORDS, validation=None))
     ConfusionMatrix(split="test").set_run(run_info(RECORDS, validation=None))
 
@@ -257,7 +260,13 @@ IMAGES = rng.random((6, 8, 8, 1))
 
 @pytest.mark.parametrize(
     "images",
-    [IMAGES, IMAGES[..., 0], IMAGES * 255, IMAGES - 0.5, rng.integers(0, 256, (6, 5, 7, 3), "uint8")],
+    [
+        IMAGES,
+        IMAGES[..., 0],
+        IMAGES * 255,
+        IMAGES - 0.5,
+        rng.integers(0, 256, (6, 5, 7, 3), "uint8"),
+    ],
     ids=["grey", "flat", "bytes", "centred", "colours"],
 )
 def test_images_of_all_ranges_are_drawn(images: Any) -> None:
@@ -289,7 +298,10 @@ def test_no_mistakes_are_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("x", "said"),
-    [(VECTORS, r"a record's input is \[4\]"), ((IMAGES, IMAGES), r"is \[8, 8, 1\] and \[8, 8, 1\]")],
+    [
+        (VECTORS, r"a record's input is \[4\]"),
+        ((IMAGES, IMAGES), r"is \[8, 8, 1\] and \[8, 8, 1\]"),
+    ],
 )
 def test_what_is_no_image_is_refused(x: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
@@ -317,5 +329,5 @@ def test_a_model_is_drawn_when_training_begins() -> None:
 
 
 def test_an_option_that_keras_does_not_know_is_refused() -> None:
-    with pytest.raises(ValueError, match="no option show_shape of keras.utils.plot_model"):
+    with pytest.raises(ValueError, match=r"no option show_shape of keras\.utils"):
         ModelPicture(show_shape=True)

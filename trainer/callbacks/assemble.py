@@ -100,7 +100,9 @@ class Chosen:
 
 
 def choose_callbacks(
-    config: RunConfig, own: Sequence[Any], reporting: Reporting | None = None,
+    config: RunConfig,
+    own: Sequence[Any],
+    reporting: Reporting | None = None,
     run: RunInfo | None = None,
 ) -> Chosen:
     """Build the configured callbacks and put them in order with the recipe's `own` and ours.

@@ -57,9 +57,12 @@ def classified(y: Any, outputs: Any, output_names: Sequence[str] = ()) -> list[C
     """
     found = []
     for name, target, given in _pairs(y, outputs, output_names):
-        target, given = np.asarray(target), np.asarray(given)
-        if given.ndim == 2 and (classes := _classes(target, given.shape[1])) is not None:
-            found.append(Classified(name, classes, given))
+        columns = np.asarray(given)
+        if columns.ndim != 2:
+            continue
+        classes = _classes(np.asarray(target), columns.shape[1])
+        if classes is not None:
+            found.append(Classified(name, classes, columns))
     return found
 
 
@@ -89,9 +92,7 @@ def _classes(target: Any, columns: int) -> Any:
     return whole if is_class else None
 
 
-def names_of(
-    output: str, num_classes: int, known: Mapping[str, Sequence[str]]
-) -> tuple[str, ...]:
+def names_of(output: str, num_classes: int, known: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """The classes' names: of the feature called as the output, or the only one with so many."""
     fitting = {name: names for name, names in known.items() if len(names) == num_classes}
     if output in fitting:

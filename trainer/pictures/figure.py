@@ -12,7 +12,7 @@ from typing import Any
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, RED, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 _DOTS_PER_INCH = 100
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -44,11 +44,11 @@ def style() -> Iterator[None]:
 def new_figure(width: float, height: float) -> Any:
     """An empty matplotlib Figure, of so many inches."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
     # Inches between panels, so that what is below one does not stick to the title of the next.
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    return figure
+    room = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=room)
 
 
 def rendered(figure: Any, kind: str) -> bytes:

@@ -68,7 +68,9 @@ class Predictions(SplitPicture):
             axes.imshow(image, cmap="gray", vmin=0, vmax=1)
             colour = BLUE if sample.predicted == sample.true else RED
             axes.set_title(sample.title(names), color=colour, size=8)
-        what = ("the surest mistakes" if samples else "no mistakes") if self._mistakes else "samples"
+        what = (
+            ("the surest mistakes" if samples else "no mistakes") if self._mistakes else "samples"
+        )
         head(figure, f"{self.run.name}, {self.split}: {what}")
         return figure
 
