@@ -20,6 +20,7 @@ from trainer.config import RunConfig
 from trainer.data.order import Order
 from trainer.errors import ConfigError
 from trainer.metrics import Metrics
+from trainer.pictures.picture import Picture
 from trainer.user_code import user_code
 
 # They only read logs, so that steps may run several a call.
@@ -160,7 +161,7 @@ def _wants_steps(callback: Any) -> bool:
 
 
 def _may_stop_at_a_step(callback: Any) -> bool:
-    known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint)
+    known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint, Picture)
     return not isinstance(callback, known) and _has_hooks_of_steps(callback)
 
 

@@ -15,7 +15,8 @@ _LONGEST_NAME = 20
 
 @dataclass(frozen=True)
 class Classified:
-    """One output for some records: true classes, int [n], and what the model gave, [n, columns].
+    """One output for some records: true classes, int [n], and what the model gave, float64
+    [n, columns].
 
     One column is that of the second of two classes. Columns are probabilities or logits:
     `look_like_probabilities` tells, better the more records there are.
@@ -40,7 +41,7 @@ class Classified:
 
     def probabilities(self, *, of_logits: bool) -> Any:
         """float64 [n, num_classes]."""
-        given = self.given.astype(np.float64)
+        given = self.given
         if given.shape[1] == 1:
             given = np.concatenate([0 * given, given] if of_logits else [1 - given, given], axis=1)
         if not of_logits:
@@ -57,7 +58,7 @@ def classified(y: Any, outputs: Any, output_names: Sequence[str] = ()) -> list[C
     """
     found = []
     for name, target, given in _pairs(y, outputs, output_names):
-        columns = np.asarray(given)
+        columns = np.asarray(given).astype(np.float64)
         if columns.ndim != 2:
             continue
         classes = _classes(np.asarray(target), columns.shape[1])

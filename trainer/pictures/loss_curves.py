@@ -54,7 +54,7 @@ class LossCurves(Picture):
             self._plot(axes, name, "training", _TRAINING)
             self._plot(axes, f"val_{name}", "validation", _VALIDATION)
             show_epochs(axes, 0.5, last + 0.5)
-            if axes.get_legend_handles_labels()[0]:
+            if len(axes.lines) > 1:
                 axes.legend()
         head(figure, self.run.name)
         return figure
