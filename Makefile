@@ -60,7 +60,7 @@ docs-check: $(READY)
 lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer versions)
 	@BIN=$(BIN) scripts/lock.sh $(ARGS)
 
-tools: ## Install a GCS emulator, prometheus and original images, which some tests need
+tools: ## Install a GCS emulator, prometheus, graphviz and original images, which some tests need
 	@scripts/tools.sh
 
 chart-tools: $(READY) ## Build helm 4 and 3, and what else the charts are tested with, by Go

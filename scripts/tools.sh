@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what some tests need. From Debian: `prometheus`, which brings promtool, and
+# Installs what some tests need. From Debian: `prometheus`, which brings promtool, `graphviz`, and
 # `dataset-fashion-mnist`, the original images; nothing is started. Built by Go into .tools/:
 # `fake-gcs-server`, an emulator of Google Cloud Storage.
 set -euo pipefail
@@ -21,17 +21,18 @@ if [ "${1:-}" = emulator ]; then
 fi
 
 originals=/usr/share/datasets/fashion-mnist
-command -v prometheus >/dev/null && command -v promtool >/dev/null && [ -d "$originals" ] && exit 0
+command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v dot >/dev/null &&
+  [ -d "$originals" ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
-  echo "make tools: install Prometheus with your package manager (macOS: brew install prometheus)," \
-    "so that prometheus and promtool are on the PATH, and put the original Fashion-MNIST files" \
-    "into $originals" >&2
+  echo "make tools: install Prometheus and Graphviz with your package manager (macOS: brew install" \
+    "prometheus graphviz), so that prometheus, promtool and dot are on the PATH, and put the original" \
+    "Fashion-MNIST files into $originals" >&2
   exit 1
 fi
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install prometheus dataset-fashion-mnist" >&2; exit 1; }
+  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install prometheus graphviz dataset-fashion-mnist" >&2; exit 1; }
   sudo=(sudo)
 fi
 
@@ -43,10 +44,10 @@ if [ ! -e "$policy" ]; then
   "${sudo[@]}" chmod 755 "$policy"
 fi
 
-echo "Installing Debian's prometheus (for promtool and a real scrape) and dataset-fashion-mnist …"
+echo "Installing Debian's prometheus (for promtool and a real scrape), graphviz and dataset-fashion-mnist …"
 log=$(mktemp)
 if ! { "${sudo[@]}" apt-get update --quiet --quiet && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install --yes --quiet --quiet --no-install-recommends prometheus dataset-fashion-mnist; } >"$log" 2>&1; then
+  apt-get install --yes --quiet --quiet --no-install-recommends prometheus graphviz dataset-fashion-mnist; } >"$log" 2>&1; then
   tail -n 20 "$log" >&2
   echo "make tools: apt-get could not install them (above); is there a network?" >&2
   exit 1

@@ -21,6 +21,7 @@ TOOLS = {
     "needs_gcs": ("fake-gcs-server",),
     "needs_prometheus": ("prometheus", "promtool"),
     "needs_git": ("git",),
+    "needs_graphviz": ("dot",),
     "needs_helm": ("helm", "helm3", "kubeconform", "helm-docs", "kustomize"),
     "needs_originals": ("/usr/share/datasets/fashion-mnist",),
 }

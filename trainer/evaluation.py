@@ -1,7 +1,11 @@
 """Validation and test passes: every record of a split once."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+
+import keras
+import tensorflow as tf
 
 from trainer.agreement import Agreement
 from trainer.calls import Logs, Step, pass_steps
@@ -27,6 +31,7 @@ class Evaluator:
         self._steps: dict[Step | None, CompiledSteps] = {None: self._compiled("test_step")}
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
+        self._outputs = tf.function(self._predict, reduce_retracing=True, autograph=False)
 
     def pipeline(self, split: str) -> Pipeline:
         """The pipeline over a split or slice."""
@@ -69,3 +74,22 @@ class Evaluator:
         return CompiledSteps(
             self.model, self._strategy, step, check=self._check, agreement=self._agreement
         )
+
+    def predict(self, split: str) -> Iterator[tuple[Any, Any, Any]]:
+        """(x, y, outputs) of a split's records in order, a batch at a time.
+
+        This worker alone computes all of them, and changes no variable of the model.
+        """
+        # Whatever this worker's share is when all evaluate, from the same memory.
+        pipeline = replace(self.pipeline(split), place=Place())
+        try:
+            for examples, _ in pipeline.dataset(num_passes=1):
+                x, y, _ = keras.utils.unpack_x_y_sample_weight(examples)
+                yield x, y, self._outputs(x)
+        except tf.errors.OpError as error:
+            raise pipeline.explain(error) from error
+
+    def _predict(self, x: Any) -> Any:
+        # Noise that a layer draws here must not be missing in the steps that follow.
+        with keras.StatelessScope():
+            return self.model.predict_step((x,))

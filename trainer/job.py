@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.agreement import Agreement
+from trainer.callbacks.run_info import RunInfo
 from trainer.checkpoint.state import ModelState
 from trainer.config import RunConfig
 from trainer.data.dataset import Dataset
@@ -50,3 +51,27 @@ class Assembled:
     state: ModelState
     evaluator: Evaluator
     agreement: Agreement
+
+
+def run_info(job: Job, assembled: Assembled, *, is_resumed: bool, writes: bool) -> RunInfo:
+    """What callbacks may know of the run."""
+    order = assembled.dataset.training_order()
+
+    def predict(split: str) -> Iterator[tuple[Any, Any, Any]]:
+        for batch in assembled.evaluator.predict(split):
+            job.on_progress()
+            yield batch
+
+    return RunInfo(
+        name=job.config.run_name,
+        is_resumed=is_resumed,
+        writes=writes,
+        storage=job.run.storage,
+        validation=job.config.data.validation,
+        batch_size=order.batch_size,
+        num_records=order.num_records,
+        output_names=tuple(getattr(assembled.model, "output_names", None) or ()),
+        class_names=assembled.dataset.class_names,
+        count=assembled.dataset.count,
+        predict=predict,
+    )

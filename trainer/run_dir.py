@@ -6,6 +6,7 @@ checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
 events/          what happened, one file a life; see trainer.run_events
 model/           exported files
+pictures/        what callbacks draw; see trainer.pictures
 summary.json     written last: the run is complete
 """
 
@@ -40,6 +41,7 @@ from trainer.storage import Storage, is_remote, open_storage
 CONFIG_FILE = "config.yaml"
 RUN_FILE = "run.json"
 MODEL = "model"
+PICTURES = "pictures"
 
 _log = logging.getLogger(__name__)
 

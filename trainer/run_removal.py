@@ -7,7 +7,7 @@ from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import CLOCK_FILE, LEASE_FILE, Timing, acquire, live_holder
 from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
 from trainer.errors import RunHeldError
-from trainer.run_dir import CONFIG_FILE, MODEL, RUN_FILE, RunDir
+from trainer.run_dir import CONFIG_FILE, MODEL, PICTURES, RUN_FILE, RunDir
 from trainer.run_events import EVENTS
 from trainer.storage.access import PROBES
 from trainer.storage.parallel import in_parallel
@@ -30,7 +30,7 @@ def delete_run(run: RunDir) -> tuple[int, list[str]]:
             path
             for path in paths
             if path in files
-            or path.split("/")[0] in (CHECKPOINTS, EVENTS, MODEL)
+            or path.split("/")[0] in (CHECKPOINTS, EVENTS, MODEL, PICTURES)
             or path.startswith(PROBES)  # of a start that was killed
         ]
         for is_marker in (True, False):

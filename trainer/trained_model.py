@@ -10,12 +10,12 @@ from typing import Any
 import keras
 from prometheus_client import CollectorRegistry
 
-from trainer.callbacks.assemble import WRITERS, choose_callbacks
+from trainer.callbacks.assemble import choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.store import Checkpoint
 from trainer.export import export_model
-from trainer.job import Assembled, Job
+from trainer.job import Assembled, Job, run_info
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import with_recipe
 from trainer.run_dir import CONFIG_FILE, RunDir
@@ -78,12 +78,14 @@ def _finish(
     job: Job, assembled: Assembled, schedule: Schedule, position: Position, checkpoint: Checkpoint
 ) -> None:
     """What a worker does that finds training over: begin, put everything back, end."""
-    chosen = choose_callbacks(job.config, job.recipe.callbacks(job.params))
+    # Nothing is written for who only looks.
+    run = run_info(job, assembled, is_resumed=True, writes=False)
+    chosen = choose_callbacks(job.config, job.recipe.callbacks(job.params), run=run)
     states = CallbackStates(chosen.resumable)
-    kept = [callback for callback in chosen.resumable if type(callback) not in WRITERS]
     callbacks = keras.callbacks.CallbackList(
-        kept, model=assembled.model, epochs=schedule.epochs, steps=schedule.steps_per_epoch
-    )
+        chosen.resumable, model=assembled.model, epochs=schedule.epochs,
+        steps=schedule.steps_per_epoch,
+    )  # fmt: skip
     begin_training(
         callbacks, schedule, position, lambda: put_back(job, assembled, states, checkpoint)
     )

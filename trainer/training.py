@@ -24,7 +24,7 @@ from trainer.data.pipeline import Pipeline
 from trainer.errors import ConfigError, TrainerError
 from trainer.export import check_export
 from trainer.fit_engine import fit
-from trainer.job import Assembled, Job
+from trainer.job import Assembled, Job, run_info
 from trainer.loop import Own, TrainLoop, Validation
 from trainer.user_code import describe, find_callback, find_place, user_code
 
@@ -52,7 +52,10 @@ class Training:
         self._own = body and Own(body, self._steps, partial(records_of_step, pipeline.order))
         self._chosen = choose_callbacks(
             job.config, own, self._reporting,
-            goes_on=self._checkpoint is not None, writes=assembled.place.is_chief,
+            run_info(
+                job, assembled,
+                is_resumed=self._checkpoint is not None, writes=assembled.place.is_chief,
+            ),
         )  # fmt: skip
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)

@@ -151,6 +151,19 @@ class NoteBits(keras.callbacks.Callback):
             note(f"bits {self._calls} {worker} {hashlib.sha256(bits).hexdigest()}")
 
 
+class Unsettable(keras.callbacks.Callback):
+    """Cannot do with what it is told of its run."""
+
+    def set_run(self, run: Any) -> None:
+        raise ValueError(run.name)
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
 class NoteCommunication(keras.callbacks.Callback):
     """Notes by what TensorFlow is told to add up over the workers of this model."""
 

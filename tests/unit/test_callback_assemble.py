@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import pytest
 
+from tests.small_run import run_info
 from trainer.callbacks.assemble import choose_callbacks
 from trainer.callbacks.catalog import make_callback
 from trainer.config import RunConfig
@@ -102,3 +103,44 @@ def test_every_name_of_ours_is_a_callback(name: str) -> None:
 def test_what_cannot_be_built_is_refused(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make_callback(CallbackConfig(**config))
+
+
+class Knowing(EachEpoch):
+    """Wants to know of its run; holds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[Any] = []
+
+    def set_run(self, run: Any) -> None:
+        self.runs.append(run)
+
+
+def test_callbacks_of_users_are_told_of_their_run() -> None:
+    own, run = Knowing(), run_info(is_resumed=True)
+    (*_, configured, _) = choose_callbacks(
+        config_of({"name": f"{__name__}:Knowing"}), [own], run=run
+    ).all
+    assert own.runs == configured.runs == [run]
+
+
+def test_who_does_not_write_is_without_those_that_only_write() -> None:
+    csv = {"name": "csv_logger", "args": {"filename": "l.csv"}}
+    names = {
+        writes: [
+            type(callback).__name__
+            for callback in choose_callbacks(
+                config_of(csv, EARLY), [Knowing()], run=run_info(writes=writes)
+            ).all
+        ]
+        for writes in (True, False)
+    }
+    assert names[True] == ["Knowing", "CSVLogger", "EarlyStopping", "History"]
+    assert names[False] == ["Knowing", "EarlyStopping", "History"]
+
+
+@pytest.mark.parametrize("is_resumed", [True, False])
+def test_a_log_of_rows_goes_on_where_the_run_does(is_resumed: bool) -> None:
+    csv = keras.callbacks.CSVLogger("l.csv")
+    choose_callbacks(config_of(), [csv], run=run_info(is_resumed=is_resumed))
+    assert csv.append is is_resumed

@@ -19,6 +19,7 @@ def run(tmp_path):
     storage = open_storage(str(tmp_path / "demo"))
     for path in (
         "config.yaml", "run.json", "summary.json", "lease.clock", "model/model.keras",
+        "pictures/loss_curves.png",
         "checkpoints/step-00000004-f1/COMMIT", "checkpoints/step-00000004-f1/a/manifest.json",
         ".access-0123", "notes.txt",
     ):  # fmt: skip

@@ -33,7 +33,8 @@ STREAMS = (
 
 NEAR = "unknown callback 'early_stoping': did you mean 'early_stopping'? (or package.module:Class)"
 NOT_NEAR = (
-    "unknown callback 'a:b-c': use one of csv_logger, early_stopping, model_checkpoint, "
+    "unknown callback 'a:b-c': use one of confusion_matrix, csv_logger, early_stopping, "
+    "loss_curves, loss_history, model_checkpoint, model_picture, predictions, "
     "reduce_lr_on_plateau, tensorboard, terminate_on_nan (or package.module:Class)"
 )
 

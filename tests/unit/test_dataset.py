@@ -67,3 +67,19 @@ def test_an_unknown_split_is_refused(vectors: str) -> None:
 def test_a_folder_without_a_data_set_is_refused(tmp_path) -> None:
     with pytest.raises(DataError, match="run 'trainer data prepare'"):
         dataset_of(str(tmp_path))
+
+
+def test_classes_have_the_names_that_the_data_set_brings(vectors: str) -> None:
+    names = dataset_of("builtin:fashion_mnist", DataSpec(lambda f: f["label"])).class_names()
+    assert names["label"][0] == "T-shirt/top"
+    assert {name: len(classes) for name, classes in names.items()} == {"label": 10}
+    assert list(dataset_of("builtin:tickets", DataSpec(lambda f: f)).class_names()) == [
+        "department"
+    ]
+    assert dataset_of(vectors).class_names() == {}
+
+
+def test_records_of_a_slice_are_counted(vectors: str) -> None:
+    assert dataset_of(vectors).count("train[:10]") == 10
+    with pytest.raises(ConfigError, match="no split 'tset'"):
+        dataset_of(vectors).count("tset")

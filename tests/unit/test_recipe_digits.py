@@ -25,8 +25,10 @@ def test_the_metric_counts_what_is_right_and_starts_anew():
     metric = CategoricalTruePositives()
     metric.update_state(LABELS, SURE)
     metric.update_state(LABELS[:, None], SURE[[1, 1, 1]])
-    assert float(metric.result()) == 4
+    found = metric.result()
     metric.reset_state()
+    # Keras' fit looks at what training has counted when validation has begun to count.
+    assert float(found) == 4
     assert float(metric.result()) == 0
 
 

@@ -12,6 +12,7 @@ from trainer.callbacks.catalog import make_callback
 from trainer.callbacks.metrics import MetricsCallback
 from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
+from trainer.callbacks.run_info import KnowsRun, RunInfo
 from trainer.callbacks.stop_check import StopCheck
 from trainer.checkpoint.format import Manifest
 from trainer.compiled_steps import CallResult
@@ -19,6 +20,8 @@ from trainer.config import RunConfig
 from trainer.data.order import Order
 from trainer.errors import ConfigError
 from trainer.metrics import Metrics
+from trainer.pictures.picture import Picture
+from trainer.user_code import user_code
 
 # They only read logs, so that steps may run several a call.
 _READ_LOGS = (
@@ -30,7 +33,7 @@ _READ_LOGS = (
 
 
 # They only write files: not for workers beside the chief, nor for who looks at a model.
-WRITERS = (
+_WRITERS = (
     keras_callbacks.CSVLogger,
     keras_callbacks.ModelCheckpoint,
     keras_callbacks.RemoteMonitor,
@@ -98,13 +101,15 @@ class Chosen:
 
 
 def choose_callbacks(
-    config: RunConfig, own: Sequence[Any], reporting: Reporting | None = None, *,
-    goes_on: bool = False, writes: bool = True,
-) -> Chosen:  # fmt: skip
+    config: RunConfig,
+    own: Sequence[Any],
+    reporting: Reporting | None = None,
+    run: RunInfo | None = None,
+) -> Chosen:
     """Build the configured callbacks and put them in order with the recipe's `own` and ours.
 
-    `goes_on`: the run was begun before, and what it has written is kept. `writes`: this worker is
-    the one that writes files.
+    `run` is shown to those that want to know of it. Where it is resumed, what it has written is
+    kept; where this worker does not write, those that do nothing else are left out.
     """
     first, last = (reporting.first, reporting.last) if reporting else ([], [])
     history = keras_callbacks.History()
@@ -117,17 +122,19 @@ def choose_callbacks(
             )
         if type(callback) is keras_callbacks.CSVLogger:
             # It would empty the file; what was written after the checkpoint, its state cuts off.
-            callback.append |= goes_on
+            callback.append |= run is not None and run.is_resumed
     per_call = config.train.steps_per_call
     is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
     may_stop = [callback for callback in theirs if _may_stop_at_a_step(callback)]
     if may_stop and not is_step_by_step and config.train.engine == "loop":
         last = [StopCheck(may_stop), *last]
     appends = any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs)
-    if not writes:
-        own = [callback for callback in own if type(callback) not in WRITERS]
-        configured = [item for item in configured if type(item[0]) not in WRITERS]
+    if run is not None and not run.writes:
+        own = [callback for callback in own if type(callback) not in _WRITERS]
+        configured = [item for item in configured if type(item[0]) not in _WRITERS]
         theirs = [*own, *(callback for callback, _ in configured)]
+    if run is not None:
+        _show_run(run, theirs)
     return Chosen(
         # As Keras orders them: others, as ReduceLROnPlateau, add to the logs that are kept.
         all=[*first, *theirs, history, *last],
@@ -136,6 +143,13 @@ def choose_callbacks(
         is_step_by_step=is_step_by_step,
         appends=appends,
     )
+
+
+def _show_run(run: RunInfo, callbacks: Sequence[Any]) -> None:
+    for callback in callbacks:
+        if isinstance(callback, KnowsRun):
+            with user_code(f"callback {type(callback).__name__}: its set_run"):
+                callback.set_run(run)
 
 
 def _wants_steps(callback: Any) -> bool:
@@ -147,7 +161,7 @@ def _wants_steps(callback: Any) -> bool:
 
 
 def _may_stop_at_a_step(callback: Any) -> bool:
-    known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint)
+    known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint, Picture)
     return not isinstance(callback, known) and _has_hooks_of_steps(callback)
 
 

@@ -9,7 +9,7 @@ from trainer.config import DataConfig
 from trainer.data.batches import Batches, BatchOrder, BatchPipeline, Records
 from trainer.data.builtin import resolve_data_url
 from trainer.data.disk_cache import DiskCache, open_disk_cache
-from trainer.data.manifest import Manifest, SplitSlice, parse_slice, read_manifest
+from trainer.data.manifest import Manifest, SplitSlice, class_names, parse_slice, read_manifest
 from trainer.data.order import TrainOrder
 from trainer.data.pieces import Files, Pieces
 from trainer.data.pipeline import Pipeline, Place
@@ -55,6 +55,14 @@ class Dataset:
         order = evaluation_order(self.config, self.manifest, text)
         plain = replace(self.spec, augment=None)
         return Pipeline(self._source(part, plain), order, place, self.seed, self.threads)
+
+    def count(self, text: str) -> int:
+        """Records of a split or slice; ConfigError when there is none such."""
+        return parse_slice(text, self.manifest).num_records
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Names of the classes of each feature that has such, as the data set brings them."""
+        return class_names(self.storage)
 
     def sample(self) -> Any:
         """One decoded training example as a batch of one, to build a model on."""

@@ -8,6 +8,7 @@ byte offset of each record and the CRC-32C of all before it. Nothing here needs 
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ MANIFEST_FILE = "manifest.json"
 FEATURES_FILE = "features.json"
 DATASET_INFO_FILE = "dataset_info.json"
 INDEX_SUFFIX = ".index"
+LABELS_SUFFIX = ".labels.txt"
 
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_SHARD_BYTES = 64 << 30
@@ -166,6 +168,18 @@ def read_manifest(storage: Storage) -> Manifest:
             f"{where} is damaged ({_first_line(error)}): prepare the data set again"
         ) from None
     return manifest
+
+
+def class_names(storage: Storage) -> dict[str, tuple[str, ...]]:
+    """Names of classes by feature, as TensorFlow Datasets keeps them beside the records."""
+    tree = json.loads(storage.read(FEATURES_FILE))
+    features = tree.get("featuresDict", {}).get("features", {})
+    found = {}
+    for name, feature in features.items():
+        with suppress(ObjectNotFoundError):
+            if "classLabel" in feature:
+                found[name] = tuple(storage.read(f"{name}{LABELS_SUFFIX}").decode().splitlines())
+    return found
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:

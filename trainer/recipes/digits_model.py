@@ -53,8 +53,8 @@ class CategoricalTruePositives(keras.metrics.Metric):
         self.count.assign_add(ops.sum(right))
 
     def result(self) -> Any:
-        """A scalar, float32."""
-        return self.count.value
+        """A scalar, float32: the number now, not the variable, which validation counts in next."""
+        return ops.copy(self.count)
 
 
 def build(params: DigitsParams) -> Any:

@@ -12,9 +12,14 @@ from trainer.config.messages import shown_value
 
 # Here and not where they are built: a configuration is checked without loading Keras.
 CALLBACKS = {
+    "confusion_matrix": "trainer.pictures.confusion_matrix:ConfusionMatrix",
     "csv_logger": "keras.callbacks:CSVLogger",
     "early_stopping": "keras.callbacks:EarlyStopping",
+    "loss_curves": "trainer.pictures.loss_curves:LossCurves",
+    "loss_history": "trainer.pictures.loss_history:LossHistory",
     "model_checkpoint": "keras.callbacks:ModelCheckpoint",
+    "model_picture": "trainer.pictures.model_picture:ModelPicture",
+    "predictions": "trainer.pictures.predictions:Predictions",
     "reduce_lr_on_plateau": "keras.callbacks:ReduceLROnPlateau",
     "tensorboard": "keras.callbacks:TensorBoard",
     "terminate_on_nan": "keras.callbacks:TerminateOnNaN",

@@ -1,0 +1,1 @@
+"""Callbacks that draw pictures of a run into its folder."""
