@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer.agreement import Agreement
-from trainer.compiled_steps import CompiledSteps
+from trainer.backends import this_backend
 from trainer.data.dataset import Dataset
 from trainer.data.pipeline import Pipeline, Place
 from trainer.loop import run_pass
@@ -21,7 +21,9 @@ class Evaluator:
         self._strategy = strategy
         self._dataset = dataset
         self._place = place
-        self._steps = CompiledSteps(model, strategy, "test_step", check=check, agreement=agreement)
+        self._steps = this_backend().make_steps(
+            model, strategy, "test_step", check=check, agreement=agreement
+        )
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from trainer.checkpoint.position import Position, Schedule
-from trainer.compiled_steps import CallResult, CompiledSteps
+from trainer.compiled_steps import CallResult, Steps
 
 # A validation pass: is given what to do between its compiled calls, returns metrics by name.
 Validate = Callable[[Callable[[], None]], dict[str, float]]
@@ -49,7 +49,7 @@ class TrainLoop:
     def __init__(
         self,
         model: Any,
-        train: CompiledSteps,
+        train: Steps,
         schedule: Schedule,
         boundary: Boundary,
         *,
@@ -159,7 +159,7 @@ class CallSize:
 
 def run_pass(
     model: Any,
-    test: CompiledSteps,
+    test: Steps,
     iterator: Iterator[Any],
     num_steps: int,
     *,
