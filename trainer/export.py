@@ -91,8 +91,9 @@ def _foreign(config: Any) -> Iterator[str]:
 def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -> list[str]:
     """Write `model` in each format to a storage; returns the files' URLs.
 
-    `formats` are writable ones. `sample` is a batch of inputs, [n, ...]: what the re-loaded files make of it must agree
-    with the model to 1e-5. Raises TrainerError when it does not, or the model cannot be saved.
+    `formats` are writable ones. `sample` is a batch of inputs, [n, ...]: what the re-loaded files
+    make of it must agree with the model to 1e-5. Raises TrainerError when it does not, or the model
+    cannot be saved.
     """
     if not formats:
         return []

@@ -72,8 +72,8 @@ def assemble(job: Job) -> Assembled:
     # TensorFlow replaces signal handlers when it builds some strategies.
     job.stop.install()
     job.log.info(
-        "strategy", name=type(strategy).__name__, backend=keras.backend.backend(), device=devices[0].strip("/").partition(":")[0],
-        replicas=strategy.num_replicas_in_sync,
+        "strategy", name=type(strategy).__name__.strip("_"), backend=keras.backend.backend(),
+        device=devices[0].strip("/").partition(":")[0], replicas=strategy.num_replicas_in_sync,
     )  # fmt: skip
     place = Place(cluster.worker, cluster.num_workers, len(devices))
     with user_code(f"recipe {config.recipe}: its data function"):

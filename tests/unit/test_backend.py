@@ -32,5 +32,5 @@ def test_what_the_environment_says_of_workers_is_refused():
     config = load_plain("mnist")
     check_backend(config, environ=JAX)
     check_backend(config, environ=group)
-    with pytest.raises(ConfigError, match="3 workers cannot train together.*start one"):
+    with pytest.raises(ConfigError, match=r"3 workers cannot train together.*start one"):
         check_backend(config, environ=JAX | group)

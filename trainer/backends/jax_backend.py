@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import keras
 
 from trainer.backends.host_steps import HostSteps, as_numpy, check_steps
 from trainer.backends.host_steps import first_pass as pass_over
