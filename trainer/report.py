@@ -49,9 +49,9 @@ def report(
 
 def _export(job: Job, assembled: Assembled) -> tuple[list[str], str | None]:
     """(files, why there are none): a failed export takes nothing from a finished training."""
-    formats = job.config.export.formats if assembled.place.is_chief else ()
+    wanted = job.config.export.formats if assembled.place.is_chief else ()
     try:
-        formats = writable(formats, job.log)
+        formats = writable(wanted, job.log)
         return export_model(assembled.model, job.run.model, formats, assembled.sample[0]), None
     except Exception as error:
         reason = str(error) or repr(error)

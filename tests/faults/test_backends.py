@@ -37,6 +37,7 @@ def other(tmp_path_factory):
         JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("compiled")),
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
         JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+        XLA_FLAGS="--xla_backend_optimization_level=0",
     )
     yield process
     process.close()
@@ -47,7 +48,7 @@ def styles(other, tmp_path_factory):
     """A short, complete run of each style of mnist's step."""
     runs = {}
     for style in ("compile", "own_loss", "compute_loss"):
-        settings = FEW | NO_EXPORT | {"params.style": style, "params.units": 16}
+        settings = FEW | NO_EXPORT | {"params.style": style, "params.dropout": 0.0}
         runs[style] = Run(other, tmp_path_factory.mktemp(style), settings, packaged="mnist")
         life = runs[style].train()
         assert life.code == 0, life.text()
@@ -94,7 +95,16 @@ def test_fit_comes_to_the_same_bits_as_the_loop(other, styles, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("fashion_mnist", {"params.convolutions": 1}), ("tickets", {})]
+    ("name", "settings"),
+    [
+        ("fashion_mnist", {"params.convolutions": 1}),
+        pytest.param("tickets", {}, marks=pytest.mark.long),
+        pytest.param(
+            "tickets",
+            {"params.form": "subclassed", "params.structure": "lists"},
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_recipes_train(other, tmp_path, name, settings):
     run = run_in(tmp_path / name, other, FEW | settings | {"train.epochs": 1}, name)

@@ -37,7 +37,7 @@ class Backend(Protocol):
         """What tf.data delivered, as a model takes it."""
         ...
 
-    def first_pass(self, model: Any, strategy: Any, data: Any) -> None:
+    def first_pass(self, model: Any, strategy: Any, data: Any, /) -> None:
         """Create every variable of a model and of its metrics by one pass over `data`."""
         ...
 
@@ -46,7 +46,7 @@ class Backend(Protocol):
         ...
 
     def make_steps(
-        self, model: Any, strategy: Any, step: str, *,
+        self, model: Any, strategy: Any, step: str, /, *,
         check: Callable[[Any], None] | None = None, micro_batches: int = 1,
         agreement: Agreement | None = None,
     ) -> Steps:  # fmt: skip

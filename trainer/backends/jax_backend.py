@@ -6,7 +6,7 @@ optimizer. Between calls the values are in the variables, where callbacks and ch
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,8 @@ from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
-FORMATS = ("keras",)
-PASSING = (jax.errors.JaxRuntimeError,)
+FORMATS: Sequence[str] = ("keras",)
+PASSING: tuple[type[BaseException], ...] = (jax.errors.JaxRuntimeError,)
 as_data = as_numpy
 
 
@@ -35,7 +35,7 @@ def prepare(config: RunConfig) -> list[str]:
         flags.append("--xla_gpu_deterministic_ops=true")
     os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
     if config.cluster.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
     found = jax.devices()[0].platform
     if config.cluster.device == "gpu" and found != "gpu":
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Keras on TensorFlow: several replicas, and many steps inside of one compiled function."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from trainer.config import RunConfig
 from trainer.config.models import ClusterConfig
 from trainer.errors import ConfigError
 
-FORMATS = ("keras", "saved_model")
-PASSING = (tf.errors.OpError,)
+FORMATS: Sequence[str] = ("keras", "saved_model")
+PASSING: tuple[type[BaseException], ...] = (tf.errors.OpError,)
 make_steps = CompiledSteps
 
 

@@ -1,6 +1,6 @@
 """Keras on PyTorch: a step runs as it is written, operation by operation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,8 @@ from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
-FORMATS = ("keras",)
-PASSING = (torch.OutOfMemoryError, tf.errors.OpError)
+FORMATS: Sequence[str] = ("keras",)
+PASSING: tuple[type[BaseException], ...] = (torch.OutOfMemoryError, tf.errors.OpError)
 
 
 def prepare(config: RunConfig) -> list[str]:

@@ -11,9 +11,9 @@ from trainer.recipes.mnist import MnistParams
 if keras.backend.backend() == "jax":
     from trainer.recipes import mnist_steps_jax as steps
 elif keras.backend.backend() == "torch":
-    from trainer.recipes import mnist_steps_torch as steps
+    from trainer.recipes import mnist_steps_torch as steps  # type: ignore[no-redef]
 else:
-    from trainer.recipes import mnist_steps_tensorflow as steps
+    from trainer.recipes import mnist_steps_tensorflow as steps  # type: ignore[no-redef]
 
 
 @keras.saving.register_keras_serializable("trainer")
