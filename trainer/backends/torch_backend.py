@@ -52,6 +52,11 @@ def first_pass(model: Any, _strategy: Any, data: Any) -> None:
     """See `Backend`."""
     with torch.no_grad():
         pass_over(model, data)
+    # Where none was given a seed, Keras' dropout is PyTorch's, which draws from the process's own
+    # generator: no variable holds its state, and a run that goes on would have other masks.
+    for layer in model._flatten_layers():
+        for generator in layer._seed_generators:
+            generator._initial_seed = generator._initial_seed or 0
 
 
 def read(value: Any) -> Any:
