@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainer.agreement import Agreement
+from trainer.backends import this_backend
 from trainer.calls import Logs, Step, pass_steps
-from trainer.compiled_steps import CompiledSteps
+from trainer.compiled_steps import Steps
 from trainer.data.dataset import Dataset
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
@@ -24,7 +25,7 @@ class Evaluator:
         self._place = place
         self._check = check
         self._agreement = agreement
-        self._steps: dict[Step | None, CompiledSteps] = {None: self._compiled("test_step")}
+        self._steps: dict[Step | None, Steps] = {None: self._compiled("test_step")}
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
 
@@ -65,7 +66,7 @@ class Evaluator:
         except Exception as error:
             raise pipeline.explain(error) from error
 
-    def _compiled(self, step: Any) -> CompiledSteps:
-        return CompiledSteps(
+    def _compiled(self, step: Any) -> Steps:
+        return this_backend().make_steps(
             self.model, self._strategy, step, check=self._check, agreement=self._agreement
         )
