@@ -78,7 +78,7 @@ def check_steps(model: Any, arguments: Sequence[str]) -> None:
 
 
 def step_of(model: Any, step: Step, arguments: Sequence[str]) -> Callable[..., Any]:
-    """A step of the model's by its name, or a loop's own; ConfigError if it is another backend's."""
+    """A step of the model's by name, or a loop's own; ConfigError if it is another backend's."""
     if isinstance(step, str):
         return cast(Callable[..., Any], getattr(model, step))
     name = getattr(step, "__name__", "step")
