@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long check lint types bench docs docs-check goldens lock tools emulator \
+.PHONY: help setup local-run chaos test test-long test-torch check lint types bench docs docs-check goldens lock tools emulator \
 	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
@@ -32,6 +32,10 @@ test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="
 
 test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
+
+test-torch: $(READY) ## Run the backends' tests on PyTorch, in .venv-torch; keeps the result, too
+	@scripts/torch_venv.sh
+	@TEST_BACKEND=torch .venv-torch/bin/python scripts/test_long.py --as torch tests/faults/test_backends.py $(ARGS)
 
 check: tools chart-tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
 	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long and not e2e" $(ARGS)
@@ -99,5 +103,5 @@ e2e: $(READY) ## Test the chart and the image on that cluster or KUBECONFIG's (A
 	@$(BIN)/python scripts/e2e.py $(ARGS)
 
 clean: ## Remove .venv, caches and builds; never the runs
-	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-torch build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -not -path './runs/*' -type d -prune -exec rm -rf {} +

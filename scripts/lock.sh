@@ -15,5 +15,6 @@ lock() { # FILE, WHAT…
 upgrade=("$@")
 lock cpu pyproject.toml --extra=cpu
 lock gpu pyproject.toml --extra=gpu
-lock dev pyproject.toml --extra=cpu --extra=dev --extra=pictures --extra=tensorboard
+lock dev pyproject.toml --extra=cpu --extra=jax --extra=dev --extra=pictures --extra=tensorboard
 lock build --group=build --constraint=requirements/dev.txt
+lock torch --group=torch --constraint=requirements/dev.txt

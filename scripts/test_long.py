@@ -1,6 +1,7 @@
 """Runs the tests marked `long` and keeps what came of them in tests/results/DATE.json.
 
-Other arguments go to pytest. The exit code is pytest's.
+Arguments go to pytest. With `--as NAME` before them, all the tests that they name are run, and kept
+in DATE-NAME.json. The exit code is pytest's.
 """
 
 import json
@@ -17,7 +18,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tests" / "results"
-PACKAGES = {"keras", "numpy", "tensorflow", "tensorflow-cpu", "trainer-k8s"}
+PACKAGES = {"jax", "keras", "numpy", "tensorflow", "tensorflow-cpu", "torch", "trainer-k8s"}
 
 
 def git(*args: str) -> str:
@@ -53,14 +54,17 @@ def test_records(report: Path) -> list[dict[str, Any]]:
 
 def main() -> int:
     now = datetime.now(UTC)
+    name, arguments = "", ["-m", "long", *sys.argv[1:]]
+    if sys.argv[1:2] == ["--as"]:
+        name, arguments = f"-{sys.argv[2]}", sys.argv[3:]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        pytest = [sys.executable, "-m", "pytest", "-m", "long", f"--junitxml={report}"]
+        pytest = [sys.executable, "-m", "pytest", f"--junitxml={report}"]
         xunit1 = ["-o", "junit_family=xunit1"]  # the newer family has no record_property
-        code = subprocess.run([*pytest, *xunit1, *sys.argv[1:]], cwd=ROOT, check=False).returncode
+        code = subprocess.run([*pytest, *xunit1, *arguments], cwd=ROOT, check=False).returncode
         tests = test_records(report) if report.exists() else []
     if not tests:
-        print("no long test was run: nothing kept", file=sys.stderr)
+        print("no test was run: nothing kept", file=sys.stderr)
         return code or 5
     result = {
         "date": now.isoformat(timespec="seconds"),
@@ -70,7 +74,7 @@ def main() -> int:
         "tests": tests,
     }
     RESULTS.mkdir(exist_ok=True)
-    kept = RESULTS / f"{now:%Y-%m-%d}.json"
+    kept = RESULTS / f"{now:%Y-%m-%d}{name}.json"
     kept.write_text(json.dumps(result, indent=2) + "\n")
     print(f"kept in {kept.relative_to(ROOT)}")
     return code

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.checkpoint.position import Schedule
-from trainer.compiled_steps import CompiledSteps
+from trainer.compiled_steps import Steps
 
 Logs = dict[str, float]
 # One replica's work on its share of a step's records: (x, y) or (x, y, weight) -> logs, scalars.
@@ -49,7 +49,7 @@ class CallSize:
 
 
 def pass_steps(
-    model: Any, test: CompiledSteps, iterator: Iterator[Any], num_steps: int, *,
+    model: Any, test: Steps, iterator: Iterator[Any], num_steps: int, *,
     callbacks: Any = None, between: Callable[[], None] = lambda: None,
 ) -> Iterator[Logs]:  # fmt: skip
     """Evaluate on `num_steps` elements, every record once; yields each step's logs.

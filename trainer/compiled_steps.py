@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -52,6 +52,18 @@ class CallResult:
     def step_logs(self, index: int) -> dict[str, float]:
         """Logs of one step, as Keras hands them to callbacks."""
         return {name: float(values[index]) for name, values in self.logs.items()}
+
+
+class Steps(Protocol):
+    """What a loop drives: steps of a model, any number of them a call."""
+
+    def __call__(self, iterator: Any, num_steps: int, wanted_size: int = 1) -> CallResult:
+        """Run `num_steps` steps on the next elements of `iterator`."""
+        ...
+
+    def check(self, iterator: Any) -> None:
+        """What can be said of the steps before the first one."""
+        ...
 
 
 class CompiledSteps:
@@ -185,13 +197,13 @@ class CompiledSteps:
             with replica_step(shares[0, 0]):
                 return self._counted_step(data, shares[0])
         with replica_step():
-            return _flat(self._step(data))
+            return flat_logs(self._step(data))
 
     def _counted_step(self, data: Any, share: Any) -> dict[str, Any]:
         """One replica's logs, weighted so that their mean over replicas is that over records."""
         weight, is_counted = share[0], share[1] > 0
         before = [(v, v.value.read_value()) for v in self._model.metrics_variables]
-        outputs, self._updated = updated_metrics(self._model, lambda: _flat(self._step(data)))
+        outputs, self._updated = updated_metrics(self._model, lambda: flat_logs(self._step(data)))
         weighted = means_over_steps(self._model)
         for variable, value in before:
             now = variable.value.read_value()
@@ -242,7 +254,7 @@ def _first_copy(variable: Any) -> Any:
     return local_values(variable)[0].read_value()
 
 
-def _flat(logs: Any) -> dict[str, Any]:
+def flat_logs(logs: Any) -> dict[str, Any]:
     """Logs of a step by name; a metric that holds several, as compiled ones do, gives them all."""
     flat: dict[str, Any] = {}
     for name, value in logs.items():

@@ -1,5 +1,6 @@
 """Everything that a start finds out, tried one by one and told, with nothing trained."""
 
+import os
 import platform
 import socket
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from trainer.backend import BACKENDS, TENSORFLOW, VARIABLE
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import live_holder
 from trainer.config import RunConfig
@@ -65,7 +67,9 @@ def _tried(check: str, attempt: Callable[[], str]) -> Finding:
 
 def _packages() -> Finding:
     found = [f"python {platform.python_version()}"]
-    for names in _PACKAGES:
+    backend = os.environ.get(VARIABLE) or TENSORFLOW
+    also = ((backend,),) if backend in BACKENDS and backend != TENSORFLOW else ()
+    for names in (*_PACKAGES, *also):
         for name in names:
             try:
                 found.append(f"{name} {version(name)}")
@@ -73,7 +77,8 @@ def _packages() -> Finding:
             except PackageNotFoundError:
                 continue
         else:
-            missing = f"{names[0]} is not installed: install trainer-k8s[cpu] or trainer-k8s[gpu]"
+            wanted = BACKENDS.get(names[0], BACKENDS[TENSORFLOW])
+            missing = f"{names[0]} is not installed: install {wanted}"
             return Finding("packages", missing, ConfigError.exit_code)
     return Finding("packages", ", ".join(found))
 

@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from trainer.agreement import Agreement
+from trainer.backends import this_backend
 from trainer.calls import Logs, Step, pass_steps
-from trainer.compiled_steps import CompiledSteps
+from trainer.compiled_steps import Steps
 from trainer.data.dataset import Dataset
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
@@ -28,7 +29,7 @@ class Evaluator:
         self._place = place
         self._check = check
         self._agreement = agreement
-        self._steps: dict[Step | None, CompiledSteps] = {None: self._compiled("test_step")}
+        self._steps: dict[Step | None, Steps] = {None: self._compiled("test_step")}
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
         self._outputs = tf.function(self._predict, reduce_retracing=True, autograph=False)
@@ -70,8 +71,8 @@ class Evaluator:
         except Exception as error:
             raise pipeline.explain(error) from error
 
-    def _compiled(self, step: Any) -> CompiledSteps:
-        return CompiledSteps(
+    def _compiled(self, step: Any) -> Steps:
+        return this_backend().make_steps(
             self.model, self._strategy, step, check=self._check, agreement=self._agreement
         )
 

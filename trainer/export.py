@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.backends import this_backend
+from trainer.config.models import ExportConfig
 from trainer.errors import ConfigError, TrainerError
 from trainer.models.train_step import TrainStepModel
 from trainer.storage import Storage, is_remote
@@ -29,12 +31,29 @@ _WAYS_OUT = (
 )
 
 
+def writable(formats: Sequence[str], log: Any = None) -> Sequence[str]:
+    """Those that Keras can write on this backend. Others of the default are left out, and told.
+
+    Raises ConfigError when somebody has asked for others.
+    """
+    backend = keras.backend.backend()
+    missing = [name for name in formats if name not in this_backend().FORMATS]
+    if missing and tuple(formats) != ExportConfig().formats:
+        raise ConfigError(
+            f"export format {missing[0]} cannot be written with KERAS_BACKEND={backend}: leave it "
+            "out, or export the trained run with KERAS_BACKEND=tensorflow"
+        )
+    if missing and log is not None:
+        log.info("export", left_out=missing, backend=backend)
+    return [name for name in formats if name not in missing]
+
+
 def check_export(model: Any, formats: Sequence[str]) -> None:
     """ConfigError when it is clear, before any training, that `model` cannot be exported.
 
     No file is written and no layer is made anew: that would use up randomness.
     """
-    if "keras" not in formats:
+    if "keras" not in writable(formats):
         return
     try:
         foreign = list(_foreign(keras.saving.serialize_keras_object(model)))
@@ -72,11 +91,13 @@ def _foreign(config: Any) -> Iterator[str]:
 def export_model(model: Any, to: Storage, formats: Sequence[str], sample: Any) -> list[str]:
     """Write `model` in each format to a storage; returns the files' URLs.
 
-    `sample` is a batch of inputs, [n, ...]: what the re-loaded files make of it must agree
-    with the model to 1e-5. Raises TrainerError when it does not, or the model cannot be saved.
+    `formats` are writable ones. `sample` is a batch of inputs, [n, ...]: what the re-loaded files
+    make of it must agree with the model to 1e-5. Raises TrainerError when it does not, or the model
+    cannot be saved.
     """
     if not formats:
         return []
+    sample = this_backend().as_data(sample)
     with _unfinished(to.url) as folder:
         expected = model(sample, training=False)
         model = _without_training(model)
@@ -143,10 +164,15 @@ def _spec(array: Any) -> Any:
 
 def _check_equal(expected: Any, outputs: Any, name: str) -> None:
     for wanted, got in zip(tf.nest.flatten(expected), tf.nest.flatten(outputs), strict=True):
-        if not _is_equal(np.asarray(wanted), np.asarray(got)):
+        if not _is_equal(_array(wanted), _array(got)):
             raise TrainerError(
                 f"{name} gives other outputs than the model it was written from: it was not kept"
             )
+
+
+def _array(output: Any) -> Any:
+    # On other backends than TensorFlow, a tensor may have to come from a device, or off a graph.
+    return np.asarray(output) if tf.is_tensor(output) else keras.ops.convert_to_numpy(output)
 
 
 def _is_equal(wanted: Any, got: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 import trainer
+from trainer.backend import check_backend
 from trainer.checkpoint.holder import this_holder
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
@@ -58,6 +59,7 @@ def check(start: Launch, open_storage: Callable[..., Storage] = open_storage) ->
 
     Raises DataError, ConfigError or CheckpointError.
     """
+    check_backend(start.config)
     run = RunDir(start.config.run.dir, open_storage)
     data_hash = check_data(start.config, open=open_storage).content_hash
     run.check(start.config, type(start.params), data_hash, start.allow_change)
@@ -80,6 +82,7 @@ def launch(
     Raises TrainerError; a stop by signal is an Outcome with the code of `StoppedError`.
     """
     config = start.config
+    check_backend(config)
     configure_logging(as_json=is_for_machines(config.log))
     log = get_log()
     registry = CollectorRegistry()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from trainer.calls import CallSize, Logs, Step, each_callback
 from trainer.checkpoint.position import Position, Schedule
-from trainer.compiled_steps import CallResult, CompiledSteps
+from trainer.compiled_steps import CallResult, Steps
 from trainer.errors import ConfigError
 
 # A step of one's own or the model's `test_step`, and what to do between compiled calls -> the
@@ -74,13 +74,13 @@ class TrainLoop:
     num_records = 0
 
     def __init__(
-        self, model: Any, steps: CompiledSteps, schedule: Schedule, boundary: Boundary, *,
+        self, model: Any, steps: Steps, schedule: Schedule, boundary: Boundary, *,
         callbacks: Any, validation: Validation | None, on_call: Callable[[CallResult], None],
     ) -> None:  # fmt: skip
         self.model = model
         self.memory = Memory()
         self._own: Own | None = None
-        self._steps: dict[Step | None, CompiledSteps] = {None: steps}
+        self._steps: dict[Step | None, Steps] = {None: steps}
         self._schedule = schedule
         self._boundary = boundary
         self._callbacks = callbacks
@@ -203,7 +203,7 @@ class TrainLoop:
         self._is_open = False
         self._boundary.after_epoch(self._position)
 
-    def _steps_of(self, step: Step | None) -> CompiledSteps:
+    def _steps_of(self, step: Step | None) -> Steps:
         if step not in self._steps and step is not None and self._own is not None:
             if len(self._steps) > _MOST_OWN_STEPS:
                 raise ConfigError(
@@ -213,7 +213,7 @@ class TrainLoop:
             self._steps[step] = self._own.compiled(step)
         return self._steps[step]
 
-    def _call(self, steps: CompiledSteps, num_steps: int) -> Iterator[Logs]:
+    def _call(self, steps: Steps, num_steps: int) -> Iterator[Logs]:
         started = time.monotonic()
         result = steps(self._iterator, num_steps, self._calls.wanted)
         self._calls.measured(num_steps, time.monotonic() - started, result.next_size)
@@ -250,7 +250,7 @@ class Own:
     """
 
     body: Callable[[TrainLoop], None]
-    compiled: Callable[[Step], CompiledSteps]
+    compiled: Callable[[Step], Steps]
     records: Callable[[int], int]
     memory: Memory = field(default_factory=Memory)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.checkpoint.position import Position
 from trainer.environment import command_name
-from trainer.export import export_model
+from trainer.export import export_model, writable
 from trainer.job import Assembled, Job
 from trainer.versions import versions
 
@@ -49,8 +49,9 @@ def report(
 
 def _export(job: Job, assembled: Assembled) -> tuple[list[str], str | None]:
     """(files, why there are none): a failed export takes nothing from a finished training."""
-    formats = job.config.export.formats if assembled.place.is_chief else ()
+    wanted = job.config.export.formats if assembled.place.is_chief else ()
     try:
+        formats = writable(wanted, job.log)
         return export_model(assembled.model, job.run.model, formats, assembled.sample[0]), None
     except Exception as error:
         reason = str(error) or repr(error)

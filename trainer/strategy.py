@@ -7,15 +7,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from trainer.backend import TENSORFLOW
+from trainer.backends import this_backend
 from trainer.cluster import ClusterInfo
 from trainer.config import RunConfig
-from trainer.config.models import ClusterConfig, TrainConfig
+from trainer.config.models import TrainConfig
 from trainer.errors import ConfigError, TrainerError
 from trainer.gathering.messages import name_indices
 
@@ -27,15 +28,13 @@ _MALLOPT = {"M_TRIM_THRESHOLD": (-1, 128 << 20), "M_MMAP_THRESHOLD": (-3, 32 << 
 
 
 def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
-    """Set up TensorFlow once, before its first operation; returns the devices to train on.
+    """Set up what computes, once, before its first operation; returns the devices to train on.
 
     Raises ConfigError when there are fewer devices than asked, or replicas do not divide the
     batch.
     """
     keep_freed_memory()
-    tf.config.threading.set_intra_op_parallelism_threads(config.train.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(config.train.threads)
-    devices = _devices(config.cluster)
+    devices = this_backend().prepare(config)
     if (problem := config.parts_problem(num_workers * len(devices), num_workers)) is not None:
         raise ConfigError(problem)
     seed_process(config.train)
@@ -64,50 +63,18 @@ def seed_process(train: TrainConfig) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _devices(cluster: ClusterConfig) -> list[str]:
-    gpus = tf.config.list_physical_devices("GPU")
-    kind = ("gpu" if gpus else "cpu") if cluster.device == "auto" else cluster.device
-    if kind == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-        return _cpus(1 if cluster.replicas == "auto" else cluster.replicas)
-    wanted = max(1, len(gpus)) if cluster.replicas == "auto" else cluster.replicas
-    if len(gpus) < wanted:
-        build = tf.sysconfig.get_build_info()
-        raise ConfigError(
-            f"GPUs asked for: {wanted}, visible: {len(gpus)} (NVIDIA driver {_driver()}, "
-            f"TensorFlow {tf.__version__} built for CUDA {build.get('cuda_version', 'none')}): "
-            "check the driver and the pod's nvidia.com/gpu limit, or set cluster.device=cpu"
-        )
-    # Workers of a group train on all that they see.
-    tf.config.set_visible_devices(gpus[:wanted], "GPU")
-    for gpu in gpus[:wanted]:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    return [f"/gpu:{index}" for index in range(wanted)]
-
-
-def _driver(file: Path = Path("/sys/module/nvidia/version")) -> str:
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except OSError:
-        return "none"
-
-
-def _cpus(count: int) -> list[str]:
-    if count > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        logical = [tf.config.LogicalDeviceConfiguration()] * count
-        tf.config.set_logical_device_configuration(cpu, logical)
-    return [f"/cpu:{index}" for index in range(count)]
-
-
 def make_strategy(
     devices: list[str], cluster: ClusterInfo = _ALONE, communication: str = "auto"
 ) -> Any:
     """OneDeviceStrategy on one device, MirroredStrategy on several, and over workers its like.
 
+    On other backends than TensorFlow the one that does nothing.
+
     Raises ConfigError when workers of a group have different devices, or more than TensorFlow uses,
     and TrainerError when worker 0 of several is not there.
     """
+    if keras.backend.backend() != TENSORFLOW:
+        return tf.distribute.get_strategy()
     num_workers = cluster.num_workers
     if num_workers == 1 and len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])

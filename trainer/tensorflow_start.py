@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, nullcontext, suppress
 
+from trainer.backend import TENSORFLOW, VARIABLE
+
 # Lines of severity INFO, the notice about them, and the one continuation that there is.
 _FILTER = r"""
 import re, sys
@@ -34,8 +36,9 @@ def importing_tensorflow(environ: MutableMapping[str, str] = os.environ) -> Iter
     """Import TensorFlow inside of this block; errors and warnings of it are shown as ever.
 
     Sets TF_CPP_MIN_LOG_LEVEL to 2, warnings and below, unless it is set; set to 0, everything
-    is shown.
+    is shown. Sets Keras' backend, too: Keras would ask a file in the home folder.
     """
+    environ[VARIABLE] = environ.get(VARIABLE) or TENSORFLOW
     level = environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "tensorflow" in sys.modules:
         yield

@@ -14,7 +14,7 @@ from trainer.callbacks.assemble import choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.store import Checkpoint
-from trainer.export import export_model
+from trainer.export import export_model, writable
 from trainer.job import Assembled, Job, run_info
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import with_recipe
@@ -40,6 +40,7 @@ class TrainedModel:
 
     def export(self, to: Storage, formats: Sequence[str]) -> list[str]:
         """Write files; returns their URLs."""
+        formats = writable(formats, self.job.log)
         return export_model(self.assembled.model, to, formats, self.assembled.sample[0])
 
 

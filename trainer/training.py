@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from trainer.backends import this_backend
 from trainer.callbacks.assemble import Reporting, choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.calls import Step
@@ -17,7 +17,7 @@ from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.saver import Bystander, Saver
 from trainer.checkpoint.store import Checkpoint
-from trainer.compiled_steps import CallResult, CompiledSteps
+from trainer.compiled_steps import CallResult, Steps
 from trainer.data.batches import BatchPipeline
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline
@@ -121,7 +121,7 @@ class Training:
             return error
         steps = f"recipe {self._job.config.recipe}: its {'loop' if self._own else 'model'}'s step"
         # While it runs, the same step may go well another time; while it is traced, it never does.
-        kind = TrainerError if isinstance(error, tf.errors.OpError) else ConfigError
+        kind = TrainerError if isinstance(error, this_backend().PASSING) else ConfigError
         return kind(f"{steps} raised {describe(error)}")
 
     def _by_loop(self) -> Position:
@@ -146,9 +146,9 @@ class Training:
         end_training(model, callbacks, position)
         return position
 
-    def _steps(self, step: str | Step = "train_step") -> CompiledSteps:
+    def _steps(self, step: str | Step = "train_step") -> Steps:
         model, strategy = self._assembled.model, self._assembled.strategy
-        return CompiledSteps(
+        return this_backend().make_steps(
             model, strategy, step, check=self._assembled.state.check_step,
             micro_batches=self._job.config.train.accumulate_steps,
             agreement=self._assembled.agreement,
@@ -200,6 +200,7 @@ class Training:
         return Captured(
             arrays=(state.snapshot() if whole else state.untrained()) | arrays,
             state={
+                "backend": keras.backend.backend(),
                 "callbacks": states,
                 "learning_rates": state.built_rates,
                 "world_sizes": self.world_sizes,

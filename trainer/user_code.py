@@ -84,6 +84,7 @@ def _libraries() -> list[str]:
 
 
 def _frameworks() -> list[str]:
-    specs = (find_spec(name) for name in ("trainer", "keras", "tensorflow"))
+    names = ("trainer", "keras", "tensorflow", "jax", "torch")
+    specs = (find_spec(name) for name in names)
     folders = [str(Path(spec.origin).parent) for spec in specs if spec and spec.origin]
     return [sysconfig.get_path("stdlib"), *folders]

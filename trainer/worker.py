@@ -13,6 +13,8 @@ import keras
 import tensorflow as tf
 
 from trainer.agreement import Agreement, Alone, Group
+from trainer.backend import TENSORFLOW
+from trainer.backends import this_backend
 from trainer.checkpoint.position import Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
@@ -70,8 +72,8 @@ def assemble(job: Job) -> Assembled:
     # TensorFlow replaces signal handlers when it builds some strategies.
     job.stop.install()
     job.log.info(
-        "strategy", name=type(strategy).__name__, device=devices[0].strip("/").partition(":")[0],
-        replicas=strategy.num_replicas_in_sync,
+        "strategy", name=type(strategy).__name__.strip("_"), backend=keras.backend.backend(),
+        device=devices[0].strip("/").partition(":")[0], replicas=strategy.num_replicas_in_sync,
     )  # fmt: skip
     place = Place(cluster.worker, cluster.num_workers, len(devices))
     with user_code(f"recipe {config.recipe}: its data function"):
@@ -86,8 +88,6 @@ def assemble(job: Job) -> Assembled:
     seed_process(config.train)
     with strategy.scope():
         model = _model_of(job)
-        # Not XLA: it was slower on CPUs, and TensorFlow refuses it for repeatable operations.
-        model.jit_compile = False
     with user_code(f"recipe {config.recipe}: its model's test_step on one record"):
         build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
@@ -129,6 +129,10 @@ def _model_of(job: Job) -> Any:
             "model's optimizer scales none: compile with auto_scale_loss=True, or wrap it in "
             "keras.optimizers.LossScaleOptimizer"
         )
+    try:
+        this_backend().check_model(model)
+    except ConfigError as error:
+        raise ConfigError(f"recipe {name}: {error}") from error
     return model
 
 
@@ -171,6 +175,7 @@ def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
     assembled.state.check(restored.checkpoint.arrays)
     job.metrics.checkpoint_restores.inc()
     position = position_of(restored.checkpoint)
+    _tell_of_backend(job, manifest.state.get("backend", TENSORFLOW))
     job.log.info(
         "restore", step=position.step, target_step=schedule.target_step, phase=position.phase,
         sha256=manifest.sha256[:12],
@@ -179,6 +184,14 @@ def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
         "restore", step=position.step, fence=manifest.fence, skipped=restored.reasons
     )
     return restored
+
+
+def _tell_of_backend(job: Job, was: str) -> None:
+    """Another one goes on with the same state, but rounds, and draws noise, in its own way."""
+    now = keras.backend.backend()
+    if was != now:
+        job.log.info("backend changed", was=was, now=now)
+        job.run.events.add("backend changed", was=was, now=now)
 
 
 def _warm_start(job: Job, assembled: Assembled) -> None:

@@ -32,21 +32,21 @@ def wanted(name: str, environment: dict[str, str]) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + extras["gpu" if name == "gpu" else "cpu"]
-    lines += extras["dev"] if name == "dev" else []
+    lines += extras["dev"] + extras["jax"] if name == "dev" else []
     asked = map(Requirement, lines)
     return {
         canonicalize_name(r.name) for r in asked if not r.marker or r.marker.evaluate(environment)
     }
 
 
-@pytest.mark.parametrize("name", [*FILES, "build"])
+@pytest.mark.parametrize("name", [*FILES, "build", "torch"])
 def test_no_address_or_path_of_a_machine(name):
     assert not re.search(
         r"https?:|--index|--find-links|^#.*/(work|home|root|tmp)/", text(name), re.M
     )
 
 
-@pytest.mark.parametrize("name", [*FILES, "build"])
+@pytest.mark.parametrize("name", [*FILES, "build", "torch"])
 def test_every_requirement_is_pinned_and_hashed(name):
     loose = [str(r) for r, hashes in entries(name) if not hashes or "==" not in str(r.specifier)]
     assert entries(name)

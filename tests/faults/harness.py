@@ -36,11 +36,12 @@ SMALL = {
 
 
 class Zygote:
-    """The process that forks trainers; one for a test session."""
+    """The process that forks trainers; one for a test session, and for a backend of Keras."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: str) -> None:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("TRAINER_")}
         environ |= {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environ |= {"KERAS_BACKEND": "tensorflow"} | more
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.zygote"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ,

@@ -164,6 +164,15 @@ class Unsettable(keras.callbacks.Callback):
         """Nothing."""
 
 
+class NoteLosses(keras.callbacks.Callback):
+    """Notes the loss that each step logs: the mean of an epoch's steps so far."""
+
+    reads_logs_only = True
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        note(f"loss {batch} {logs['loss']!r}")
+
+
 class NoteCommunication(keras.callbacks.Callback):
     """Notes by what TensorFlow is told to add up over the workers of this model."""
 

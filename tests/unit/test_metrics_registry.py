@@ -26,7 +26,9 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 def set_everything(metrics: Metrics) -> None:
     metrics.loss.set(0.5, split="train")
     metrics.metric.set(0.9, split="validation", metric="accuracy")
-    metrics.set_build_info(version="0.1.0", tensorflow="2.21", keras="3.15", python="3.11")
+    metrics.set_build_info(
+        version="0.1.0", tensorflow="2.21", keras="3.15", backend="jax 0.9", python="3.11"
+    )
     metrics.set_run_info("demo")
     for gauge in vars(metrics).values():
         if isinstance(gauge, LateGauge):
@@ -111,7 +113,7 @@ def test_results_of_saves_are_a_closed_set(registry: CollectorRegistry) -> None:
 def test_infos_show_the_latest_only(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
     for version in ("1", "2"):
-        metrics.set_build_info(version=version, tensorflow="t", keras="k", python="p")
+        metrics.set_build_info(version=version, tensorflow="t", keras="k", backend="b", python="p")
     (family,) = [f for f in registry.collect() if f.name == "trainer_build_info"]
     assert [s.labels["version"] for s in family.samples] == ["2"]
 

@@ -4,6 +4,9 @@ An array's name is role/ordinal/path: paths alone collide in subclassed models. 
 (weights, statistics, seed generators), `optimizer` (iteration, learning rate, slots),
 `metric` (one array a replica) and `callback` (arrays of callbacks' states). What else hangs on
 the model has the path of its attributes.
+
+Names, shapes and floats are the same on all of Keras' backends. Whole numbers, such as seeds and
+iterations, have other widths on each: they go by their value.
 """
 
 import re
@@ -15,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.backends import this_backend
 from trainer.checkpoint.format import Arrays, check_array
 from trainer.errors import CheckpointError, ConfigError
 from trainer.models.held import changed_by, held
@@ -37,6 +41,22 @@ class _Named:
         return self.name.startswith("metric/")
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What an array must be like."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {self.shape}"
+
+    def takes(self, other: "_Form") -> bool:
+        """Whether an array of the other form can be put in the place of one of this."""
+        are_whole = self.dtype.kind in "iu" and other.dtype.kind in "iu"
+        return self.shape == other.shape and (self.dtype == other.dtype or are_whole)
+
+
 class ModelState:
     """The variables of a built model with a built optimizer.
 
@@ -45,6 +65,7 @@ class ModelState:
 
     def __init__(self, model: Any, *, group: GroupReplicas | None = None) -> None:
         self._group = group
+        self._read = this_backend().read
         roles = {
             "model": [(v.path, v) for v in model.variables],
             "optimizer": [(v.path, v) for v in model.optimizer.variables],
@@ -95,7 +116,7 @@ class ModelState:
         named: list[tuple[str, Any]] = []
         gathered = self._gathered()
         for entry in self._variables:
-            values = gathered.get(entry.name) or map(_read, local_values(entry.variable))
+            values = gathered.get(entry.name) or map(self._read, local_values(entry.variable))
             for replica, value in enumerate(values):
                 suffix = f"/replica-{replica}" if entry.is_per_replica else ""
                 named.append((entry.name + suffix, value))
@@ -131,7 +152,7 @@ class ModelState:
     def untrained(self) -> dict[str, Any]:
         """Copies of the model's non-trainable variables: seeds and statistics."""
         return {
-            entry.name: np.array(_read(local_values(entry.variable)[0]))
+            entry.name: np.array(self._read(local_values(entry.variable)[0]))
             for entry in self._variables
             if entry.name.startswith("model/") and not _is_weight(entry.variable)
         }
@@ -146,7 +167,7 @@ class ModelState:
         for name in sorted(arrays, key=_split_replica):
             by_variable.setdefault(_split_replica(name)[0], []).append(arrays[name])
         for entry in self._variables:
-            found = by_variable[entry.name]
+            found = [_fitted(array, entry) for array in by_variable[entry.name]]
             if entry.is_per_replica and self._group is not None:
                 self._group.assign(entry.variable, found)
             else:
@@ -157,27 +178,27 @@ class ModelState:
         self.check(arrays, roles=("model",))
         for entry in self._variables:
             if entry.name.startswith("model/") and "seed_generator_state" not in entry.name:
-                entry.variable.assign(arrays[entry.name])
+                entry.variable.assign(_fitted(arrays[entry.name], entry))
 
     def check(self, arrays: Arrays, roles: tuple[str, ...] = _ROLES) -> None:
         """CheckpointError unless names, shapes and dtypes are those of this model."""
         wanted = {
-            e.name: f"{np.dtype(_numpy_dtype(e.variable))} {tuple(e.variable.shape)}"
+            e.name: _Form(np.dtype(_numpy_dtype(e.variable)), tuple(e.variable.shape))
             for e in self._variables
             if e.name.split("/")[0] in roles
         }
         given = {
-            _split_replica(name)[0]: f"{array.dtype} {array.shape}"
+            _split_replica(name)[0]: _Form(array.dtype, array.shape)
             for name, array in arrays.items()
             if name.split("/")[0] in roles
         }
-        if wanted == given:
-            return
         lines = [
             f"  {name}: checkpoint {given.get(name, 'absent')}, model {wanted.get(name, 'absent')}"
             for name in sorted(wanted.keys() | given.keys())
-            if wanted.get(name) != given.get(name)
+            if name not in wanted or name not in given or not wanted[name].takes(given[name])
         ]
+        if not lines:
+            return
         more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         raise CheckpointError(
             "the checkpoint is of another model or optimizer:\n"
@@ -186,9 +207,18 @@ class ModelState:
         )
 
 
-def _read(variable: tf.Variable) -> tf.Tensor:
-    # `read_value` is the same, but takes 28 µs instead of 10, while training waits.
-    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+def _fitted(array: Any, entry: _Named) -> Any:
+    """The array with the width of the variable's whole numbers."""
+    dtype = np.dtype(_numpy_dtype(entry.variable))
+    if array.dtype == dtype:
+        return array
+    fitted = array.astype(dtype)
+    if not np.array_equal(fitted, array):
+        raise CheckpointError(
+            f"{entry.name} of the checkpoint holds {array.tolist()}, which is beyond {dtype}: go "
+            "on with the KERAS_BACKEND that it was written with"
+        )
+    return fitted
 
 
 def _variables_of(path: str, found: Any) -> Iterator[tuple[str, str, Any]]:

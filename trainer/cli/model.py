@@ -114,9 +114,11 @@ def _find(run_dir: str, which: str | None) -> "RunDir":
 
 def _load(run: "RunDir", which: str | None) -> "TrainedModel":
     """Loads TensorFlow: what can be refused without it has been."""
+    from trainer.backend import check_backend
     from trainer.log import configure_logging, get_log
     from trainer.tensorflow_start import importing_tensorflow
 
+    check_backend(run.config())
     configure_logging(as_json=not sys.stderr.isatty(), stream=sys.stderr)
     with importing_tensorflow():
         from trainer.trained_model import load_trained_model

@@ -123,6 +123,7 @@ def _supervise(request: _Request, workers: int | None) -> int:
     """Keep one worker training, or several; returns the exit code."""
     StopRequest().install()
     reap_orphans()
+    from trainer.backend import check_backend
     from trainer.log import configure_logging, get_log, is_for_machines
     from trainer.recipes.catalog import load_plain
 
@@ -131,6 +132,7 @@ def _supervise(request: _Request, workers: int | None) -> int:
     config = load_plain(request.config_name, request.all_overrides)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=is_for_machines(config.log))
+    check_backend(config, num_workers=workers)
     if workers is None or workers == 1:
         supervisor = _supervisor_of(config, request, get_log())
     else:

@@ -95,7 +95,7 @@ METRICS = (
         "trainer_build_info",
         "gauge",
         "1; versions as labels",
-        ("version", "tensorflow", "keras", "python"),
+        ("version", "tensorflow", "keras", "backend", "python"),
     ),
     Declaration("trainer_run_info", "gauge", "1; the run's name as label", ("run",)),
 )

@@ -151,10 +151,12 @@ class Metrics:
         self._storage_requests(operation, code).inc()
         self._storage_bytes(operation).inc(num_bytes)
 
-    def set_build_info(self, *, version: str, tensorflow: str, keras: str, python: str) -> None:
+    def set_build_info(
+        self, *, version: str, tensorflow: str, keras: str, backend: str, python: str
+    ) -> None:
         """Name the versions that run; an earlier call's are forgotten."""
         self._build_info.replace(
-            1, version=version, tensorflow=tensorflow, keras=keras, python=python
+            1, version=version, tensorflow=tensorflow, keras=keras, backend=backend, python=python
         )
 
     def set_run_info(self, run: str) -> None:

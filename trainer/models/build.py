@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import tensorflow as tf
+import keras
+import numpy as np
+
+from trainer.backends import this_backend
 
 
 def build(model: Any, strategy: Any, sample: Any) -> None:
@@ -14,11 +17,11 @@ def build(model: Any, strategy: Any, sample: Any) -> None:
     Stock train_steps cannot create metrics under `strategy.run`, and a restore needs all
     variables to be there. Seed generators are put back: building must not use up randomness.
     """
-    data = tf.nest.map_structure(tf.convert_to_tensor, sample)
+    backend = this_backend()
     with strategy.scope():
-        seeds = [(v, v.value.numpy()) for v in model.non_trainable_variables if _is_seed(v)]
+        seeds = [(v, _copy(v)) for v in model.non_trainable_variables if _is_seed(v)]
         with _unwarned():
-            strategy.run(model.test_step, args=(data,))
+            backend.first_pass(model, strategy, backend.as_data(sample))
         model.optimizer.build(model.trainable_variables)
         for variable, value in seeds:
             variable.assign(value)
@@ -38,6 +41,10 @@ def _unwarned() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_other)
+
+
+def _copy(variable: Any) -> Any:
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def _is_seed(variable: Any) -> bool:

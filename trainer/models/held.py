@@ -14,7 +14,7 @@ import tensorflow as tf
 
 _FOUND = (keras.Optimizer, keras.metrics.Metric, keras.Variable, tf.Variable)
 # Layers, models, tf.Modules and tf.random.Generators.
-_HOLDERS = (tf.__internal__.tracking.AutoTrackable, list, tuple, Mapping)
+_HOLDERS = (keras.Layer, tf.__internal__.tracking.AutoTrackable, list, tuple, Mapping)
 READS = {
     "LookupTableFindV2", "LookupTableSizeV2", "ReadVariableOp", "ResourceGather",
     "ResourceGatherNd", "VarIsInitializedOp", "VariableShape",
@@ -44,8 +44,13 @@ def held(model: Any) -> Iterator[tuple[str, Any]]:
 def _members(holder: Any) -> list[tuple[str, Any]]:
     if isinstance(holder, list | tuple):
         return [(str(index), value) for index, value in enumerate(holder)]
-    members = holder if isinstance(holder, Mapping) else vars(holder)
+    members = holder if isinstance(holder, Mapping) else {**vars(holder), **_modules(holder)}
     return sorted(((str(name), value) for name, value in members.items()), key=lambda m: m[0])
+
+
+def _modules(holder: Any) -> dict[str, Any]:
+    """The layers among the attributes of a layer, where Keras computes with PyTorch."""
+    return vars(holder).get("_modules") or {}
 
 
 def copies(variable: Any) -> list[tf.Variable]:

@@ -163,9 +163,9 @@ def local_values(variable: Any) -> list[tf.Variable]:
     replica for a variable that replicas update on their own, as metrics do.
     """
     value = _value(variable)
-    copies = getattr(value, "values", None)
-    if copies is None:
+    if not isinstance(value, tf.distribute.DistributedValues):
         return [value]
+    copies = value.values
     is_mirrored = "OnRead" not in type(value).__name__
     return [copies[0]] if is_mirrored else list(copies)
 
@@ -229,10 +229,11 @@ def _value(variable: Any) -> Any:
 def assign_everywhere(variable: Any, arrays: list[Any]) -> None:
     """Put back what `local_values` gave, also at another number of replicas."""
     copies = local_values(variable)
-    if len(copies) == 1 and len(arrays) == 1:
+    arrays = _spread(arrays, len(copies))
+    if len(copies) == 1:
         variable.assign(arrays[0])
         return
-    for copy, array in zip(copies, _spread(arrays, len(copies)), strict=True):
+    for copy, array in zip(copies, arrays, strict=True):
         copy.assign(array)
 
 

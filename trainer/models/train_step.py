@@ -3,7 +3,7 @@
 After `compile(...)` it trains like any Keras model. Without it, `equip(...)` hands over the
 parts themselves: an optimizer, a loss and metric objects, as a hand-written loop would hold
 them. Either way the steps below run under `tf.distribute`: the reported loss is the mean over
-the records of all replicas.
+the records of all replicas. On other backends than TensorFlow, Keras' own steps do the same.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,9 @@ class TrainStepModel(keras.Model):
         is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if self.dtype_policy.name == "mixed_float16" and not is_scaled:  # as compile does it
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        if keras.backend.backend() != "tensorflow":
+            self.compile(optimizer, loss, weighted_metrics=list(metrics))
+            return
         self.optimizer, self.loss = optimizer, loss
         self.stop_training = False  # as compile sets it, for callbacks
         self._parts = (loss, [keras.metrics.Mean(name="loss"), *metrics])
@@ -88,6 +91,10 @@ class TrainStepModel(keras.Model):
         records = tf.shape(tf.nest.flatten(x)[0])[0]
         self.metrics[0].update_state(loss * _num_replicas(), sample_weight=records)
         return self.compute_metrics(x, y, predicted, weight)
+
+
+if keras.backend.backend() != "tensorflow":
+    del TrainStepModel.train_step, TrainStepModel.test_step  # they are made of a tape
 
 
 def _num_replicas() -> int:

@@ -3,10 +3,17 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import layers, ops
 
 from trainer.recipes.mnist import MnistParams
+
+# A step is written for one of Keras' backends: here are the same ones for each of them.
+if keras.backend.backend() == "jax":
+    from trainer.recipes import mnist_steps_jax as steps
+elif keras.backend.backend() == "torch":
+    from trainer.recipes import mnist_steps_torch as steps  # type: ignore[no-redef]
+else:
+    from trainer.recipes import mnist_steps_tensorflow as steps  # type: ignore[no-redef]
 
 
 @keras.saving.register_keras_serializable("trainer")
@@ -62,52 +69,15 @@ class OwnLossModel(keras.Model):
         """The mean loss first."""
         return [self.mean_loss, *self.measures]
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One update on one replica's share of a batch."""
-        x, y = data
-        with tf.GradientTape() as tape:
-            predicted = self(x, training=True)
-            loss = self.loss_of(y, predicted)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        return self._measure(y, predicted, loss)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """The same without an update."""
-        x, y = data
-        predicted = self(x, training=False)
-        return self._measure(y, predicted, self.loss_of(y, predicted))
-
-    def _measure(self, y: Any, predicted: Any, loss: Any) -> dict[str, Any]:
-        _count(self.mean_loss, loss, y)
-        for metric in self.measures:
-            metric.update_state(y, predicted)
-        return {metric.name: metric.result() for metric in self.metrics}
+    train_step = steps.own_loss_train_step
+    test_step = steps.own_loss_test_step
 
 
 @keras.saving.register_keras_serializable("trainer")
 class ComputeLossModel(keras.Model):
     """Loss and metrics are those that it was compiled with; the step between them is its own."""
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One update on one replica's share of a batch."""
-        x, y = data
-        with tf.GradientTape() as tape:
-            predicted = self(x, training=True)
-            loss = self.compute_loss(x, y, predicted)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        _count(self.metrics[0], loss, y)
-        return dict(self.compute_metrics(x, y, predicted))
-
-
-def _count(mean_loss: Any, loss: Any, y: Any) -> None:
-    # Keras has divided a replica's loss by their number, so that their gradients can be added up;
-    # a batch counts as much as it has records.
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    mean_loss.update_state(loss * replicas, sample_weight=tf.shape(y)[0])
+    train_step = steps.compute_loss_train_step
 
 
 def build(params: MnistParams) -> Any:

@@ -1,0 +1,98 @@
+"""Steps that Python starts one by one, on the backends that TensorFlow does not compile."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.compiled_steps import CallResult, flat_logs
+from trainer.errors import ConfigError
+
+# The name of one of the model's, or a function of a loop's own.
+Step = str | Callable[..., Any]
+
+
+class HostSteps:
+    """Any number of steps a call; a subclass says what one is.
+
+    Nothing waits for a step before the call's last: a device works on while the next steps' data
+    are fetched. So single steps have no times of their own, and count as equally long.
+    """
+
+    def __call__(self, iterator: Any, num_steps: int, wanted_size: int = 1) -> CallResult:  # noqa: ARG002
+        """Run `num_steps` steps on the next elements of `iterator`."""
+        started = time.time()
+        all_logs, waited = [], []
+        with self._call():
+            for _ in range(num_steps):
+                asked = time.monotonic()
+                examples, _ = next(iterator)
+                waited.append(time.monotonic() - asked)
+                all_logs.append(flat_logs(self._step(examples)))
+        logs = {
+            name: np.array([keras.ops.convert_to_numpy(one[name]) for one in all_logs], np.float32)
+            for name in sorted(all_logs[0])  # in the order in which Keras hands them to callbacks
+        }
+        ended = np.linspace(started, time.time(), num_steps + 1)[1:]
+        return CallResult(logs, ended, np.array(waited))
+
+    def check(self, iterator: Any) -> None:
+        """Nothing: what a step changes is only known for TensorFlow's graphs."""
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Around the steps of one call."""
+        yield
+
+    def _step(self, examples: Any) -> dict[str, Any]:
+        """One step's logs; they need not be computed yet."""
+        raise NotImplementedError
+
+
+def as_numpy(element: Any) -> Any:
+    """Tensors of TensorFlow as arrays."""
+    return tf.nest.map_structure(np.asarray, element)
+
+
+def first_pass(model: Any, data: Any) -> None:
+    """What a test_step does, outside of it: a JAX one could create no variable."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    predicted = model(x, training=False)
+    if getattr(model, "loss", None) is not None:
+        model.compute_loss(x, y, predicted, weight)
+    model.compute_metrics(x, y, predicted, weight)
+
+
+def check_steps(model: Any, arguments: Sequence[str]) -> None:
+    """ConfigError for a train_step or test_step that is not one of this backend.
+
+    arguments: those of the backend's train_step.
+    """
+    for name in ("train_step", "test_step"):
+        _check(getattr(model, name), name, f"{name} of {type(model).__name__}", arguments)
+
+
+def step_of(model: Any, step: Step, arguments: Sequence[str]) -> Callable[..., Any]:
+    """A step of the model's by name, or a loop's own; ConfigError if it is another backend's."""
+    if isinstance(step, str):
+        return cast(Callable[..., Any], getattr(model, step))
+    name = getattr(step, "__name__", "step")
+    _check(step, name, f"{name} of the recipe's loop", arguments)
+    return step
+
+
+def _check(step: Callable[..., Any], name: str, what: str, arguments: Sequence[str]) -> None:
+    has_tape = "GradientTape" in getattr(getattr(step, "__code__", None), "co_names", ())
+    if has_tape or len(inspect.signature(step).parameters) != len(arguments):
+        backend = keras.backend.backend()
+        why = "uses tf.GradientTape" if has_tape else f"is not {name}({', '.join(arguments)})"
+        raise ConfigError(
+            f"{what} is none for KERAS_BACKEND={backend}, it {why}: use KERAS_BACKEND=tensorflow, "
+            "or give the class a step for this backend, as "
+            f"trainer/recipes/mnist_steps_{backend}.py shows"
+        )
