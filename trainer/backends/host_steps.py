@@ -65,19 +65,19 @@ def first_pass(model: Any, data: Any) -> None:
     model.compute_metrics(x, y, predicted, weight)
 
 
-def check_steps(model: Any, arguments: Sequence[str]) -> None:
-    """ConfigError for a train_step or test_step that is not one of this backend.
+def step_of(model: Any, step: Any, arguments: Sequence[str]) -> Any:
+    """A method of the model by its name, or a function, as it is.
 
-    arguments: those of the backend's train_step.
+    Raises ConfigError for one that is written for another backend. arguments: those of this one's.
     """
-    backend = keras.backend.backend()
-    for name in ("train_step", "test_step"):
-        step = getattr(model, name)
-        has_tape = "GradientTape" in getattr(getattr(step, "__code__", None), "co_names", ())
-        if has_tape or len(inspect.signature(step).parameters) != len(arguments):
-            why = "uses tf.GradientTape" if has_tape else f"is not {name}({', '.join(arguments)})"
-            raise ConfigError(
-                f"{name} of {type(model).__name__} is none for KERAS_BACKEND={backend}, it {why}: "
-                "use KERAS_BACKEND=tensorflow, or give the class a step for this backend, as "
-                f"trainer/recipes/mnist_steps_{backend}.py shows"
-            )
+    function = getattr(model, step) if isinstance(step, str) else step
+    name, backend = function.__name__, keras.backend.backend()
+    has_tape = "GradientTape" in getattr(getattr(function, "__code__", None), "co_names", ())
+    if has_tape or len(inspect.signature(function).parameters) != len(arguments):
+        why = "uses tf.GradientTape" if has_tape else f"is not {name}({', '.join(arguments)})"
+        raise ConfigError(
+            f"{name} of {type(model).__name__} is none for KERAS_BACKEND={backend}, it {why}: use "
+            "KERAS_BACKEND=tensorflow, or give the class a step for this backend, as "
+            f"trainer/recipes/mnist_steps_{backend}.py shows"
+        )
+    return function

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 import torch
 
-from trainer.backends.host_steps import HostSteps, as_numpy, check_steps
+from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
@@ -16,6 +16,7 @@ from trainer.errors import ConfigError
 
 FORMATS: Sequence[str] = ("keras",)
 PASSING: tuple[type[BaseException], ...] = (torch.OutOfMemoryError, tf.errors.OpError)
+_ARGUMENTS = ("data",)
 
 
 def prepare(config: RunConfig) -> list[str]:
@@ -40,7 +41,8 @@ def version() -> str:
 
 def check_model(model: Any) -> None:
     """See `Backend`."""
-    check_steps(model, ("data",))
+    for name in ("train_step", "test_step"):
+        step_of(model, name, _ARGUMENTS)
 
 
 def as_data(element: Any) -> Any:
@@ -64,7 +66,7 @@ def read(value: Any) -> Any:
     return keras.ops.convert_to_numpy(value)
 
 
-def make_steps(model: Any, _strategy: Any, step: str, **_options: Any) -> HostSteps:
+def make_steps(model: Any, _strategy: Any, step: Any, **_options: Any) -> HostSteps:
     """See `Backend`; there is one device, one worker and one micro-batch."""
     return EagerSteps(model, step)
 
@@ -72,10 +74,10 @@ def make_steps(model: Any, _strategy: Any, step: str, **_options: Any) -> HostSt
 class EagerSteps(HostSteps):
     """A step, and what Keras' fit and evaluate put around it on PyTorch."""
 
-    def __init__(self, model: Any, step: str) -> None:
+    def __init__(self, model: Any, step: Any) -> None:
         self._model = model
-        self._is_training = step == "train_step"
-        self._function = getattr(model, step)
+        self._is_training = step != "test_step"
+        self._function = step_of(model, step, _ARGUMENTS)
 
     @contextmanager
     def _call(self) -> Iterator[None]:
