@@ -2,9 +2,9 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,9 +12,6 @@ import tensorflow as tf
 
 from trainer.compiled_steps import CallResult, flat_logs
 from trainer.errors import ConfigError
-
-# The name of one of the model's, or a function of a loop's own.
-Step = str | Callable[..., Any]
 
 
 class HostSteps:
@@ -68,31 +65,19 @@ def first_pass(model: Any, data: Any) -> None:
     model.compute_metrics(x, y, predicted, weight)
 
 
-def check_steps(model: Any, arguments: Sequence[str]) -> None:
-    """ConfigError for a train_step or test_step that is not one of this backend.
+def step_of(model: Any, step: Any, arguments: Sequence[str]) -> Any:
+    """A method of the model by its name, or a function, as it is.
 
-    arguments: those of the backend's train_step.
+    Raises ConfigError for one that is written for another backend. arguments: those of this one's.
     """
-    for name in ("train_step", "test_step"):
-        _check(getattr(model, name), name, f"{name} of {type(model).__name__}", arguments)
-
-
-def step_of(model: Any, step: Step, arguments: Sequence[str]) -> Callable[..., Any]:
-    """A step of the model's by name, or a loop's own; ConfigError if it is another backend's."""
-    if isinstance(step, str):
-        return cast(Callable[..., Any], getattr(model, step))
-    name = getattr(step, "__name__", "step")
-    _check(step, name, f"{name} of the recipe's loop", arguments)
-    return step
-
-
-def _check(step: Callable[..., Any], name: str, what: str, arguments: Sequence[str]) -> None:
-    has_tape = "GradientTape" in getattr(getattr(step, "__code__", None), "co_names", ())
-    if has_tape or len(inspect.signature(step).parameters) != len(arguments):
-        backend = keras.backend.backend()
+    function = getattr(model, step) if isinstance(step, str) else step
+    name, backend = function.__name__, keras.backend.backend()
+    has_tape = "GradientTape" in getattr(getattr(function, "__code__", None), "co_names", ())
+    if has_tape or len(inspect.signature(function).parameters) != len(arguments):
         why = "uses tf.GradientTape" if has_tape else f"is not {name}({', '.join(arguments)})"
         raise ConfigError(
-            f"{what} is none for KERAS_BACKEND={backend}, it {why}: use KERAS_BACKEND=tensorflow, "
-            "or give the class a step for this backend, as "
+            f"{name} of {type(model).__name__} is none for KERAS_BACKEND={backend}, it {why}: use "
+            "KERAS_BACKEND=tensorflow, or give the class a step for this backend, as "
             f"trainer/recipes/mnist_steps_{backend}.py shows"
         )
+    return function

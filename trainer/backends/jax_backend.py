@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import tensorflow as tf
 
-from trainer.backends.host_steps import HostSteps, Step, as_numpy, check_steps, step_of
+from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
 FORMATS: Sequence[str] = ("keras",)
-_ARGUMENTS = ("state", "data")  # of a step
-PASSING: tuple[type[BaseException], ...] = (jax.errors.JaxRuntimeError,)
+PASSING: tuple[type[BaseException], ...] = (jax.errors.JaxRuntimeError, tf.errors.OpError)
 as_data = as_numpy
+_ARGUMENTS = ("state", "data")
 
 
 def prepare(config: RunConfig) -> list[str]:
@@ -53,7 +54,8 @@ def version() -> str:
 
 def check_model(model: Any) -> None:
     """See `Backend`."""
-    check_steps(model, _ARGUMENTS)
+    for name in ("train_step", "test_step"):
+        step_of(model, name, _ARGUMENTS)
 
 
 def first_pass(model: Any, _strategy: Any, data: Any) -> None:
@@ -66,7 +68,7 @@ def read(value: Any) -> Any:
     return value
 
 
-def make_steps(model: Any, _strategy: Any, step: Step, **_options: Any) -> HostSteps:
+def make_steps(model: Any, _strategy: Any, step: Any, **_options: Any) -> HostSteps:
     """See `Backend`; there is one device, one worker and one micro-batch."""
     return StatelessSteps(model, step)
 
@@ -74,7 +76,7 @@ def make_steps(model: Any, _strategy: Any, step: Step, **_options: Any) -> HostS
 class StatelessSteps(HostSteps):
     """A step compiled by XLA, which may put the new state into the memory of the old one."""
 
-    def __init__(self, model: Any, step: Step) -> None:
+    def __init__(self, model: Any, step: Any) -> None:
         self._model = model
         self._is_training = step != "test_step"
         self._function = jax.jit(step_of(model, step, _ARGUMENTS), donate_argnums=0)

@@ -8,15 +8,15 @@ import keras
 import tensorflow as tf
 import torch
 
-from trainer.backends.host_steps import HostSteps, Step, as_numpy, check_steps, step_of
+from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
 FORMATS: Sequence[str] = ("keras",)
-_ARGUMENTS = ("data",)  # of a step
 PASSING: tuple[type[BaseException], ...] = (torch.OutOfMemoryError, tf.errors.OpError)
+_ARGUMENTS = ("data",)
 
 
 def prepare(config: RunConfig) -> list[str]:
@@ -41,7 +41,8 @@ def version() -> str:
 
 def check_model(model: Any) -> None:
     """See `Backend`."""
-    check_steps(model, _ARGUMENTS)
+    for name in ("train_step", "test_step"):
+        step_of(model, name, _ARGUMENTS)
 
 
 def as_data(element: Any) -> Any:
@@ -65,7 +66,7 @@ def read(value: Any) -> Any:
     return keras.ops.convert_to_numpy(value)
 
 
-def make_steps(model: Any, _strategy: Any, step: Step, **_options: Any) -> HostSteps:
+def make_steps(model: Any, _strategy: Any, step: Any, **_options: Any) -> HostSteps:
     """See `Backend`; there is one device, one worker and one micro-batch."""
     return EagerSteps(model, step)
 
@@ -73,7 +74,7 @@ def make_steps(model: Any, _strategy: Any, step: Step, **_options: Any) -> HostS
 class EagerSteps(HostSteps):
     """A step, and what Keras' fit and evaluate put around it on PyTorch."""
 
-    def __init__(self, model: Any, step: Step) -> None:
+    def __init__(self, model: Any, step: Any) -> None:
         self._model = model
         self._is_training = step != "test_step"
         self._function = step_of(model, step, _ARGUMENTS)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import keras
 import numpy as np
 
 from trainer.backends import this_backend
+from trainer.models.replicas import local_values
 
 
 def build(model: Any, strategy: Any, sample: Any) -> None:
@@ -19,11 +19,12 @@ def build(model: Any, strategy: Any, sample: Any) -> None:
     """
     backend = this_backend()
     with strategy.scope():
-        seeds = [(v, _copy(v)) for v in model.non_trainable_variables if _is_seed(v)]
+        seeds = [v for v in model.non_trainable_variables if _is_seed(v)]
+        values = [np.array(backend.read(local_values(seed)[0])) for seed in seeds]
         with _unwarned():
             backend.first_pass(model, strategy, backend.as_data(sample))
         model.optimizer.build(model.trainable_variables)
-        for variable, value in seeds:
+        for variable, value in zip(seeds, values, strict=True):
             variable.assign(value)
         model.reset_metrics()
 
@@ -41,10 +42,6 @@ def _unwarned() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_other)
-
-
-def _copy(variable: Any) -> Any:
-    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def _is_seed(variable: Any) -> bool:
