@@ -32,7 +32,7 @@ class Evaluator:
         self._steps: dict[Step | None, Steps] = {None: self._compiled("test_step")}
         self._pipelines: dict[str, Pipeline] = {}
         self._passes: dict[str, Any] = {}
-        self._outputs = tf.function(self._predict, reduce_retracing=True, autograph=False)
+        self._outputs = this_backend().make_predict(model)
 
     def pipeline(self, split: str) -> Pipeline:
         """The pipeline over a split or slice."""
@@ -89,8 +89,3 @@ class Evaluator:
                 yield x, y, self._outputs(x)
         except tf.errors.OpError as error:
             raise pipeline.explain(error) from error
-
-    def _predict(self, x: Any) -> Any:
-        # Noise that a layer draws here must not be missing in the steps that follow.
-        with keras.StatelessScope():
-            return self.model.predict_step((x,))

@@ -108,9 +108,10 @@ def test_fit_comes_to_the_same_bits_as_the_loop(other, styles, tmp_path):
 )
 def test_recipes_train(other, tmp_path, name, settings):
     run = run_in(tmp_path / name, other, FEW | settings | {"train.epochs": 1}, name)
-    life = run.train()
+    life = run.train(callbacks=[{"name": "confusion_matrix"}])
     assert life.code == 0, life.text()
     assert run.summary()["test"]["loss"] > 0
+    assert [file.name for file in (run.dir / "pictures").iterdir()] == ["confusion_matrix.png"]
 
 
 def test_the_expected_result_is_reached(other, tmp_path):

@@ -53,6 +53,10 @@ class Backend(Protocol):
         """One of the model's steps or another, to run any number of times a call: CompiledSteps."""
         ...
 
+    def make_predict(self, model: Any) -> Callable[[Any], Any]:
+        """A function from a batch as tf.data delivered it to outputs; it changes no variable."""
+        ...
+
 
 def this_backend() -> Backend:
     """That of this process, which was chosen when Keras was imported."""

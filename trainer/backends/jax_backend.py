@@ -6,7 +6,7 @@ optimizer. Between calls the values are in the variables, where callbacks and ch
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,11 @@ def first_pass(model: Any, _strategy: Any, data: Any) -> None:
 def read(value: Any) -> Any:
     """The array; numpy takes it without a copy where the device is a CPU."""
     return value
+
+
+def make_predict(model: Any) -> Callable[[Any], Any]:
+    """See `Backend`; without training, layers draw no noise."""
+    return lambda x: as_numpy(model(as_data(x), training=False))
 
 
 def make_steps(model: Any, _strategy: Any, step: Any, **_options: Any) -> HostSteps:

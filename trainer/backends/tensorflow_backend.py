@@ -1,9 +1,10 @@
 """Keras on TensorFlow: several replicas, and many steps inside of one compiled function."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import keras
 import tensorflow as tf
 
 from trainer.compiled_steps import CompiledSteps
@@ -82,6 +83,17 @@ def as_data(element: Any) -> Any:
 def first_pass(model: Any, strategy: Any, data: Any) -> None:
     """On every replica."""
     strategy.run(model.test_step, args=(data,))
+
+
+def make_predict(model: Any) -> Callable[[Any], Any]:
+    """See `Backend`; traced once."""
+
+    def predict(x: Any) -> Any:
+        # Noise that a layer draws here must not be missing in the steps that follow.
+        with keras.StatelessScope():
+            return model.predict_step((x,))
+
+    return cast(Callable[[Any], Any], tf.function(predict, reduce_retracing=True, autograph=False))
 
 
 def read(value: Any) -> Any:

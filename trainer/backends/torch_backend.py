@@ -1,6 +1,6 @@
 """Keras on PyTorch: a step runs as it is written, operation by operation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,6 +64,17 @@ def first_pass(model: Any, _strategy: Any, data: Any) -> None:
 def read(value: Any) -> Any:
     """An array that shares the variable's memory, on a CPU."""
     return keras.ops.convert_to_numpy(value)
+
+
+def make_predict(model: Any) -> Callable[[Any], Any]:
+    """See `Backend`; without training, layers draw no noise."""
+
+    def predict(x: Any) -> Any:
+        with torch.no_grad():
+            outputs = model(as_data(x), training=False)
+        return tf.nest.map_structure(keras.ops.convert_to_numpy, outputs)
+
+    return predict
 
 
 def make_steps(model: Any, _strategy: Any, step: Any, **_options: Any) -> HostSteps:
