@@ -19,6 +19,7 @@ GROWN = {
     "train.start_layers": "shared",
     "params.difficulty": True,
     "params.frozen": True,
+    "params.learning_rate": 0.02,
     "train.seed": 1,
 }  # fmt: skip
 
