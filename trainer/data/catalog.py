@@ -27,6 +27,7 @@ _BUILTIN_LICENCES = {
     "digits": "CC BY 4.0, E. Alpaydin and C. Kaynak",
     "fashion_mnist": "MIT, Zalando SE",
     "mnist": "CC BY-SA 3.0, Yann LeCun and Corinna Cortes",
+    "photos": "CC0 or public domain, ten photos of scikit-image's",
     "tickets": "PSF version 2, Python Software Foundation",
 }
 

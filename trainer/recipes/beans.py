@@ -24,7 +24,7 @@ class BeansParams(Params):
     phase: Literal["whole", "head", "fine_tune"] = identity(
         "whole",
         help="Train all layers from the begin; or the head alone, on a backbone from params.weights"
-        " or train.start_from; or all layers of such a one, with its batch statistics as they are.",
+        " or train.start_from; or all layers but batch normalization, from such a one.",
     )
     weights: str | None = identity(
         None,

@@ -20,11 +20,7 @@ MAX_WEIGHTS_BYTES = 256 << 20  # of MobileNetV2, the widest that Keras knows has
 def build(params: BeansParams) -> Any:
     """The model, ready to train: uint8 [n, size, size, 3] -> probabilities [n, classes]."""
     photo = keras.Input((params.image_size, params.image_size, 3), dtype="uint8", name="photo")
-    # In its inference mode it uses the statistics of what it was trained on, and keeps them: those
-    # of few photos, and of a head that has learned nothing yet, would spoil it. As Keras' guide
-    # to transfer learning does it, in fine-tuning too.
-    mode = None if params.phase == "whole" else False
-    x = backbone(params)(layers.Rescaling(1 / 127.5, offset=-1.0)(photo), training=mode)
+    x = backbone(params)(layers.Rescaling(1 / 127.5, offset=-1.0)(photo))
     x = layers.Dropout(params.dropout)(layers.GlobalAveragePooling2D()(x))
     classes = layers.Dense(params.classes, activation="softmax", name="head")(x)
     optimizer = keras.optimizers.Adam(params.learning_rate)
@@ -45,15 +41,18 @@ def backbone(params: BeansParams) -> Any:
         input_shape=(params.image_size, params.image_size, 3), alpha=params.alpha,
         include_top=False, weights=None, name="backbone",
     )  # fmt: skip
+    model.trainable = params.phase != "head"
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            # Its own 0.999 forgets the first statistics after thousands of steps.
+            # With its own 0.999 it takes thousands of steps to forget the first statistics.
             layer.momentum = 0.9
+            # Frozen, it uses the statistics that it came with, and keeps them. To call the backbone
+            # with training=False is not enough: the model around it passes training=True on.
+            layer.trainable = params.phase == "whole"
     if params.weights is not None:
         load_weights(model, params.weights)
     elif params.phase != "whole":
         get_log().info("backbone", weights="random, unless train.start_from gives others")
-    model.trainable = params.phase != "head"
     return model
 
 
