@@ -11,6 +11,9 @@ from trainer.recipes.beans_model import MAX_WEIGHTS_BYTES, backbone, build, load
 from trainer.recipes.catalog import load_run
 from trainer.storage import gcs, open_storage
 
+# Keras' convert_to_numpy, as it saves weights, under numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SMALL = {"image_size": 32, "alpha": 0.1}
 HALVES = np.concatenate([np.zeros((50, 100, 3)), np.full((50, 100, 3), 128)]).astype(np.uint8)
 RECORD = {"image": HALVES, "label": np.int64(2)}
