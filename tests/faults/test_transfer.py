@@ -33,8 +33,8 @@ def trained(zygote, tmp_path_factory):
 
     def train(**settings):
         run = Run(zygote, tmp_path_factory.mktemp("beans"), FEW, packaged="beans")
-        life = run.train(**settings)
-        assert life.code == 0, life.text()
+        life = run.start(**settings)
+        assert life.wait(300) == 0, life.text()
         return run
 
     return train
@@ -57,9 +57,7 @@ def warm(run, phase, **more):
     return {"train__start_from": str(run.dir), "params__phase": phase} | more
 
 
-@pytest.mark.parametrize(
-    "style", ["own_parts", pytest.param("train_step", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("style", ["own_parts", pytest.param("train_step", marks=pytest.mark.long)])
 def test_a_style_comes_to_the_same_weights(trained, whole, style):
     run = trained(params__style=style)
     assert run.sha256() == whole.sha256()
@@ -77,13 +75,11 @@ def test_fine_tuning_keeps_the_statistics_that_the_backbone_came_with(trained, w
     assert "Conv1/kernel" not in kept
 
 
-@pytest.mark.parametrize(
-    "phase", ["fine_tune", pytest.param("whole", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("phase", ["fine_tune", pytest.param("whole", marks=pytest.mark.long)])
 def test_its_steps_on_two_cpus_are_those_on_one(trained, whole, phase):
-    one, two = (
-        trained(**warm(whole, phase, params__dropout=0.0, cluster__replicas=n)) for n in (1, 2)
-    )
+    # Without dropout there is no seed, and so the models are not equal.
+    plain = {"params__dropout": 0.0, "train__start_layers": "shared"}
+    one, two = (trained(**warm(whole, phase, cluster__replicas=n, **plain)) for n in (1, 2))
     for which in ("train", "test"):
         assert two.summary()[which] == pytest.approx(one.summary()[which], rel=1e-3), which
     for path, array in arrays(one).items():
@@ -93,7 +89,10 @@ def test_its_steps_on_two_cpus_are_those_on_one(trained, whole, phase):
 
 @pytest.mark.long
 def test_a_head_learns_more_on_a_backbone_that_has_learned(trained, tmp_path):
-    more = {"data__train": "train[:640]", "train__epochs": 4}
+    more = {
+        "data__train": "train[:432]", "data__validation": "train[432:]", "train__epochs": 10,
+        "params__image_size": 64, "params__alpha": 0.35, "params__learning_rate": 0.003,
+    }  # fmt: skip
     first = trained(export__formats=["keras"], **more)
     file = tmp_path / "backbone.weights.h5"
     model = str(first.dir / "model" / "model.keras")
@@ -105,5 +104,5 @@ def test_a_head_learns_more_on_a_backbone_that_has_learned(trained, tmp_path):
     )
     (told,) = again.lives[0].events("backbone")
     assert (told["url"], len(told["sha256"])) == (str(file), 64)
-    learned, random = (run.summary()["history"]["val_loss"] for run in (again, fresh))
-    assert learned[-1] < random[-1]
+    learned, random = (run.summary()["history"]["val_accuracy"][-1] for run in (again, fresh))
+    assert learned > random + 0.1

@@ -246,7 +246,9 @@ def test_a_warm_start_of_shared_layers_of_a_strange_model_is_refused() -> None:
 
 
 def test_a_refused_warm_start_names_the_way_to_shared_layers() -> None:
-    with pytest.raises(CheckpointError, match=r"(?s)first/kernel: checkpoint absent.*train\.start_layers=shared"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)first/kernel: checkpoint absent.*train\.start_layers=shared"
+    ):
         ModelState(grown()).restore_weights(ModelState(grown(more=False)).snapshot())
 
 

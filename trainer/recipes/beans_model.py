@@ -36,7 +36,7 @@ def build(params: BeansParams) -> Any:
 
 
 def backbone(params: BeansParams) -> Any:
-    """MobileNetV2 without its head: [n, size, size, 3] in [-1, 1] -> [n, rows, columns, features]."""
+    """MobileNetV2 without its head: [n, size, size, 3] in [-1, 1] -> [n, rows, columns, depth]."""
     model = keras.applications.MobileNetV2(
         input_shape=(params.image_size, params.image_size, 3), alpha=params.alpha,
         include_top=False, weights=None, name="backbone",
