@@ -20,14 +20,14 @@ DISTURBED = [
     ("digits", TWO),
     ("mnist", {"params.style": "own_loss"}),
     ("tickets", {"params.form": "subclassed"} | SOME),
-    ("beans", FEW_PHOTOS | {"params.style": "own_parts"}),
+    ("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune", "params.style": "own_parts"}),
+    pytest.param("beans", FEW_PHOTOS, marks=pytest.mark.long),
     pytest.param("tickets", TWO | SOME | {"params.structure": "lists"}, marks=pytest.mark.long),
     pytest.param(
         "digits",
         TWO | {"params.loss": "class", "params.parity_weight": 0.5, "params.weigh_by_ink": True},
         marks=pytest.mark.long,
     ),
-    pytest.param("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune"}, marks=pytest.mark.long),
 ]
 # recipe, its settings, the least of a metric of its test
 VARIANTS = [
