@@ -23,8 +23,8 @@ class BeansParams(Params):
 
     phase: Literal["whole", "head", "fine_tune"] = identity(
         "whole",
-        help="Train all layers from the begin; or the head alone, on a backbone from params.weights"
-        " or train.start_from; or all layers but batch normalization, from such a one.",
+        help="Train all layers; or the head alone, on a backbone from params.weights or "
+        "train.start_from; or all of such a one but its batch normalization.",
     )
     weights: str | None = identity(
         None,
