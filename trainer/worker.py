@@ -204,5 +204,9 @@ def _warm_start(job: Job, assembled: Assembled) -> None:
             f"train.start_from {origin} has a newer checkpoint for this worker than for worker 0: "
             "it is trained at this moment; name a step, as in RUN_DIR@STEP"
         )
-    assembled.state.restore_weights(checkpoint.arrays)
-    job.log.info("warm start", origin=origin, step=checkpoint.manifest.step)
+    found: dict[str, object] = {}
+    if job.config.train.start_layers == "all":
+        assembled.state.restore_weights(checkpoint.arrays)
+    else:
+        found = assembled.state.restore_shared(checkpoint.arrays).for_log()
+    job.log.info("warm start", origin=origin, step=checkpoint.manifest.step, **found)

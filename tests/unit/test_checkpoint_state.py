@@ -200,6 +200,58 @@ def test_a_warm_start_takes_the_weights_alone(tmp_path: Path) -> None:
     assert np.array_equal(seeds[0], next(v for v in other.variables if "seed" in v.path))
 
 
+def grown(replicas: int = 1, *, seed: int = 5, more: bool = True) -> Any:
+    """The same with a layer at its begin and an output of its own."""
+    strategy = cpus(replicas)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        x = keras.Input((4,))
+        y = keras.layers.Dense(4, name="first")(x) if more else x
+        y = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(8, name="trunk")(y))
+        y = keras.layers.Dense(5 if more else 3, name="head")(keras.layers.Dropout(0.3)(y))
+        model = keras.Model(x, y)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    build(model, strategy, (np.zeros((1, 4), np.float32), np.zeros(1, np.int64)))
+    return model
+
+
+def values(model: Any) -> dict[str, np.ndarray]:
+    """The model's own, by path."""
+    return {variable.path: np.asarray(variable).copy() for variable in model.variables}
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_warm_start_of_shared_layers_leaves_the_others_as_they_were(replicas: int) -> None:
+    origin, model = grown(seed=9, more=False), grown(replicas)
+    origin.get_layer("norm").moving_mean.assign(np.arange(8.0))
+    before, given = values(model), values(origin)
+    shared = ModelState(model).restore_shared(ModelState(origin).snapshot())
+    after = values(model)
+    for path in ("trunk/kernel", "trunk/bias", "norm/moving_mean"):
+        assert np.array_equal(after[path], given[path]), path
+        assert path in shared.for_log()["taken"]
+    own = [path for path in before if path.startswith(("first", "head")) or "seed" in path]
+    assert len(own) == 5
+    assert all(np.array_equal(after[path], before[path]) for path in own)
+    assert not any("seed" in name for name in (*shared.fresh, *shared.unused))
+
+
+def test_a_warm_start_of_shared_layers_of_a_strange_model_is_refused() -> None:
+    model = grown()
+    before = values(model)
+    with pytest.raises(CheckpointError, match="finds no array of the checkpoint in the model"):
+        ModelState(model).restore_shared(ModelState(built()).snapshot())
+    assert all(np.array_equal(value, before[path]) for path, value in values(model).items())
+
+
+def test_a_refused_warm_start_names_the_way_to_shared_layers() -> None:
+    with pytest.raises(
+        CheckpointError, match=r"(?s)first/kernel: checkpoint absent.*train\.start_layers=shared"
+    ):
+        ModelState(grown()).restore_weights(ModelState(grown(more=False)).snapshot())
+
+
 def test_a_table_that_is_only_looked_up_needs_no_saving() -> None:
     model = keras.Sequential(
         [

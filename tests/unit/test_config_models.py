@@ -48,6 +48,12 @@ def test_start_from_that_is_refused(origin):
         TrainConfig(epochs=1, start_from=origin)
 
 
+def test_layers_are_shared_with_another_run_or_not_at_all():
+    assert TrainConfig(epochs=1, start_from="runs/a", start_layers="shared").start_layers
+    with pytest.raises(ValidationError, match=r"set train\.start_from"):
+        TrainConfig(epochs=1, start_layers="shared")
+
+
 # F61
 @pytest.mark.parametrize(
     "labels",

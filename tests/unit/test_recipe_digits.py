@@ -85,5 +85,5 @@ def test_a_second_output_has_its_loss_and_metrics():
 
 @pytest.mark.parametrize("weights", ["[1, 2]", "[-1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"])
 def test_weights_that_fit_no_class_are_refused(weights):
-    with pytest.raises(ConfigError, match=r"params\.class_weights.*ten numbers"):
+    with pytest.raises(ConfigError, match=r"params\.class_weights.*10 numbers"):
         load_run("digits", [f"params.class_weights={weights}"])

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.errors import ConfigError
+from trainer.recipes.catalog import load_run
 from trainer.recipes.tickets import INPUTS, TicketsParams, recipe
 from trainer.recipes.tickets_model import build
 
@@ -19,9 +21,9 @@ FORMS = ["functional", "subclassed"]
 STRUCTURES = ["dicts", "lists"]
 
 
-def decoded(structure="dicts", **changed):
+def decoded(structure="dicts", difficulty=False, **changed):
     """The record, eagerly and inside of a graph."""
-    decode = recipe.data(TicketsParams(structure=structure)).decode
+    decode = recipe.data(TicketsParams(structure=structure, difficulty=difficulty)).decode
     record = {name: tf.constant(value) for name, value in (RECORD | changed).items()}
     return decode(record), tf.function(decode)(record)
 
@@ -78,3 +80,44 @@ def test_a_model_comes_back_from_its_file(form, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)(x)
     assert all(np.array_equal(again[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("words", "difficulty"), [(12, 0), (13, 1), (19, 1), (20, 2)])
+def test_difficulty_is_how_long_the_text_is(words, difficulty):
+    for _, y in decoded(difficulty=True, body="a-b, c. " * (words // 3) + "d " * (words % 3)):
+        assert list(y) == ["priority", "department", "difficulty"]
+        assert (int(y["difficulty"]), y["difficulty"].dtype) == (difficulty, tf.int64)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_third_output_is_grown_and_trains_alone(form, structure):
+    params = {"form": form, "structure": structure, "units": 4, "dropout": 0.0}
+    model = build(TicketsParams(difficulty=True, frozen=True, difficulty_weight=0.5, **params))
+    x, y = batch(structure)
+    target = np.arange(8) % 3
+    y = {**y, "difficulty": target} if structure == "dicts" else (*y, target)
+    before = {variable.path: np.asarray(variable).copy() for variable in model.weights}
+    logs = model.train_on_batch(x, y, return_dict=True)
+    assert logs["loss"] == pytest.approx(
+        logs["priority_loss"] + logs["department_loss"] + 0.5 * logs["difficulty_loss"], rel=1e-5
+    )
+    assert "difficulty_accuracy" in logs
+    changed = [v.path for v in model.weights if not np.array_equal(v, before[v.path])]
+    assert [path.split("/")[-2] for path in changed] == ["difficulty"] * 2
+    assert len(model.optimizer.variables) == 2 + len(changed)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_layers_of_a_grown_model_are_those_of_the_first(form):
+    keras.utils.clear_session()
+    first = {v.path: v.shape for v in build(TicketsParams(form=form)).weights}
+    keras.utils.clear_session()
+    more = {v.path: v.shape for v in build(TicketsParams(form=form, difficulty=True)).weights}
+    assert first.items() < more.items()
+    assert len(more) == len(first) + 2
+
+
+def test_frozen_needs_something_that_trains():
+    with pytest.raises(ConfigError, match=r"params\.difficulty=true"):
+        load_run("tickets", ["params.frozen=true"])

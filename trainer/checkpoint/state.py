@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from trainer.backends import this_backend
 from trainer.checkpoint.format import Arrays, check_array
+from trainer.checkpoint.shared import Shared, match_shared
 from trainer.errors import CheckpointError, ConfigError
 from trainer.models.held import changed_by, held
 from trainer.models.replicas import GroupReplicas, assign_everywhere, local_values
@@ -175,23 +176,46 @@ class ModelState:
 
     def restore_weights(self, arrays: Arrays) -> None:
         """Assign the model's weights alone: the warm start of a new run."""
-        self.check(arrays, roles=("model",))
+        self.check(
+            arrays, roles=("model",),
+            way_out="use the recipe and parameters of that run, or take the layers alone that both "
+            "models have: train.start_layers=shared",
+        )  # fmt: skip
         for entry in self._variables:
-            if entry.name.startswith("model/") and "seed_generator_state" not in entry.name:
+            if _is_warm(entry.name):
                 entry.variable.assign(_fitted(arrays[entry.name], entry))
 
-    def check(self, arrays: Arrays, roles: tuple[str, ...] = _ROLES) -> None:
-        """CheckpointError unless names, shapes and dtypes are those of this model."""
-        wanted = {
+    def restore_shared(self, arrays: Arrays) -> Shared:
+        """Assign those weights alone that are of layers which the other model has, too.
+
+        Raises CheckpointError, and changes nothing, when there are none or it is not clear which.
+        """
+        wanted, given = self._forms(("model",)), _forms(arrays, ("model",))
+        shared = match_shared(
+            {name: str(form) for name, form in wanted.items() if _is_warm(name)},
+            {name: str(form) for name, form in given.items() if _is_warm(name)},
+        )
+        for entry in self._variables:
+            if entry.name in shared.taken:
+                entry.variable.assign(arrays[shared.taken[entry.name]])
+        return shared
+
+    def _forms(self, roles: tuple[str, ...]) -> dict[str, _Form]:
+        return {
             e.name: _Form(np.dtype(_numpy_dtype(e.variable)), tuple(e.variable.shape))
             for e in self._variables
             if e.name.split("/")[0] in roles
         }
-        given = {
-            _split_replica(name)[0]: _Form(array.dtype, array.shape)
-            for name, array in arrays.items()
-            if name.split("/")[0] in roles
-        }
+
+    def check(
+        self,
+        arrays: Arrays,
+        roles: tuple[str, ...] = _ROLES,
+        way_out: str = "use the recipe and parameters that the run was started with, or another "
+        "run.dir",
+    ) -> None:
+        """CheckpointError unless names, shapes and dtypes are those of this model."""
+        wanted, given = self._forms(roles), _forms(arrays, roles)
         lines = [
             f"  {name}: checkpoint {given.get(name, 'absent')}, model {wanted.get(name, 'absent')}"
             for name in sorted(wanted.keys() | given.keys())
@@ -202,9 +226,22 @@ class ModelState:
         more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         raise CheckpointError(
             "the checkpoint is of another model or optimizer:\n"
-            + "\n".join(lines[:_SHOWN] + more)
-            + "\nuse the recipe and parameters that the run was started with, or another run.dir"
+            + "\n".join([*lines[:_SHOWN], *more, way_out])
         )
+
+
+def _forms(arrays: Arrays, roles: tuple[str, ...]) -> dict[str, _Form]:
+    """By name; metrics once for all replicas."""
+    return {
+        _split_replica(name)[0]: _Form(array.dtype, array.shape)
+        for name, array in arrays.items()
+        if name.split("/")[0] in roles
+    }
+
+
+def _is_warm(name: str) -> bool:
+    """Whether a new run may start with it: weights and statistics, but no seeds."""
+    return name.startswith("model/") and "seed_generator_state" not in name
 
 
 def _fitted(array: Any, entry: _Named) -> Any:

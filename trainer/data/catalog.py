@@ -57,6 +57,14 @@ _PREPARABLE = (
         "none stated, Alex Krizhevsky",
         "downloads 170 MB, or --source with cifar-10-binary.tar.gz",
     ),
+    DatasetEntry(
+        "beans",
+        False,
+        {"train": 1_034, "validation": 133, "test": 128},
+        180_000_000,
+        "MIT, Makerere AI Lab",
+        "downloads 180 MB, or --source with train.zip, validation.zip and test.zip",
+    ),
 )
 
 

@@ -32,6 +32,10 @@ RECIPES = {
         "trainer.recipes.tickets:recipe",
         "Change-log entries as support tickets, three inputs, two outputs, two forms",
     ),
+    "beans": (
+        "trainer.recipes.beans:recipe",
+        "Photos, transfer learning on a MobileNetV2 in three phases and three styles",
+    ),
     "cifar10": (
         "trainer.recipes.cifar10:recipe",
         "32x32 colour photos, three blocks of convolution and max-pool, two forms",

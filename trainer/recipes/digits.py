@@ -11,6 +11,7 @@ from pydantic import field_validator
 from trainer.config import changeable, identity
 from trainer.data.spec import DataSpec
 from trainer.recipes.base import Params, Recipe
+from trainer.recipes.record_weights import check_class_weights, weighed
 
 _MEAN_INK = 0.305
 
@@ -35,8 +36,7 @@ class DigitsParams(Params):
     @field_validator("class_weights")
     @classmethod
     def _one_a_class(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
-        if weights and (len(weights) != 10 or min(weights) < 0):
-            raise ValueError("give ten numbers of at least 0, or none")
+        check_class_weights(weights, classes=10)
         return weights
 
 
@@ -47,14 +47,8 @@ def _data(params: DigitsParams) -> DataSpec:
         # float32 [8, 8, 1] in [0, 1], and a class 0 to 9.
         image, digit = tf.cast(features["image"], tf.float32) / 16.0, features["label"]
         y = digit if params.parity_weight is None else {"digit": digit, "parity": digit % 2}
-        if not (params.class_weights or params.weigh_by_ink):
-            return image, y
-        weight = tf.constant(1.0)
-        if params.class_weights:
-            weight *= tf.gather(tf.constant(params.class_weights), digit)
-        if params.weigh_by_ink:
-            weight *= tf.reduce_mean(image) / _MEAN_INK
-        return image, y, weight
+        ink = tf.reduce_mean(image) / _MEAN_INK if params.weigh_by_ink else None
+        return weighed(image, y, label=digit, class_weights=params.class_weights, own=ink)
 
     return DataSpec(decode)
 

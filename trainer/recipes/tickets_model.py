@@ -5,35 +5,45 @@ from typing import Any
 import keras
 from keras import layers
 
-from trainer.recipes.tickets import DEPARTMENTS, INPUTS, OUTPUTS, TicketsParams
+from trainer.recipes.tickets import DEPARTMENTS, DIFFICULTIES, INPUTS, OUTPUTS, TicketsParams
 
 
 @keras.saving.register_keras_serializable("trainer")
 class TicketsModel(keras.Model):
     """Inputs and outputs are dicts, or sequences in the order of INPUTS and OUTPUTS.
 
-    uint8 [n, words], [n, words], [n, tags] -> float32 [n, 1] and [n, departments].
+    uint8 [n, words], [n, words], [n, tags] -> float32 [n, 1] and [n, departments], and with
+    `difficulty` [n, difficulties].
     """
 
-    def __init__(self, *, units: int, dropout: float, structure: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, units: int, dropout: float, structure: str, difficulty: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self._config = {"units": units, "dropout": dropout, "structure": structure}
-        self.output_names = list(OUTPUTS)  # in the logs, also where outputs go by position
+        self._config = {
+            "units": units, "dropout": dropout, "structure": structure, "difficulty": difficulty,
+        }  # fmt: skip
+        # In the logs, also where outputs go by position.
+        self.output_names = [*OUTPUTS, "difficulty"] if difficulty else list(OUTPUTS)
         self.together = layers.Concatenate()
         self.numbers = layers.Rescaling(1.0)
         self.hidden = layers.Dense(units, activation="relu", name="features")
         self.drop = layers.Dropout(dropout)
         self.priority = layers.Dense(1, activation="sigmoid", name="priority")
         self.department = layers.Dense(DEPARTMENTS, activation="softmax", name="department")
+        if difficulty:
+            self.difficulty = layers.Dense(DIFFICULTIES, activation="softmax", name="difficulty")
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Both outputs, structured as the inputs are."""
+        """All outputs, structured as the inputs are."""
         is_by_name = self._config["structure"] == "dicts"
         texts = [inputs[name] for name in INPUTS] if is_by_name else list(inputs)
-        x = self.hidden(self.numbers(self.together(texts)))
-        x = self.drop(x, training=training)
-        outputs = self.priority(x), self.department(x)
-        return dict(zip(OUTPUTS, outputs, strict=True)) if is_by_name else outputs
+        features = self.hidden(self.numbers(self.together(texts)))
+        x = self.drop(features, training=training)
+        outputs = [self.priority(x), self.department(x)]
+        if self._config["difficulty"]:
+            outputs.append(self.difficulty(features))
+        return dict(zip(self.output_names, outputs, strict=True)) if is_by_name else tuple(outputs)
 
     def get_config(self) -> dict[str, Any]:
         """What makes an equal one."""
@@ -50,25 +60,66 @@ def functional(params: TicketsParams) -> Any:
         "priority": layers.Dense(1, activation="sigmoid", name="priority")(x),
         "department": layers.Dense(DEPARTMENTS, activation="softmax", name="department")(x),
     }
-    if params.structure == "dicts":
-        return keras.Model(inputs, outputs)
-    return keras.Model(list(inputs.values()), list(outputs.values()))
+    is_by_name = params.structure == "dicts"
+    model = (
+        keras.Model(inputs, outputs)
+        if is_by_name
+        else keras.Model(list(inputs.values()), list(outputs.values()))
+    )
+    return grown(model) if params.difficulty else model
+
+
+def grown(model: Any) -> Any:
+    """A model with one output more, made of what its inner layer `features` puts out."""
+    features = model.get_layer("features").output
+    difficulty = layers.Dense(DIFFICULTIES, activation="softmax", name="difficulty")(features)
+    if isinstance(model.output, dict):
+        return keras.Model(model.input, {**model.output, "difficulty": difficulty})
+    return keras.Model(model.input, [*model.output, difficulty])
+
+
+def subclassed(params: TicketsParams) -> Any:
+    """The same as a class; its variables are there, as a graph's are, so that they can freeze."""
+    model = TicketsModel(
+        units=params.units, dropout=params.dropout, structure=params.structure,
+        difficulty=params.difficulty,
+    )  # fmt: skip
+    inputs = {name: keras.Input((size,), dtype="uint8") for name, size in INPUTS.items()}
+    model(inputs if params.structure == "dicts" else list(inputs.values()))
+    return model
 
 
 def build(params: TicketsParams) -> Any:
     """The compiled model: a loss, its weight and a metric for each output."""
-    if params.form == "functional":
-        model = functional(params)
-    else:
-        model = TicketsModel(units=params.units, dropout=params.dropout, structure=params.structure)
-    losses = {"priority": "mean_squared_error", "department": "sparse_categorical_crossentropy"}
-    weights = {"priority": params.priority_weight, "department": params.department_weight}
-    metrics = {"priority": ["mean_absolute_error"], "department": ["accuracy"]}
-    is_by_name = params.structure == "dicts"
+    model = functional(params) if params.form == "functional" else subclassed(params)
+    if params.frozen:
+        for layer in model.layers:
+            layer.trainable = layer.name == "difficulty"
+    losses = {
+        "priority": "mean_squared_error",
+        "department": "sparse_categorical_crossentropy",
+        "difficulty": "sparse_categorical_crossentropy",
+    }
+    weights = {
+        "priority": params.priority_weight,
+        "department": params.department_weight,
+        "difficulty": params.difficulty_weight,
+    }
+    metrics = {
+        "priority": ["mean_absolute_error"],
+        "department": ["accuracy"],
+        "difficulty": ["accuracy"],
+    }
     model.compile(
         keras.optimizers.RMSprop(params.learning_rate),
-        loss=losses if is_by_name else list(losses.values()),
-        loss_weights=weights if is_by_name else list(weights.values()),
-        metrics=metrics if is_by_name else list(metrics.values()),
+        loss=_structured(losses, params),
+        loss_weights=_structured(weights, params),
+        metrics=_structured(metrics, params),
     )
     return model
+
+
+def _structured(parts: dict[str, Any], params: TicketsParams) -> Any:
+    """The parts of the outputs that there are, by name or by position."""
+    own = {name: parts[name] for name in params.outputs}
+    return own if params.structure == "dicts" else list(own.values())

@@ -2,9 +2,9 @@
 
 import re
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from trainer.config.fields import Section, changeable, free, identity
 from trainer.config.locations import check_run_location
@@ -65,6 +65,11 @@ class TrainConfig(Section):
     start_from: str | None = identity(
         None, help="RUN_DIR or RUN_DIR@STEP whose weights a new run starts with."
     )
+    start_layers: Literal["all", "shared"] = identity(
+        "all",
+        help="With train.start_from: the weights of an equal model, or of the layers alone that "
+        "both models have, known by path, dtype and shape; the others begin as they were built.",
+    )
 
     @field_validator("steps_per_call")
     @classmethod
@@ -81,6 +86,15 @@ class TrainConfig(Section):
             is_step = step.isdigit() or step in ("last", "best")
             check_run_location(run if at and is_step else value)
         return value
+
+    @model_validator(mode="after")
+    def _layers_of_something(self) -> Self:
+        if self.start_layers != "all" and self.start_from is None:
+            raise ValueError(
+                "start_layers: shared takes them from another run: set train.start_from, or leave "
+                "start_layers out"
+            )
+        return self
 
 
 class CallbackConfig(Section):
