@@ -20,7 +20,8 @@ DISTURBED = [
     ("digits", TWO),
     ("mnist", {"params.style": "own_loss"}),
     ("tickets", {"params.form": "subclassed"} | SOME),
-    ("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune", "params.style": "own_parts"}),
+    ("beans", TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"}),
+    pytest.param("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune"}, marks=pytest.mark.long),
     pytest.param("beans", FEW_PHOTOS, marks=pytest.mark.long),
     pytest.param("tickets", TWO | SOME | {"params.structure": "lists"}, marks=pytest.mark.long),
     pytest.param(
