@@ -138,6 +138,6 @@ def test_its_steps_on_two_cpus_are_those_on_one(trained, style):
 def test_its_variants_learn(zygote, tmp_path, name, settings, least):
     run = Run(zygote, tmp_path, QUIET | settings, packaged=name)
     life = run.start()
-    assert life.wait(200) == 0, life.text()
+    assert life.wait(110) == 0, life.text()
     metric, value = least
     assert run.summary()["test"][metric] > value
