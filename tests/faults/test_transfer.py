@@ -8,7 +8,10 @@ import pytest
 
 from tests.faults.harness import ROOT, Run
 
-# Batches of 32, 32 and 22 records, the last of them shared unequally.
+# To trace a MobileNetV2 whose statistics are synchronized took 90 s beside other work.
+pytestmark = pytest.mark.timeout(400)
+
+# Batches of 16 and, at last, of 6 records.
 FEW = {
     "metrics.enabled": False,
     "export.formats": [],
@@ -75,16 +78,31 @@ def test_fine_tuning_keeps_the_statistics_that_the_backbone_came_with(trained, w
     assert "Conv1/kernel" not in kept
 
 
-@pytest.mark.parametrize("phase", ["fine_tune", pytest.param("whole", marks=pytest.mark.long)])
-def test_its_steps_on_two_cpus_are_those_on_one(trained, whole, phase):
-    # Without dropout there is no seed, and so the models are not equal.
-    plain = {"params__dropout": 0.0, "train__start_layers": "shared"}
-    one, two = (trained(**warm(whole, phase, cluster__replicas=n, **plain)) for n in (1, 2))
+# Without dropout there is no seed, and so the models are not equal.
+PLAIN = {"params__dropout": 0.0, "train__start_layers": "shared"}
+
+
+def test_fine_tuning_on_two_cpus_is_that_on_one(trained, whole):
+    one, two = (trained(**warm(whole, "fine_tune", cluster__replicas=n, **PLAIN)) for n in (1, 2))
     for which in ("train", "test"):
         assert two.summary()[which] == pytest.approx(one.summary()[which], rel=1e-3), which
-    for path, array in arrays(one).items():
-        if "/moving_" in path:
-            assert np.allclose(arrays(two)[path], array, rtol=1e-4, atol=1e-5), path
+
+
+@pytest.mark.long
+def test_batch_statistics_are_of_the_records_of_all_replicas(trained, whole):
+    # One step alone, of 8 and 7 records: Adam makes whole steps of the rounding of gradients that
+    # are zero, as those of a shift before the next normalization.
+    more = PLAIN | {"data__train": "train[:15]"}
+    one, two = (trained(**warm(whole, "whole", cluster__replicas=n, **more)) for n in (1, 2))
+    assert two.summary()["train"] == pytest.approx(one.summary()["train"], rel=1e-5)
+    wanted, found = arrays(one), arrays(two)
+    statistics = [path for path in wanted if "/moving_" in path]
+    assert len(statistics) == 104
+    before = arrays(whole)
+    for path in statistics:
+        scale = np.max(np.abs(wanted[path]))
+        assert np.max(np.abs(found[path] - wanted[path])) < 5e-3 * scale, path
+        assert not np.array_equal(wanted[path], before[path]), path
 
 
 @pytest.mark.long
