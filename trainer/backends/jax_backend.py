@@ -19,7 +19,7 @@ from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
-FORMATS: Sequence[str] = ("keras",)
+FORMATS: Sequence[str] = ("keras", "saved_model")
 PASSING: tuple[type[BaseException], ...] = (jax.errors.JaxRuntimeError, tf.errors.OpError)
 as_data = as_numpy
 _ARGUMENTS = ("state", "data")
