@@ -131,7 +131,7 @@ def main():
         VENV.mkdir()
         run("Making .venv", [python, "-m", "venv", str(VENV)])
     locked = ["--require-hashes", "-r", "requirements/dev.txt"]
-    run("Installing requirements (0.5 GB, at first)", [*PIP, *locked])
+    run("Installing requirements (0.6 GB, at first)", [*PIP, *locked])
     # The locked hatchling builds it: nothing unlocked is fetched.
     run("Installing trainer", [*PIP, "--no-deps", "--no-build-isolation", "--editable", "."])
     (VENV / ".ready").touch()

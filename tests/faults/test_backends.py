@@ -5,6 +5,7 @@ A process has one backend, so the other's trainers are forked from a zygote of t
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -67,17 +68,23 @@ def test_it_is_killed_and_resumed_to_the_same_bits(other, tmp_path):
     life = run.train(callbacks=[*callbacks, signal_at(8)])
     assert life.code == -9, life.text()
     finish(run, calm)
-    assert [file.rpartition("/")[2] for file in run.summary()["model"]] == ["model.keras"]
-    assert run.lives[-1].events("export")[0]["left_out"] == ["saved_model"]
+    written = [file.rpartition("/")[2] for file in run.summary()["model"]]
+    left_out = [event["left_out"] for event in run.lives[-1].events("export")]
+    assert (written, left_out) == (["model.keras"], [["saved_model"]])
     assert run.summary()["versions"]["backend"].startswith(f"{BACKEND} ")
 
 
-def test_evaluate_and_export_give_the_same_model(styles, tmp_path):
+def test_evaluate_and_export_give_the_same_model(styles, zygote, tmp_path):
     run = styles["own_loss"]
     code, found = call(run, "evaluate", run.dir, "--checkpoint", "best")
     assert (code, found["metrics"]) == (0, run.summary()["test"]), found
     code, found = call(run, "export", run.dir, "--to", tmp_path, "--format", "keras")
     assert (code, found["files"]) == (0, [f"{tmp_path}/model.keras"]), found
+    by_tensorflow = replace(run, zygote=zygote)
+    code, found = call(
+        by_tensorflow, "export", run.dir, "--to", tmp_path, "--format", "saved_model"
+    )
+    assert (code, found["files"]) == (0, [f"{tmp_path}/saved_model"]), found
 
 
 def test_all_styles_of_a_step_come_to_the_same_numbers(styles):

@@ -180,6 +180,25 @@ def test_another_optimizer_is_refused_with_a_diff() -> None:
     assert "and 15 more" in refusal({})
 
 
+def test_whole_numbers_of_another_width_go_by_their_value() -> None:
+    model, other = built(), built(seed=6)
+    arrays = {
+        name: array.astype(np.uint32) if array.dtype.kind == "i" else array
+        for name, array in ModelState(model).snapshot().items()
+    }
+    assert sum(array.dtype == np.uint32 for array in arrays.values()) == 2  # seed and iterations
+    ModelState(other).restore(arrays)
+    assert same_weights(model, other)
+
+
+def test_what_the_width_does_not_hold_is_refused() -> None:
+    state = ModelState(built())
+    arrays = dict(state.snapshot())
+    name = next(name for name in arrays if name.endswith("iteration"))
+    with pytest.raises(CheckpointError, match=r"iteration of the checkpoint holds .* beyond int64"):
+        state.restore(arrays | {name: np.array(2**63, np.uint64)})
+
+
 def test_nothing_is_changed_when_arrays_are_refused() -> None:
     model = built()
     state = ModelState(model)

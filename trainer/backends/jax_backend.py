@@ -19,6 +19,7 @@ from trainer.backends.tensorflow_backend import set_threads
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
+# Keras writes SavedModels, too, but TensorFlow 2.21 cannot read those of JAX 0.12.
 FORMATS: Sequence[str] = ("keras",)
 PASSING: tuple[type[BaseException], ...] = (jax.errors.JaxRuntimeError, tf.errors.OpError)
 as_data = as_numpy
