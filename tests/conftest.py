@@ -47,10 +47,14 @@ def gcs(tmp_path_factory):
 @pytest.fixture
 def proxy(gcs, monkeypatch):
     """A fault proxy before the emulator; this process talks to it."""
+    from trainer.storage.gcs import _client
+
     with fault_proxy(gcs.url) as running:
         for name, value in gcs.environment(running.port).items():
             monkeypatch.setenv(name, value)
+        _client.cache_clear()  # it keeps to the endpoint that it began with
         yield running
+        _client.cache_clear()
 
 
 def pytest_collection_finish():

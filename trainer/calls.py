@@ -6,6 +6,7 @@ from typing import Any
 
 from trainer.checkpoint.position import Schedule
 from trainer.compiled_steps import Steps
+from trainer.errors import ConfigError
 
 Logs = dict[str, float]
 # One replica's work on its share of a step's records: (x, y) or (x, y, weight) -> logs, scalars.
@@ -13,6 +14,16 @@ Step = Callable[[Any], Mapping[str, Any]]
 
 # Without a measurement yet, one step: the first call also traces and compiles.
 _MAX_STEPS_PER_CALL = 100
+_MOST_OWN_STEPS = 8
+
+
+def check_number(steps: Mapping[Step | None, Steps]) -> None:
+    """ConfigError when a loop seems to make new steps of its own all the time."""
+    if len(steps) > _MOST_OWN_STEPS:
+        raise ConfigError(
+            f"the recipe's loop has more than {_MOST_OWN_STEPS} steps of its own, each compiled: "
+            "define a step once, outside of the loop over epochs"
+        )
 
 
 def each_callback(callbacks: Any) -> Sequence[Any]:

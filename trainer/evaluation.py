@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.agreement import Agreement
 from trainer.backends import this_backend
-from trainer.calls import Logs, Step, pass_steps
+from trainer.calls import Logs, Step, check_number, pass_steps
 from trainer.compiled_steps import Steps
 from trainer.data.dataset import Dataset
 from trainer.data.order import records_of_step
@@ -56,6 +56,7 @@ class Evaluator:
         """(logs, number of records) of each step of a pass; `step` in place of `test_step`."""
         pipeline = self.pipeline(split)
         if step not in self._steps:
+            check_number(self._steps)
             self._steps[step] = self._compiled(step)
         if split not in self._passes:
             # Kept, because tracing its functions takes as long as some passes.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from trainer.calls import CallSize, Logs, Step, each_callback
+from trainer.calls import CallSize, Logs, Step, check_number, each_callback
 from trainer.checkpoint.position import Position, Schedule
 from trainer.compiled_steps import CallResult, Steps
 from trainer.errors import ConfigError
@@ -18,8 +18,6 @@ from trainer.errors import ConfigError
 # A step of one's own or the model's `test_step`, and what to do between compiled calls -> the
 # logs of each step of a validation pass, and its number of records.
 Validation = Callable[[Step | None, Callable[[], None]], Iterator[tuple[Logs, int]]]
-
-_MOST_OWN_STEPS = 8
 
 
 class Boundary(Protocol):
@@ -91,6 +89,7 @@ class TrainLoop:
         self._position = Position()
         self._iterator: Iterator[Any] = iter(())
         self._is_open = False  # an epoch was begun, or resumed, and is not ended
+        self._is_in_call = False  # not all steps of a call were handed on
 
     def run(
         self, position: Position, iterator: Iterator[Any], own: "Own | None" = None
@@ -153,10 +152,12 @@ class TrainLoop:
         call, and their logs follow: `train.steps_per_call: 1` gives the weights of exactly a step.
         """
         steps = self._steps_of(step)
+        self._check_call()
         if self._position.phase == "validate":
             return
         first = self._epoch * self.steps_per_epoch
-        end = first + (self.steps_per_epoch if until is None else until)
+        steps_ahead = self.steps_per_epoch if until is None else min(until, self.steps_per_epoch)
+        end = first + steps_ahead
         while self.step < end and not self.model.stop_training:
             ahead = [end - self.step, self._calls.size]
             if (save := self._boundary.steps_until_save(self.step)) is not None:
@@ -189,6 +190,7 @@ class TrainLoop:
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
         """End the epoch: its logs go to callbacks, to the history, and to what chooses the best."""
+        self._check_call()
         if self._position.phase != "validate":
             raise ConfigError(
                 f"the recipe's loop ended epoch {self._epoch} at step {self.step}, before all of "
@@ -203,13 +205,17 @@ class TrainLoop:
         self._is_open = False
         self._boundary.after_epoch(self._position)
 
+    def _check_call(self) -> None:
+        if self._is_in_call:
+            raise ConfigError(
+                f"the recipe's loop broke train_steps() off after step {self.step}, inside of a "
+                "call whose steps are done: take all of it, or as many as until=STEP says; to end "
+                "training, set model.stop_training = True"
+            )
+
     def _steps_of(self, step: Step | None) -> Steps:
         if step not in self._steps and step is not None and self._own is not None:
-            if len(self._steps) > _MOST_OWN_STEPS:
-                raise ConfigError(
-                    f"the recipe's loop has more than {_MOST_OWN_STEPS} steps of its own, each "
-                    "compiled: define a step once, outside of the loop over epochs"
-                )
+            check_number(self._steps)
             self._steps[step] = self._own.compiled(step)
         return self._steps[step]
 
@@ -218,7 +224,7 @@ class TrainLoop:
         result = steps(self._iterator, num_steps, self._calls.wanted)
         self._calls.measured(num_steps, time.monotonic() - started, result.next_size)
         self._on_call(result)
-        first = self.step % self.steps_per_epoch
+        first, self._is_in_call = self.step % self.steps_per_epoch, True
         for index in range(num_steps):
             logs = result.step_logs(index)
             for callback in self._each:
@@ -234,6 +240,7 @@ class TrainLoop:
                     "while several steps run in one call: set train.steps_per_call=1 and go on "
                     "from the last checkpoint, or let it stop when the epoch has ended"
                 )
+        self._is_in_call = False
         self._position = replace(
             self._position,
             step=self.step + num_steps,

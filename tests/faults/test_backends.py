@@ -19,12 +19,14 @@ QUIET = {"metrics.enabled": False}
 FEW = QUIET | {
     "data.train": "train[:300]", "data.validation": "train[300:364]", "data.test": "test[:64]",
     "data.batch_size": 64, "train.epochs": 2, "checkpoint.every_steps": 2,
+    "checkpoint.background": False,
 }  # fmt: skip
 NO_EXPORT = {"export.formats": []}
 STEPS = 10
-# No noise, which each backend draws in its own way; ten steps an epoch.
+# No noise, which each backend draws in its own way; ten steps an epoch, and the step our own.
 CALM = FEW | NO_EXPORT | {
-    "params.dropout": 0.0, "data.batch_size": 32, "data.train": "train[:320]", "train.epochs": 1,
+    "params.style": "own_loss", "params.dropout": 0.0, "train.epochs": 1,
+    "data.batch_size": 32, "data.train": "train[:320]",
     "callbacks": [], "export.weights": "last", "checkpoint.best": None,
     "checkpoint.every_steps": STEPS,
 }  # fmt: skip
@@ -111,6 +113,17 @@ def test_fit_comes_to_the_same_bits_as_the_loop(other, styles, tmp_path):
             {"params.form": "subclassed", "params.structure": "lists"},
             marks=pytest.mark.long,
         ),
+        pytest.param("cifar10", {"params.filters": 4, "params.units": 8}, marks=pytest.mark.long),
+        pytest.param(
+            "beans",
+            {
+                "params.image_size": 32,
+                "params.alpha": 0.1,
+                "data.train": "train[:128]",
+                "data.validation": "train[128:192]",
+            },
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_recipes_train(other, tmp_path, name, settings):
@@ -176,6 +189,22 @@ def test_a_run_goes_on_with_another_backend_and_back(zygote, both_ways):
     back = life.events("backend changed")
     assert [(e["was"], e["now"]) for e in back] == [(BACKEND, "tensorflow")]
     assert life.events("restore")[0]["step"] == 6 * STEPS
+
+
+def test_it_goes_on_there_and_back_with_noise_too(zygote, other, tmp_path):
+    run = run_in(tmp_path / "noisy", zygote, CALM | {"params.dropout": 0.5})
+    for epochs, process in enumerate((zygote, other, zygote), start=1):
+        run.zygote = process
+        life = run.train(train__epochs=epochs)
+        assert life.code == 0, life.text()
+    assert life.events("restore")[0]["step"] == 2 * STEPS
+
+
+def test_a_loop_of_ones_own_for_tensorflow_is_refused(other, tmp_path):
+    run = run_in(tmp_path / "own", other, FEW | NO_EXPORT | {"params.loop": "own"}, "fashion_mnist")
+    life = run.train()
+    assert life.code == 2, life.text()
+    assert "it uses tf.GradientTape" in life.text()
 
 
 # settings, what is said

@@ -8,7 +8,7 @@ from tests.faults.harness import Run, finish, signal_at
 from trainer.recipes.catalog import load_plain, recipe_facts
 
 QUIET = {"metrics.enabled": False, "export.formats": []}
-SHORT = QUIET | {"train.epochs": 2, "checkpoint.every_steps": 4}
+SHORT = QUIET | {"train.epochs": 2, "checkpoint.every_steps": 4, "checkpoint.background": False}
 TWO = {"cluster.replicas": 2}
 SOME = {"data.train": "train[:600]", "data.validation": "train[600:700]"}
 FEW_IMAGES = {"data.train": "train[:600]", "data.validation": "test[:70]", "data.test": "test[:70]"}
@@ -74,18 +74,19 @@ VARIANTS = [
 ]
 EXPECTED = [
     "digits", "mnist", "tickets",
+    pytest.param("beans", marks=[pytest.mark.long, pytest.mark.timeout(330)]),
     pytest.param("cifar10", marks=pytest.mark.long),
     pytest.param("fashion_mnist", marks=pytest.mark.long),
 ]  # fmt: skip
-# Of 120 test images, one is nearly a hundredth.
-SPREAD = {"cifar10": 0.04}
+# Of 120 test images, one is nearly a hundredth, and rounding decides some.
+SPREAD = {"beans": 0.1, "cifar10": 0.04}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_expected_result_is_reached(zygote, tmp_path, name):
     run = Run(zygote, tmp_path, QUIET, packaged=name)
     life = run.start()
-    assert life.wait(110) == 0, life.text()
+    assert life.wait(300) == 0, life.text()
     promised, found = re.findall(r"(\w+) (\d\.\d+)", recipe_facts(name).expected), run.summary()
     assert promised
     for metric, value in promised[:1]:
@@ -104,6 +105,7 @@ def test_it_is_killed_and_resumed(zygote, tmp_path, name, settings):
     callbacks = [item.model_dump() for item in load_plain(name).callbacks]
     life = run.train(callbacks=[*callbacks, signal_at(6)])
     assert life.code == -9, life.text()
+    assert run.committed() == [4]
     finish(run, calm)
 
 

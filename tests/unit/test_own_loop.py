@@ -120,6 +120,12 @@ def ends_too_early(run: TrainLoop) -> None:
         run.end_epoch({"loss": 0.0})
 
 
+def ends_half_way(run: TrainLoop) -> None:
+    for _ in run.epochs():
+        list(run.train_steps(until=2))
+        run.end_epoch({"loss": 0.0})
+
+
 def returns_too_early(run: TrainLoop) -> None:
     next(iter(run.epochs()))
 
@@ -128,6 +134,21 @@ def stops_by_chance(run: TrainLoop) -> None:
     for _ in run.epochs():
         for _ in run.train_steps():
             run.model.stop_training = True
+
+
+def breaks_off(run: TrainLoop) -> None:
+    for _ in run.epochs():
+        for _ in run.train_steps():
+            break
+        list(run.train_steps())
+        run.end_epoch(run.logs)
+
+
+def validates_without_end(run: TrainLoop) -> None:
+    for _ in run.epochs():
+        list(run.train_steps())
+        list(run.validation_steps(lambda data, _=run: run.model.test_step(data)))
+        run.end_epoch(run.logs)
 
 
 def compiles_without_end(run: TrainLoop) -> None:
@@ -140,17 +161,32 @@ def compiles_without_end(run: TrainLoop) -> None:
     ("body", "message", "epochs"),
     [
         (leaves_out_the_end, "left epoch 0 at step 4, without end_epoch", 2),
-        (ends_too_early, "ended epoch 0 at step 0, before all of train_steps", 2),
+        (ends_too_early, r"broke train_steps\(\) off after step 0", 2),
+        (breaks_off, r"broke train_steps\(\) off after step 0", 2),
+        (ends_half_way, "ended epoch 0 at step 2, before all of train_steps", 2),
         (returns_too_early, "returned at step 0 of 8", 2),
         (stops_by_chance, "ended training after step 1 of an epoch", 2),
         (compiles_without_end, "define a step once", 10),
+        (validates_without_end, "define a step once", 10),
     ],
 )
 def test_a_body_that_leaves_something_out_is_told_so(
     vectors: str, body: Any, message: str, epochs: int
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        train(vectors, body, epochs=epochs, validation=None)
+        train(vectors, body, epochs=epochs)
+
+
+def test_no_more_steps_are_taken_than_an_epoch_has(vectors: str) -> None:
+    taken: list[int] = []
+
+    def body(run: TrainLoop) -> None:
+        for _ in run.epochs():
+            taken.append(sum(1 for _ in run.train_steps(until=10)))
+            run.end_epoch(run.logs)
+
+    train(vectors, body, validation=None)
+    assert taken == [STEPS, STEPS]
 
 
 def test_a_body_may_stop_where_a_call_is_a_step(vectors: str) -> None:

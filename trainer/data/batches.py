@@ -71,15 +71,20 @@ class Batches:
             if steps < 1:
                 raise ConfigError(f"{_CODE} has no batch: its len is {steps}")
             sample, rows = self._source[0], _num_rows(self._source[steps - 1])
-            self._start()
-            again = self._source[0]
-        if not _is_equal(sample, again):
+            # The usual mistake is a generator that goes on: from batch to batch, or at each end.
+            firsts = [self._first_batches() for _ in range(2)]
+        if not _is_equal(*firsts):
             raise ConfigError(
-                f"{_CODE} gave another batch 0 when it was made anew, so a resumed run would "
+                f"{_CODE} gave other batches when it was made anew, so a resumed run would "
                 "differ: draw from generators of (seed, epoch, number of the batch) alone"
             )
         if drop_last and rows < batch_size:
             steps, rows = steps - 1, batch_size
+        if steps == 0:
+            raise ConfigError(
+                f"data.last_batch: drop leaves no batch of {batch_size}: use keep, or a smaller "
+                "data.batch_size"
+            )
         self.order = BatchOrder(batch_size, steps, (steps - 1) * batch_size + rows)
         self.sample = tf.nest.map_structure(lambda array: np.asarray(array)[:1], sample)
         self.specs = tf.nest.map_structure(_spec, sample)
@@ -96,6 +101,11 @@ class Batches:
                 self.failure = error
                 raise
         return self._last[1]
+
+    def _first_batches(self) -> tuple[Any, Any]:
+        """Those of the first two epochs, of a new source."""
+        self._start()
+        return self._at(0)[0], self._at(1)[0]
 
     def _start(self) -> Any:
         self._source, self._epoch = self._make(), 0
@@ -183,4 +193,7 @@ def _spec(array: Any) -> tf.TensorSpec:
 
 def _is_equal(one: Any, other: Any) -> bool:
     pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)
+    return all(
+        np.array_equal(a, b, equal_nan=np.issubdtype(np.asarray(a).dtype, np.inexact))
+        for a, b in pairs
+    )

@@ -70,7 +70,8 @@ def load_weights(model: Any, url: str) -> None:
         data = storage.read(file)
     except ObjectNotFoundError:
         raise ConfigError(
-            f"no file params.weights {url}: give one, or null to start from random weights"
+            f"no file params.weights {url}: put it there, where it is needed as long as the run; "
+            "a new run may start from random weights, with null"
         ) from None
     with tempfile.TemporaryDirectory(prefix="trainer-weights-") as temporary:
         path = Path(temporary) / f"backbone{WEIGHTS_FILE}"

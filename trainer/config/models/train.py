@@ -63,7 +63,7 @@ class TrainConfig(Section):
         10.0, help="Time from SIGTERM until the last save must be committed.", gt=0, le=86_400
     )
     start_from: str | None = identity(
-        None, help="RUN_DIR or RUN_DIR@STEP whose weights a new run starts with."
+        None, help="RUN_DIR, RUN_DIR@STEP or RUN_DIR@best whose weights a new run starts with."
     )
     start_layers: Literal["all", "shared"] = identity(
         "all",
