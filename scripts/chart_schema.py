@@ -8,6 +8,7 @@ import yaml
 
 from trainer.config.models import RunConfig
 from trainer.config.schema import json_schema, keys
+from trainer.recipes.catalog import RECIPES, find_recipe
 
 CHART = Path(__file__).parents[1] / "helm" / "trainer"
 
@@ -19,7 +20,18 @@ def values_schema() -> dict[str, Any]:
     del config["$schema"]
     schema["$defs"] |= config.pop("$defs")
     schema["$defs"]["RunConfig"] = config
+    config["allOf"] = [_params_of(name, schema["$defs"]) for name in RECIPES]
     return schema
+
+
+def _params_of(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Of a recipe of the package, its parameters; what others have, only their pods know."""
+    found = json_schema(find_recipe(name).params)
+    definitions |= found["$defs"]
+    return {
+        "if": {"properties": {"recipe": {"const": name}}, "required": ["recipe"]},
+        "then": {"properties": {"params": found["properties"]["params"]}},
+    }
 
 
 def config_defaults() -> dict[str, Any]:

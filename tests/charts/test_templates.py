@@ -224,7 +224,7 @@ def test_the_notes_say_how_to_start_what_is_suspended():
 
 def test_the_notes_name_fractions_that_are_texts():
     params = {"rate": "0.001", "deep": {"decay": "1e-3"}, "name": "v1.5", "epochs": "3", "x": 0.5}
-    said = notes(merged(ONE, config__params=params))
+    said = notes(merged(ONE, config__recipe="mine.recipe:recipe", config__params=params))
     assert "--set-json 'config.params.rate=0.001'" in said
     assert "--set-json 'config.params.deep.decay=1e-3'" in said
     assert said.count("--set-json") == 2

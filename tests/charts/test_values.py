@@ -29,12 +29,19 @@ from trainer.config.models import RunConfig
         ({"config__train__epochs": "many"}, "/config/train/epochs"),
         ({"config__data__batch_size": 0}, "/config/data/batch_size"),
         ({"config__checkpoint__every_seconds": "often"}, "/config/checkpoint/every_seconds"),
+        ({"config__params": {"filtres": 8}}, "additional properties 'filtres' not allowed"),
+        ({"config__params__learning_rate": "0.001"}, "/config/params/learning_rate"),
         ({"config__train": {}}, "missing property 'epochs'"),
         ({"config": {}}, "missing properties"),
     ],
 )
 def test_what_the_schema_refuses(changes, said):
     assert said in refusal(merged(GROUP, **changes))
+
+
+def test_parameters_of_other_recipes_are_their_pods_matter():
+    own = merged(GROUP, config__recipe="mine.recipe:recipe", config__params={"filtres": 8})
+    assert objects(own)["Job"]
 
 
 def test_null_has_an_answer_of_the_schemas_or_means_nothing():
