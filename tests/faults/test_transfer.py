@@ -60,9 +60,16 @@ def warm(run, phase, **more):
     return {"train__start_from": str(run.dir), "params__phase": phase} | more
 
 
-@pytest.mark.parametrize("style", ["own_parts", pytest.param("train_step", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "style",
+    [
+        {"params__style": "own_parts"},
+        pytest.param({"params__style": "train_step"}, marks=pytest.mark.long),
+        pytest.param({"params__loop": "own"}, marks=pytest.mark.long),
+    ],
+)
 def test_a_style_comes_to_the_same_weights(trained, whole, style):
-    run = trained(params__style=style)
+    run = trained(**style)
     assert run.sha256() == whole.sha256()
     found, wanted = run.summary()["history"], whole.summary()["history"]
     assert found == {name: pytest.approx(values, rel=1e-5) for name, values in wanted.items()}

@@ -65,7 +65,7 @@ def test_an_unknown_split_is_refused(vectors: str) -> None:
 
 
 def test_a_folder_without_a_data_set_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match="run 'trainer data prepare'"):
+    with pytest.raises(DataError, match="run 'trainer data prepare NAME --to "):
         dataset_of(str(tmp_path))
 
 

@@ -41,6 +41,9 @@ class BeansParams(Params):
         help="Keras' step; a train_step of our own with what was compiled; or that without "
         "compile: optimizer, loss and metrics of its own.",
     )
+    loop: Literal["usual", "own"] = identity(
+        "usual", help="The loop of the trainer, or one of the recipe's own, by hand."
+    )
     class_weights: tuple[float, ...] = identity(
         (), help="What a photo of each class weighs; none: all alike.", strict=False
     )
@@ -85,4 +88,12 @@ def _model(params: BeansParams) -> Any:
     return build(params)
 
 
-recipe = Recipe(params=BeansParams, data=_data, model=_model)
+def _loop(params: BeansParams) -> Any:
+    if params.loop == "usual":
+        return None
+    from trainer.recipes.own_loop import classify
+
+    return classify
+
+
+recipe = Recipe(params=BeansParams, data=_data, model=_model, loop=_loop)

@@ -16,24 +16,27 @@ _NAMES = ("loss", "accuracy")
 
 
 def classify(run: TrainLoop) -> None:
-    """Train `run.model`, which gives probabilities [n, classes] for (x, int [n])."""
+    """Train `run.model`, which gives probabilities [n, classes] for (x, int [n]).
+
+    A third of the data weighs the losses of records, and not what is right.
+    """
     model = run.model
     loss_of = keras.losses.SparseCategoricalCrossentropy()
 
     def train(data: Any) -> dict[str, Any]:
-        x, y = data
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             predicted = model(x, training=True)
-            loss = loss_of(y, predicted)
+            loss = loss_of(y, predicted, sample_weight=weight)
             scaled = model.optimizer.scale_loss(loss)
         variables = model.trainable_variables
         model.optimizer.apply(tape.gradient(scaled, variables), variables)
         return measure(y, predicted, loss)
 
     def test(data: Any) -> dict[str, Any]:
-        x, y = data
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         predicted = model(x, training=False)
-        return measure(y, predicted, loss_of(y, predicted))
+        return measure(y, predicted, loss_of(y, predicted, sample_weight=weight))
 
     def measure(y: Any, predicted: Any, loss: Any) -> dict[str, Any]:
         # Keras has divided a replica's loss by their number; what a step returns is averaged.
