@@ -67,7 +67,7 @@ def _as_json(entry: "RecipeEntry") -> dict[str, Any]:
 @recipes.command(
     epilog=examples(
         "trainer recipes new my_recipe",
-        "trainer recipes new my_recipe --dir ~/work/my-recipe",
+        "trainer recipes new my_recipe --dir recipes/my-recipe",
     )
 )
 @click.argument("name")
