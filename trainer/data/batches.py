@@ -27,14 +27,13 @@ class Records(Sequence[Any]):
 
     def __init__(self, source: RecordSource | MemorySource) -> None:
         self._source = source
-        self._part = source.records.part if isinstance(source, MemorySource) else source.part
 
     def __len__(self) -> int:
-        return self._part.num_records
+        return len(self._source)
 
     def __getitem__(self, numbers: Any) -> Any:
         """One example, or for an array of numbers [n] as many, batched."""
-        ids = np.atleast_1d(np.arange(len(self))[numbers]) + self._part.start
+        ids = np.atleast_1d(np.arange(len(self))[numbers]) + self._source.first
         if isinstance(self._source, MemorySource):
             found = self._source.gather(ids)
         else:

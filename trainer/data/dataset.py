@@ -113,7 +113,7 @@ class Dataset:
         cache = self.config.cache
         limit = self.config.memory_limit_mb * 1_000_000
         if cache == "memory" or (cache == "auto" and decoded_bytes(records) <= limit):
-            return MemorySource(records)
+            return MemorySource.of(records)
         return records
 
     def _records(self, part: SplitSlice, spec: DataSpec) -> RecordSource:

@@ -89,7 +89,7 @@ class Pipeline:
 
     def explain(self, error: Exception) -> Exception:
         """The error of the data behind one that TensorFlow raised, or the same error."""
-        return self._records.explain(error) if isinstance(error, tf.errors.OpError) else error
+        return self.source.explain(error) if isinstance(error, tf.errors.OpError) else error
 
     @cached_property
     def _rows(self) -> int:
@@ -113,39 +113,35 @@ class Pipeline:
     def _chunk_steps(self) -> int:
         return _CHUNK_STEPS_IN_MEMORY if isinstance(self.source, MemorySource) else _CHUNK_STEPS
 
-    @property
-    def _records(self) -> RecordSource:
-        return self.source.records if isinstance(self.source, MemorySource) else self.source
-
     def _plan(self, numbers: range, start_step: int) -> Callable[[Any], Any]:
         """A function from the number of a chunk to what it holds; see `chunks`."""
-        streams = isinstance(self.source, RecordSource)
-        reader = self._records.reader
-        num_ahead = -(-reader.num_ahead // (self._chunk_steps * self.order.batch_size))
+        source = self.source if isinstance(self.source, RecordSource) else None
+        records_ahead = 0 if source is None else source.reader.num_ahead
+        num_ahead = -(-records_ahead // (self._chunk_steps * self.order.batch_size))
         # Between the look ahead at a chunk and its use, as many others are used as looked at.
         chunk_of = lru_cache(maxsize=2 * num_ahead + 2)(partial(self._chunk, start_step=start_step))
 
         @lru_cache(maxsize=num_ahead + 1)
-        def blocks_of(number: int) -> list[int]:
+        def blocks_of(source: RecordSource, number: int) -> list[int]:
             ids, _, _ = chunk_of(number)
-            return reader.blocks_of(ids[ids != _PADDING])
+            return source.reader.blocks_of(ids[ids != _PADDING])
 
-        def expect(number: int) -> None:
+        def expect(source: RecordSource, number: int) -> None:
             done = number - numbers.start
             # Farther with each chunk: the first does not wait for the plan of a whole window.
             count = min(num_ahead, 4 * done + 4)
-            expected = chain.from_iterable(map(blocks_of, numbers[done : done + 1 + count]))
-            reader.expect(expected, drop_others=count == num_ahead)
+            blocks = (blocks_of(source, ahead) for ahead in numbers[done : done + 1 + count])
+            source.reader.expect(chain.from_iterable(blocks), drop_others=count == num_ahead)
 
         def plan(number: Any) -> Any:
             ids, share, epochs = chunk_of(int(number))
-            if not streams:
+            if source is None:
                 return ids, share, epochs
-            expect(int(number))
+            expect(source, int(number))
             filled = np.where(ids == _PADDING, ids[:, :1], ids)
-            return ids, share, epochs, self._records.read(filled)
+            return ids, share, epochs, source.read(filled)
 
-        types = [tf.int64, tf.float32, tf.int32, *([tf.string] if streams else [])]
+        types = [tf.int64, tf.float32, tf.int32, *([] if source is None else [tf.string])]
 
         @_as_is
         def mapped(chunk: Any) -> Any:
@@ -172,8 +168,7 @@ class Pipeline:
         return np.stack(rows), np.asarray(shares, np.float32), np.full(len(rows), epoch, np.int32)
 
     def _examples(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
-        augment = self._records.spec.augment
-        if isinstance(self.source, MemorySource) and augment is None:
+        if isinstance(self.source, MemorySource) and self.source.augment is None:
             elements = chunks.unbatch()
             gather = self.source.gather
 
@@ -185,7 +180,7 @@ class Pipeline:
         return self._record_by_record(chunks)
 
     def _record_by_record(self, chunks: tf.data.Dataset) -> tf.data.Dataset:
-        source, augment, rows = self.source, self._records.spec.augment, self._rows
+        source, augment, rows = self.source, self.source.augment, self._rows
 
         @_as_is
         def flatten(ids: Any, share: Any, epochs: Any, *payloads: Any) -> Any:
@@ -193,7 +188,7 @@ class Pipeline:
             return (tf.reshape(ids, [-1]), *repeated, *(tf.reshape(p, [-1]) for p in payloads))
 
         def example(record: Any, share: Any, epoch: Any, *payload: Any) -> Any:
-            present = tf.maximum(record, self._records.part.start)
+            present = tf.maximum(record, source.first)
             decoded = (
                 source.gather(present)
                 if isinstance(source, MemorySource)

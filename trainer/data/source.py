@@ -74,6 +74,19 @@ class RecordSource:
         self._reads: deque[Ids] = deque(maxlen=_REMEMBERED_READS)
         self._failure: Exception | None = None
 
+    def __len__(self) -> int:
+        return self.part.num_records
+
+    @property
+    def first(self) -> int:
+        """The number of the slice's first record."""
+        return self.part.start
+
+    @property
+    def augment(self) -> Callable[[Any, Any], Any] | None:
+        """What is done to each example in each epoch anew."""
+        return self.spec.augment
+
     def read(self, ids: Ids) -> Any:
         """Payloads of the records `ids` as an object array of the same shape."""
         self._reads.append(ids)
@@ -115,17 +128,36 @@ class RecordSource:
 
 
 class MemorySource:
-    """All examples of a slice, decoded once; rows are gathered by record number."""
+    """Examples held in memory; rows are gathered by record number.
 
-    def __init__(self, records: RecordSource) -> None:
-        self.records = records
-        self._first = records.part.start
-        self._arrays = _decode_all(records)
+    arrays: tensors [N, ...] in the examples' structure, the first of which is record `first`.
+    explain: finds the error of the data behind one of TensorFlow's.
+    """
+
+    def __init__(
+        self, arrays: Any, *, first: int = 0, augment: Callable[[Any, Any], Any] | None = None,
+        explain: Callable[[Exception], Exception] = lambda error: error,
+    ) -> None:  # fmt: skip
+        self.arrays = arrays
+        self.first = first
+        self.augment = augment
+        self.explain = explain
+
+    @classmethod
+    def of(cls, records: RecordSource) -> "MemorySource":
+        """All examples of a slice, decoded once."""
+        return cls(
+            _decode_all(records), first=records.first, augment=records.augment,
+            explain=records.explain,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return int(tf.nest.flatten(self.arrays)[0].shape[0])
 
     def gather(self, ids: Any) -> Any:
         """Examples of the records `ids`, any shape, in the tf.data graph."""
-        rows = ids - self._first
-        return tf.nest.map_structure(lambda array: tf.gather(array, rows), self._arrays)
+        rows = ids - self.first
+        return tf.nest.map_structure(lambda array: tf.gather(array, rows), self.arrays)
 
 
 def first_example(records: RecordSource) -> Any:
