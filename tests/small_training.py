@@ -145,7 +145,7 @@ class NoBoundary:
     def before_validation(self) -> None:
         """Nothing."""
 
-    def inside_fit(self, step: int) -> None:
+    def inside_epoch(self, step: int) -> None:
         """Nothing."""
 
     def after_epoch(self, position: Position) -> None:

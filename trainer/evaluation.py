@@ -11,7 +11,8 @@ from trainer.agreement import Agreement
 from trainer.backends import this_backend
 from trainer.calls import Logs, Step, check_number, pass_steps
 from trainer.compiled_steps import Steps
-from trainer.data.dataset import Dataset
+from trainer.data.batches import BatchPipeline
+from trainer.data.dataset import TrainingData
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
 
@@ -20,7 +21,7 @@ class Evaluator:
     """Runs a model's `test_step` over splits; what is compiled and cached is kept for the next."""
 
     def __init__(
-        self, model: Any, strategy: Any, dataset: Dataset, place: Place, *,
+        self, model: Any, strategy: Any, dataset: TrainingData, place: Place, *,
         check: Callable[[Any], None] | None = None, agreement: Agreement | None = None,
     ) -> None:  # fmt: skip
         self.model = model
@@ -30,11 +31,11 @@ class Evaluator:
         self._check = check
         self._agreement = agreement
         self._steps: dict[Step | None, Steps] = {None: self._compiled("test_step")}
-        self._pipelines: dict[str, Pipeline] = {}
+        self._pipelines: dict[str, Pipeline | BatchPipeline] = {}
         self._passes: dict[str, Any] = {}
         self._outputs = this_backend().make_predict(model)
 
-    def pipeline(self, split: str) -> Pipeline:
+    def pipeline(self, split: str) -> Pipeline | BatchPipeline:
         """The pipeline over a split or slice."""
         if split not in self._pipelines:
             self._pipelines[split] = self._dataset.evaluation(split, self._place)

@@ -33,7 +33,7 @@ class _EpochEnd(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         # Counted, because a callback may stop training inside an epoch.
         self._steps += 1
-        self._boundary.inside_fit(self._steps)
+        self._boundary.inside_epoch(self._steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self.position = Position(
@@ -47,7 +47,7 @@ class _EpochEnd(keras.callbacks.Callback):
 def fit(
     model: Any,
     pipeline: Pipeline | BatchPipeline,
-    validation: Pipeline | None,
+    validation: Pipeline | BatchPipeline | None,
     schedule: Schedule,
     position: Position,
     *,

@@ -10,7 +10,7 @@ from trainer.agreement import Agreement
 from trainer.callbacks.run_info import RunInfo
 from trainer.checkpoint.state import ModelState
 from trainer.config import RunConfig
-from trainer.data.dataset import Dataset
+from trainer.data.dataset import TrainingData
 from trainer.data.pipeline import Place
 from trainer.evaluation import Evaluator
 from trainer.metrics import Metrics
@@ -33,6 +33,10 @@ class Job:
     console: Any = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Callable[[], float] = time.monotonic
+    # Of a script that trains several times: saved with each checkpoint, and the steps of those
+    # checkpoints that the ends of its earlier trainings are in.
+    script: Mapping[str, Any] | None = None
+    kept_steps: frozenset[int] = frozenset()
     # Told the step between two calls, and without one at each stage.
     on_progress: Callable[..., None] = lambda _step=None: None
     # Told of each committed checkpoint, by the thread that saves.
@@ -44,7 +48,7 @@ class Assembled:
     """A model with all its variables, on its devices, beside its data."""
 
     strategy: Any
-    dataset: Dataset
+    dataset: TrainingData
     place: Place
     model: Any
     sample: Any

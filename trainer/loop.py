@@ -31,8 +31,8 @@ class Boundary(Protocol):
         """Save if due; raise StoppedError after a save when told to stop."""
         ...
 
-    def inside_fit(self, step: int) -> None:
-        """Raise StoppedError when told to stop where Keras' fit cannot be saved."""
+    def inside_epoch(self, step: int) -> None:
+        """Raise StoppedError when told to stop where nothing can be saved."""
         ...
 
     def before_validation(self) -> None:

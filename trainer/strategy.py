@@ -27,16 +27,13 @@ _ALONE = ClusterInfo()
 _MALLOPT = {"M_TRIM_THRESHOLD": (-1, 128 << 20), "M_MMAP_THRESHOLD": (-3, 32 << 20)}
 
 
-def prepare_process(config: RunConfig, num_workers: int = 1) -> list[str]:
+def prepare_process(config: RunConfig) -> list[str]:
     """Set up what computes, once, before its first operation; returns the devices to train on.
 
-    Raises ConfigError when there are fewer devices than asked, or replicas do not divide the
-    batch.
+    Raises ConfigError when there are fewer devices than asked.
     """
     keep_freed_memory()
     devices = this_backend().prepare(config)
-    if (problem := config.parts_problem(num_workers * len(devices), num_workers)) is not None:
-        raise ConfigError(problem)
     seed_process(config.train)
     return devices
 

@@ -43,11 +43,11 @@ class Training:
         self._start = position_of(restored.checkpoint)
         self._reporting = Reporting(
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
-            order=pipeline.order, start=self._start.step, target=schedule.target_step,
+            order=pipeline.order, start=self._start.step, schedule=schedule,
         )  # fmt: skip
-        with user_code(f"recipe {job.config.recipe}: its callbacks function"):
+        with user_code(f"{job.config.what}: its callbacks function"):
             own = job.recipe.callbacks(job.params)
-        with user_code(f"recipe {job.config.recipe}: its loop function"):
+        with user_code(f"{job.config.what}: its loop function"):
             body = job.recipe.loop(job.params)
         self._own = body and Own(body, self._steps, partial(records_of_step, pipeline.order))
         self._chosen = choose_callbacks(
@@ -61,13 +61,15 @@ class Training:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule
         self.world_sizes = world_sizes_of(
-            restored.checkpoint, self._start.step, assembled.place.num_workers
+            restored.checkpoint,
+            schedule.first_step + self._start.step,
+            assembled.place.num_workers,
         )
         kept = [self._own.memory] if self._own else []
         self._states = CallbackStates([*self._chosen.resumable, *kept])
         saver = Saver(
             job.run.checkpoints, job.config.checkpoint, job.metrics,
-            damaged=restored.damaged, on_saved=self._on_saved,
+            damaged=restored.damaged, kept_steps=job.kept_steps, on_saved=self._on_saved,
             before_deleting=job.run.refresh_lease,
         ) if assembled.place.is_chief else Bystander()  # fmt: skip
         self._checkpoints = Checkpoints(
@@ -91,7 +93,7 @@ class Training:
         by_fit = self._job.config.train.engine == "fit" and not is_over
         if by_fit and self._own is not None:
             raise ConfigError(
-                f"train.engine: fit cannot drive recipe {self._job.config.recipe}, which has a "
+                f"train.engine: fit cannot drive {self._job.config.what}, which has a "
                 "loop of its own: set train.engine=loop"
             )
         if not is_over:
@@ -119,7 +121,7 @@ class Training:
             return TrainerError(f"{callback} raised {describe(error)}")
         if find_place(error) is None:
             return error
-        steps = f"recipe {self._job.config.recipe}: its {'loop' if self._own else 'model'}'s step"
+        steps = f"{self._job.config.what}: its {'loop' if self._own else 'model'}'s step"
         # While it runs, the same step may go well another time; while it is traced, it never does.
         kind = TrainerError if isinstance(error, this_backend().PASSING) else ConfigError
         return kind(f"{steps} raised {describe(error)}")
@@ -162,7 +164,7 @@ class Training:
         return lambda step, between: steps(split, step, callbacks=callbacks, between=between)
 
     def _look_up(self, step: int) -> None:
-        self._job.on_progress(step)
+        self._job.on_progress(self._schedule.first_step + step)
         self._job.run.check_held()
 
     def _on_saved(self, manifest: Manifest, seconds: float) -> None:
@@ -204,6 +206,7 @@ class Training:
                 "callbacks": states,
                 "learning_rates": state.built_rates,
                 "world_sizes": self.world_sizes,
+                **({"script": dict(self._job.script)} if self._job.script else {}),
             },
         )
 

@@ -20,7 +20,7 @@ from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
-from trainer.data.dataset import open_dataset
+from trainer.data.dataset import TrainingData, open_dataset
 from trainer.data.pipeline import Place
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
@@ -65,18 +65,10 @@ def train(job: Job) -> dict[str, Any]:
 def assemble(job: Job) -> Assembled:
     """cluster -> strategy -> data -> model: everything that exists before a restore."""
     config = job.config
-    cluster = read_cluster(job.environ)
-    job.log.info("cluster", worker=cluster.worker, num_workers=cluster.num_workers)
-    devices = prepare_process(config, cluster.num_workers)
-    strategy = make_strategy(devices, cluster, config.cluster.communication)
-    # TensorFlow replaces signal handlers when it builds some strategies.
-    job.stop.install()
-    job.log.info(
-        "strategy", name=type(strategy).__name__.strip("_"), backend=keras.backend.backend(),
-        device=devices[0].strip("/").partition(":")[0], replicas=strategy.num_replicas_in_sync,
-    )  # fmt: skip
-    place = Place(cluster.worker, cluster.num_workers, len(devices))
-    with user_code(f"recipe {config.recipe}: its data function"):
+    strategy, place = compute(job)
+    if (problem := config.parts_problem(place.num_replicas, place.num_workers)) is not None:
+        raise ConfigError(problem)
+    with user_code(f"{config.what}: its data function"):
         spec = job.recipe.data(job.params)
     dataset = open_dataset(
         config.data, spec,
@@ -86,12 +78,39 @@ def assemble(job: Job) -> Assembled:
     sample = dataset.sample()
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])
     seed_process(config.train)
-    with strategy.scope():
-        model = _model_of(job)
-    with user_code(f"recipe {config.recipe}: its model's test_step on one record"):
+    with strategy.scope(), user_code(f"{config.what}: building its model"):
+        model = job.recipe.model(job.params)
+    check_model(model, config)
+    return equip(job, strategy, place, dataset, sample, model)
+
+
+def compute(job: Job) -> tuple[Any, Place]:
+    """cluster -> strategy: what this process computes on, and its place among the others."""
+    config = job.config
+    cluster = read_cluster(job.environ)
+    job.log.info("cluster", worker=cluster.worker, num_workers=cluster.num_workers)
+    devices = prepare_process(config)
+    strategy = make_strategy(devices, cluster, config.cluster.communication)
+    # TensorFlow replaces signal handlers when it builds some strategies.
+    job.stop.install()
+    job.log.info(
+        "strategy", name=type(strategy).__name__.strip("_"), backend=keras.backend.backend(),
+        device=devices[0].strip("/").partition(":")[0], replicas=strategy.num_replicas_in_sync,
+    )  # fmt: skip
+    return strategy, Place(cluster.worker, cluster.num_workers, len(devices))
+
+
+def equip(
+    job: Job, strategy: Any, place: Place, dataset: TrainingData, sample: Any, model: Any
+) -> Assembled:
+    """A model with all its variables, and what saves, evaluates and agrees.
+
+    sample: one example of the data, as a batch of one.
+    """
+    with user_code(f"{job.config.what}: its model's test_step on one record"):
         build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
-    agreement, group = _of_group(job, strategy, place)
+    agreement, group = agree(job, strategy, place)
     state = ModelState(model, group=group)
     evaluator = Evaluator(
         model, strategy, dataset, place, check=state.check_step, agreement=agreement
@@ -99,7 +118,7 @@ def assemble(job: Job) -> Assembled:
     return Assembled(strategy, dataset, place, model, sample, state, evaluator, agreement)
 
 
-def _of_group(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupReplicas | None]:
+def agree(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupReplicas | None]:
     """How this worker agrees with others, and its part of their replicas."""
     if place.num_workers == 1:
         return Alone(job.stop), None
@@ -112,28 +131,24 @@ def _of_group(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupRe
     return agreement, GroupReplicas(strategy, first=first, count=place.replicas, total=total)
 
 
-def _model_of(job: Job) -> Any:
-    """The recipe's model; ConfigError when it cannot be built or cannot train."""
-    name = job.config.recipe
-    with user_code(f"recipe {name}: building its model"):
-        model = job.recipe.model(job.params)
+def check_model(model: Any, config: RunConfig) -> None:
+    """ConfigError for a model that cannot train."""
     if not isinstance(model, keras.Model) or model.optimizer is None:
         raise ConfigError(
-            f"recipe {name}: its model function must return a keras.Model with an optimizer "
+            f"{config.what}: its model function must return a keras.Model with an optimizer "
             f"(compile it, or equip a TrainStepModel), not {type(model).__name__} without one"
         )
     is_scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    if job.config.train.precision == "mixed_float16" and not is_scaled:
+    if config.train.precision == "mixed_float16" and not is_scaled:
         raise ConfigError(
-            f"recipe {name}: train.precision: mixed_float16 needs losses that are scaled, and its "
+            f"{config.what}: train.precision: mixed_float16 needs losses that are scaled, and its "
             "model's optimizer scales none: compile with auto_scale_loss=True, or wrap it in "
             "keras.optimizers.LossScaleOptimizer"
         )
     try:
         this_backend().check_model(model)
     except ConfigError as error:
-        raise ConfigError(f"recipe {name}: {error}") from error
-    return model
+        raise ConfigError(f"{config.what}: {error}") from error
 
 
 def _on_bad_record(job: Job) -> Callable[[str, int, str], None]:

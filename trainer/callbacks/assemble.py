@@ -15,6 +15,7 @@ from trainer.callbacks.progress import ProgressBar, ProgressEvents
 from trainer.callbacks.run_info import KnowsRun, RunInfo
 from trainer.callbacks.stop_check import StopCheck
 from trainer.checkpoint.format import Manifest
+from trainer.checkpoint.position import Schedule
 from trainer.compiled_steps import CallResult
 from trainer.config import RunConfig
 from trainer.data.order import Order
@@ -46,7 +47,7 @@ class Reporting:
 
     def __init__(
         self, *, metrics: Metrics, log: Any, console: Any, config: RunConfig, order: Order,
-        start: int, target: int,
+        start: int, schedule: Schedule,
     ) -> None:  # fmt: skip
         self._log = log
         batch_size = config.data.batch_size
@@ -54,7 +55,8 @@ class Reporting:
             metrics, batch_size=batch_size, num_records=order.num_records,
             steps_per_epoch=order.steps_per_epoch,
         )  # fmt: skip
-        self._metrics.start(start, target)
+        first, target = schedule.first_step, schedule.target_step
+        self._metrics.start(first + start, first + target)
         self._progress: Any = (
             ProgressEvents(
                 log, batch_size=batch_size, start=start, target=target,

@@ -65,10 +65,13 @@ class Checkpoints:
 
     def steps_until_save(self, step: int) -> int | None:
         """Steps to the next one that must end a call."""
-        return self._cadence.steps_until_save(step)
+        return self._cadence.steps_until_save(step) if self._schedule.saves_inside else None
 
     def between_calls(self, position: Position) -> None:
         """Save if due. Raises StoppedError, after a save, when told to stop."""
+        if not self._schedule.saves_inside:
+            self.inside_epoch(position.step)
+            return
         self._look_up(position.step)
         if self._agreement.stops:
             self._save_and_stop(position)
@@ -80,7 +83,7 @@ class Checkpoints:
         """Remember what the pass may change: stopped inside it, the run starts the pass again."""
         self._before_validation = self._capture(whole=False)
 
-    def inside_fit(self, step: int) -> None:
+    def inside_epoch(self, step: int) -> None:
         """When told to stop where nothing can be saved: wait for the save in flight, and stop.
 
         Raises StoppedError.
@@ -88,9 +91,9 @@ class Checkpoints:
         self._look_up(step)
         if self._agreement.stops:
             self.close()
-            saved = "nothing" if self._last is None else f"step {self._last.step}"
+            saved = "nothing" if self._last is None else f"step {self._global(self._last)}"
             raise StoppedError(
-                f"stopped inside an epoch, where engine fit cannot save (last saved: {saved})"
+                f"stopped inside an epoch, where this training cannot save (last saved: {saved})"
             )
 
     def after_epoch(self, position: Position) -> None:
@@ -125,7 +128,7 @@ class Checkpoints:
         )
         self._saver.save(
             Save(
-                step=position.step,
+                step=self._global(position),
                 arrays=captured.arrays,
                 state={"position": position.to_json()} | captured.state,
                 metrics=dict(position.epoch_logs) if is_epoch_end else {},
@@ -179,6 +182,7 @@ class Checkpoints:
         return max(self._grace_seconds - self._agreement.stop.seconds_since(), 0.0)
 
     def _save_and_stop(self, position: Position) -> None:
+        step = self._global(position)
         is_wanted = self._saver.wait(self._left()) and (
             self._last != position or self._saver.last_error is not None
         )
@@ -188,12 +192,15 @@ class Checkpoints:
         self._agreement.part()  # who leaves before the chief has saved would break it off
         if not is_written:
             raise StoppedError(
-                f"stopped at step {position.step}; the last save was not committed within "
+                f"stopped at step {step}; the last save was not committed within "
                 f"{self._grace_seconds:g} s, the checkpoint before it is intact"
             )
         if self._saver.last_error is not None:
             raise StoppedError(
-                f"stopped at step {position.step}; the last save failed "
+                f"stopped at step {step}; the last save failed "
                 f"({self._saver.last_error}), the checkpoint before it is intact"
             )
-        raise StoppedError(f"stopped at step {position.step}, saved")
+        raise StoppedError(f"stopped at step {step}, saved")
+
+    def _global(self, position: Position) -> int:
+        return self._schedule.first_step + position.step

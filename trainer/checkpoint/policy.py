@@ -1,7 +1,7 @@
 """When to save and what to keep: small pure rules over numbers, no I/O and no clock."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from trainer.config import CheckpointConfig
@@ -73,12 +73,14 @@ def best_of(checkpoints: Sequence[Kept], config: CheckpointConfig) -> Kept | Non
     return min(scored, key=lambda c: (sign * c.metrics[metric], c.fence, c.step), default=None)
 
 
-def superseded(checkpoints: Sequence[Kept], config: CheckpointConfig) -> list[Kept]:
-    """Committed checkpoints that no rule keeps, oldest first."""
+def superseded(
+    checkpoints: Sequence[Kept], config: CheckpointConfig, kept_steps: Set[int] = frozenset()
+) -> list[Kept]:
+    """Committed checkpoints that no rule keeps, oldest first; those of `kept_steps` stay, too."""
     ordered = sorted(checkpoints, key=lambda c: (c.fence, c.step))
     keep = {(c.fence, c.step) for c in ordered[-config.keep_last :]}
     if config.keep_every_steps is not None:
         keep |= {(c.fence, c.step) for c in ordered if c.step % config.keep_every_steps == 0}
     if best := best_of(ordered, config):
         keep.add((best.fence, best.step))
-    return [c for c in ordered if (c.fence, c.step) not in keep]
+    return [c for c in ordered if (c.fence, c.step) not in keep and c.step not in kept_steps]

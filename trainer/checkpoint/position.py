@@ -8,7 +8,7 @@ Phase = Literal["train", "validate"]
 
 @dataclass(frozen=True)
 class Position:
-    """`step` global steps are done.
+    """`step` steps are done.
 
     phase: `validate` when the validation pass of the epoch that `step` ends is still to be
     made; it starts again from its beginning.
@@ -51,15 +51,21 @@ class Position:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How far training goes, and how far one call may."""
+    """How far training goes, and how far one call may.
+
+    first_step: global steps of the run before step 0 of this schedule; a script may train often.
+    saves_inside: whether a run may go on inside an epoch, or at its ends alone.
+    """
 
     epochs: int
     steps_per_epoch: int
     steps_per_call: int | None = None
     call_seconds: float = 2.0
     validate_every: int = 1
+    first_step: int = 0
+    saves_inside: bool = True
 
     @property
     def target_step(self) -> int:
-        """The global step at which training is complete."""
+        """The step at which training is complete."""
         return self.epochs * self.steps_per_epoch

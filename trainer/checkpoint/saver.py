@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class Saver:
         metrics: Metrics,
         *,
         damaged: Sequence[Found] = (),
+        kept_steps: Set[int] = frozenset(),
         on_saved: Callable[[Manifest, float], None] = lambda _manifest, _seconds: None,
         before_deleting: Callable[[], None] = lambda: None,
     ) -> None:
@@ -53,6 +54,7 @@ class Saver:
         self._metrics = metrics
         # Found so at the restore: they keep nothing else from being kept, and go after a save.
         self._damaged = {(found.fence, found.step) for found in damaged}
+        self._kept_steps = kept_steps
         self._on_saved = on_saved
         self._before_deleting = before_deleting
         self._thread: threading.Thread | None = None
@@ -118,7 +120,7 @@ class Saver:
             committed = [found for found in own if found.committed]
             sound = [f for f in committed if (f.fence, f.step) not in self._damaged]
             kept = [Kept(found.step, found.fence, self._score(found)) for found in sound]
-            for old in superseded(kept, self._config):
+            for old in superseded(kept, self._config, self._kept_steps):
                 self._store.delete(old.step, old.fence)
             for fence, step in sorted(self._damaged):
                 self._store.delete(step, fence)

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from trainer.config import DataConfig
 from trainer.data.batches import Batches, BatchOrder, BatchPipeline, Records
 from trainer.data.builtin import resolve_data_url
 from trainer.data.disk_cache import DiskCache, open_disk_cache
 from trainer.data.manifest import Manifest, SplitSlice, class_names, parse_slice, read_manifest
-from trainer.data.order import TrainOrder
+from trainer.data.order import Order, TrainOrder
 from trainer.data.pieces import Files, Pieces
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.plan import evaluation_order, training_order
@@ -23,6 +23,30 @@ from trainer.storage import LocalStorage, Storage, open_storage
 
 # Ranged reads in flight at once, while a store's answers take tens of milliseconds.
 _LOADERS = 8
+
+
+class TrainingData(Protocol):
+    """What a model is trained and evaluated on, of a recipe or of a script."""
+
+    def training(self, place: Place, *, micro_batches: int = 1) -> Pipeline | BatchPipeline:
+        """Endless batches to train on."""
+        ...
+
+    def training_order(self) -> Order:
+        """How many steps an epoch has, and which records each takes."""
+        ...
+
+    def evaluation(self, text: str, place: Place) -> Pipeline | BatchPipeline:
+        """Every record of a split or slice once."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Records of a split or slice; ConfigError when there is none such."""
+        ...
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Names of the classes of each feature that has such."""
+        ...
 
 
 @dataclass(frozen=True)

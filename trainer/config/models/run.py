@@ -12,6 +12,9 @@ from trainer.config.models.data import DataConfig
 from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
 from trainer.config.models.train import CallbackConfig, TrainConfig
 
+# In place of a recipe's name: a script says what is trained, and on what.
+SCRIPT = "script"
+
 
 class LocationConfig(Section):
     """Where the run lives."""
@@ -96,9 +99,16 @@ class RunConfig(Section):
     def parts_problem(self, replicas: int, num_workers: int = 1) -> str | None:
         """Why so many replicas cannot share a batch, or its micro-batches, equally; or None.
 
-        replicas: of all workers together.
+        replicas: of all workers together. What a script trains on is known when it does.
         """
+        if self.recipe == SCRIPT:
+            return None
         return self.data.parts_problem(replicas, self.train.accumulate_steps, num_workers)
+
+    @property
+    def what(self) -> str:
+        """What is trained, for messages."""
+        return "the script" if self.recipe == SCRIPT else f"recipe {self.recipe}"
 
     @property
     def run_name(self) -> str:
