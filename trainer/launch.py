@@ -26,6 +26,7 @@ from trainer.metrics.serving import serving
 from trainer.preflight import check_data
 from trainer.recipes.base import Params, Recipe
 from trainer.run_dir import RunDir, checkpoint_of_origin
+from trainer.script.config import Script
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
@@ -42,6 +43,7 @@ class Launch:
     allow_change: Sequence[str] = ()
     # Do no more than to find out whether it is; for an agent whose group may be gone already.
     if_complete: bool = False
+    script: Script | None = None  # in place of a recipe
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def check(start: Launch, open_storage: Callable[..., Storage] = open_storage) ->
     """
     check_backend(start.config)
     run = RunDir(start.config.run.dir, open_storage)
-    data_hash = check_data(start.config, open=open_storage).content_hash
+    data_hash = _data_hash(start, open_storage)
     run.check(start.config, type(start.params), data_hash, start.allow_change)
-    if not _is_enough(run.summary(), start.config):
+    if not _is_enough(run.summary(), start):
         run.check_goes_on(start_over=start.config.checkpoint.start_over)
     is_new = not any(found.committed for found in run.checkpoints.all())
     if is_new and start.config.train.start_from is not None:
@@ -92,7 +94,7 @@ def launch(
     opened = partial(
         open_storage, deadline_seconds=DEADLINE_SECONDS, on_request=metrics.count_request
     )
-    data_hash = check_data(config, open=opened).content_hash
+    data_hash = _data_hash(start, opened)
     cluster = read_cluster(os.environ)
     run = RunDir(config.run.dir, opened, writes=cluster.worker == 0)
     reasons: list[str] = []
@@ -125,7 +127,7 @@ def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome
     config = start.config
     run.check(config, type(start.params), data_hash, start.allow_change)
     summary = run.summary()
-    if summary is not None and _is_enough(summary, config):
+    if summary is not None and _is_enough(summary, start):
         log.info("complete", run=config.run_name, steps=summary["steps"])
         return Outcome(0, summary, was_complete=True)
     run.check_goes_on(start_over=config.checkpoint.start_over)
@@ -139,6 +141,7 @@ def _train(
     log.info("starting TensorFlow")  # for seconds, nothing else would be said
     with importing_tensorflow():
         from trainer.job import Job  # these bring TensorFlow
+        from trainer.script.run import train_script
         from trainer.worker import train
 
     job = Job(
@@ -149,7 +152,7 @@ def _train(
     )  # fmt: skip
     run.events.add("start", holder=str(this_holder()), version=trainer.__version__)
     try:
-        summary = train(job)
+        summary = train(job) if start.script is None else train_script(job, start.script)
     except StoppedError as stopped:
         log.info("stopped", reason=str(stopped))
         run.events.add("stop", reason=str(stopped))
@@ -161,10 +164,19 @@ def _train(
     return Outcome(0, summary)
 
 
-def _is_enough(summary: dict[str, Any] | None, config: RunConfig) -> bool:
+def _data_hash(start: Launch, open: Callable[[str], Storage]) -> str:
+    """What the data is known by; a script's is compared when it calls `fit`."""
+    return "" if start.script is not None else check_data(start.config, open=open).content_hash
+
+
+def _is_enough(summary: dict[str, Any] | None, start: Launch) -> bool:
     if summary is None:
         return False
-    return bool(summary.get("stopped_early")) or summary.get("epochs", 0) >= config.train.epochs
+    if start.script is not None:
+        # Another script, or other arguments, may have more to do.
+        return bool(summary.get("script_sha256") == start.script.sha256)
+    epochs = start.config.train.epochs
+    return bool(summary.get("stopped_early")) or summary.get("epochs", 0) >= epochs
 
 
 def _console() -> Any:

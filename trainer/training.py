@@ -28,19 +28,21 @@ from trainer.job import Assembled, Job, run_info
 from trainer.loop import Own, TrainLoop, Validation
 from trainer.user_code import describe, find_callback, find_place, user_code
 
+_FIRST = Position()
+
 
 class Training:
-    """One stretch of training: from a checkpoint, or from step 0, to the end or to a stop."""
+    """One stretch of training: from a checkpoint, or from `first`, to the end or to a stop."""
 
     def __init__(
         self, job: Job, assembled: Assembled, pipeline: Pipeline | BatchPipeline,
-        schedule: Schedule, restored: Restored,
+        schedule: Schedule, restored: Restored, *, first: Position = _FIRST,
     ) -> None:  # fmt: skip
         self._job = job
         self._assembled = assembled
         self._pipeline = pipeline
         self._checkpoint = restored.checkpoint
-        self._start = position_of(restored.checkpoint)
+        self._start = first if restored.checkpoint is None else position_of(restored.checkpoint)
         self._reporting = Reporting(
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
             order=pipeline.order, start=self._start.step, schedule=schedule,
@@ -81,13 +83,21 @@ class Training:
         job.log.info("callbacks", names=names)
 
     @property
+    def history_callback(self) -> Any:
+        """Keras' History of the run so far, as its fit returns it."""
+        return self._chosen.history
+
+    @property
     def history(self) -> dict[str, list[float]]:
         """The metrics of every epoch of the run so far, by name."""
         return dict(self._chosen.history.history)
 
     def run(self) -> Position:
         """Train; the returned position is committed, and the model is as training leaves it."""
-        self._job.log.info("train", step=self._start.step, target_step=self._schedule.target_step)
+        first = self._schedule.first_step
+        self._job.log.info(
+            "train", step=first + self._start.step, target_step=first + self._schedule.target_step
+        )
         # What follows training is the loop's either way: fit would leave it out.
         is_over = self._start.is_over(self._schedule.target_step)
         by_fit = self._job.config.train.engine == "fit" and not is_over
@@ -100,7 +110,7 @@ class Training:
             check_export(self._assembled.model, self._job.config.export.formats)
         try:
             position = self._by_fit() if by_fit else self._by_loop()
-            self._job.log.info("final save", step=position.step)
+            self._job.log.info("final save", step=first + position.step)
             return position
         except TrainerError:
             raise

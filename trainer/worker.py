@@ -6,6 +6,7 @@
 Each stage is logged under its name. Importing this module imports TensorFlow.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -109,13 +110,18 @@ def equip(
     """
     with user_code(f"{job.config.what}: its model's test_step on one record"):
         build(model, strategy, sample)
-    job.log.info("model", name=model.name, parameters=model.count_params())
+    job.log.info("model", name=model.name, parameters=num_parameters(model))
     agreement, group = agree(job, strategy, place)
     state = ModelState(model, group=group)
     evaluator = Evaluator(
         model, strategy, dataset, place, check=state.check_step, agreement=agreement
     )
     return Assembled(strategy, dataset, place, model, sample, state, evaluator, agreement)
+
+
+def num_parameters(model: Any) -> int:
+    """Of all weights; `count_params` refuses a model without `call`."""
+    return sum(math.prod(weight.shape) for weight in model.weights)
 
 
 def agree(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupReplicas | None]:

@@ -55,8 +55,8 @@ class Reporting:
             metrics, batch_size=batch_size, num_records=order.num_records,
             steps_per_epoch=order.steps_per_epoch,
         )  # fmt: skip
-        first, target = schedule.first_step, schedule.target_step
-        self._metrics.start(first + start, first + target)
+        start, target = (schedule.first_step + step for step in (start, schedule.target_step))
+        self._metrics.start(start, target)
         self._progress: Any = (
             ProgressEvents(
                 log, batch_size=batch_size, start=start, target=target,

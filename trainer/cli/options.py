@@ -29,6 +29,10 @@ config_option = click.option(
     "-c", "--config", "config_name", required=True, metavar="NAME|FILE",
     help="A recipe by name, or a YAML file.",
 )  # fmt: skip
+optional_config_option = click.option(
+    "-c", "--config", "config_name", metavar="NAME|FILE",
+    help="A recipe by name, or a YAML file; for a script a YAML file, if it needs one.",
+)  # fmt: skip
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Set one key of the configuration, as in train.epochs=10; repeatable.",

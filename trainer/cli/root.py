@@ -21,6 +21,7 @@ from trainer.errors import ConfigError, TrainerError
 # name -> (where, one line); the line is here so that --help loads no command.
 COMMANDS = {
     "train": ("trainer.cli.train:train", "Train to the end, or go on from the last checkpoint."),
+    "run": ("trainer.cli.train:run", "Run a script whose models trainer.fit trains, and go on."),
     "evaluate": ("trainer.cli.model:evaluate", "Measure a run's model on a split."),
     "export": ("trainer.cli.model:export", "Write a run's model as files for others."),
     "chaos": (

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +23,7 @@ from trainer.cli.options import (
     config_option,
     examples,
     json_option,
+    optional_config_option,
     print_json,
     set_option,
 )
@@ -32,6 +34,9 @@ from trainer.errors import TrainerError
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 
+if TYPE_CHECKING:
+    from trainer.script.config import Script
+
 _STDERR = 2
 
 
@@ -39,17 +44,48 @@ _STDERR = 2
 class _Request:
     """The options, as they were given."""
 
-    config_name: str
+    config_name: str | None
     overrides: Sequence[str]
     allow_change: Sequence[str]
     dry_run: bool
     as_json: bool
     if_complete: bool = False
+    script: Sequence[str] = ()  # in place of a recipe: its file and its arguments
 
     @property
     def all_overrides(self) -> tuple[str, ...]:
         """Those given, and what --json means."""
         return (*self.overrides, *(["log.format=json"] if self.as_json else []))
+
+    def as_script(self) -> "Script | None":
+        """The script that says what is trained, if one does."""
+        from trainer.script.config import Script
+
+        return Script(Path(self.script[0]), tuple(self.script[1:])) if self.script else None
+
+    def load_plain(self) -> Any:
+        """The configuration, without anybody's code."""
+        if (script := self.as_script()) is not None:
+            from trainer.script.config import load_script_config
+
+            script.read()
+            name = script.path.stem
+            return load_script_config(self.config_name, self.all_overrides, name=name)
+        if self.config_name is None:
+            raise click.UsageError("Missing option '-c' / '--config', or a script.")
+        from trainer.recipes.catalog import load_plain
+
+        return load_plain(self.config_name, self.all_overrides)
+
+    def load(self) -> tuple[Any, Any, Any]:
+        """Configuration, recipe and parameters."""
+        from trainer.recipes.catalog import load_run, with_recipe
+
+        if self.script:
+            return with_recipe(self.load_plain(), source="--set")
+        if self.config_name is None:
+            raise click.UsageError("Missing option '-c' / '--config', or a script.")
+        return load_run(self.config_name, self.all_overrides)
 
 
 @dataclass(frozen=True)
@@ -61,8 +97,7 @@ class Surroundings:
     start_agent: Callable[..., int] | None = None  # by `trainer chaos`
 
 
-_run_options = apply_options(
-    config_option,
+_options = apply_options(
     set_option,
     click.option(
         "--allow-change", multiple=True, metavar="KEY",
@@ -73,6 +108,12 @@ _run_options = apply_options(
         help="Check configuration, data and run, print the resolved configuration, touch nothing.",
     ),
     json_option,
+)  # fmt: skip
+
+
+_workers_option = click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), metavar="N",
+    help="Train on so many processes of this machine, as on so many pods.",
 )  # fmt: skip
 
 
@@ -87,13 +128,9 @@ _run_options = apply_options(
         "trainer train -c run.yaml --dry-run",
     ),
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, MOST_WORKERS),
-    metavar="N",
-    help="Train on so many processes of this machine, as on so many pods.",
-)
-@_run_options
+@_workers_option
+@config_option
+@_options
 def train(workers: int | None, **options: Any) -> None:
     """Train to the end, or go on from the run's last checkpoint.
 
@@ -108,12 +145,54 @@ def train(workers: int | None, **options: Any) -> None:
 
 
 @click.command(
-    context_settings=HELP_NAMES, epilog=examples("trainer worker -c fashion_mnist --json")
+    # What follows the script is its own.
+    context_settings={
+        **HELP_NAMES,
+        "allow_interspersed_args": False,
+        "ignore_unknown_options": True,
+    },
+    epilog=examples(
+        "trainer run train.py --epochs 5",
+        "trainer run --workers 2 train.py",
+        "trainer run --set run.dir=gs://bucket/runs/mine --set checkpoint.every_steps=500 train.py",
+    ),
+)
+@_workers_option
+@optional_config_option
+@_options
+@click.argument(
+    "script", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]..."
+)
+def run(workers: int | None, **options: Any) -> None:
+    """Run a Python script whose models `trainer.fit` trains, to its end or on from where it was.
+
+    In the script, trainer.fit(model, ...) stands where model.fit(...) stood, with the same
+    arguments. Started again, it gives back at once what had ended, and goes on with the rest.
+    Models that the script builds are distributed over --workers, or over the pods of a cluster.
+    Arguments after SCRIPT are the script's own.
+
+    Ends with the codes of trainer train: see docs/failures.md.
+    """
+    request = _Request(**options)
+    raise click.exceptions.Exit(_run(request) if request.dry_run else _supervise(request, workers))
+
+
+@click.command(
+    context_settings={**HELP_NAMES, "allow_interspersed_args": False},
+    epilog=examples(
+        "trainer worker -c fashion_mnist --json",
+        "trainer worker --set run.dir=runs/mine -- train.py --epochs 5",
+    ),
 )
 @click.option("--if-complete", is_flag=True, hidden=True)
-@_run_options
+@optional_config_option
+@_options
+@click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARGS]...]")
 def worker(**options: Any) -> None:
-    """The training process alone, for debugging: ends with 75 after an agreed stop."""
+    """The training process alone, for debugging: ends with 75 after an agreed stop.
+
+    Of the recipe of a configuration, or of a script.
+    """
     # An agent asks for the stacks of a worker that hangs; so may a person.
     faulthandler.register(signal.SIGUSR1, file=_STDERR, chain=False)
     raise click.exceptions.Exit(_run(_Request(**options)))
@@ -125,11 +204,10 @@ def _supervise(request: _Request, workers: int | None) -> int:
     reap_orphans()
     from trainer.backend import check_backend
     from trainer.log import configure_logging, get_log, is_for_machines
-    from trainer.recipes.catalog import load_plain
 
     context = click.get_current_context()
     context.meta[AS_JSON] = request.as_json or not sys.stderr.isatty()
-    config = load_plain(request.config_name, request.all_overrides)
+    config = request.load_plain()
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=is_for_machines(config.log))
     check_backend(config, num_workers=workers)
@@ -168,7 +246,8 @@ def _local_group(config: Any, workers: int, request: _Request, log: Any) -> Any:
     from trainer.agent.local_group import LocalGroup, check_local
 
     check_local(config, workers)
-    return LocalGroup(config, workers, _arguments("train", request), log=log)
+    command = "run" if request.script else "train"
+    return LocalGroup(config, workers, _arguments(command, request), log=log)
 
 
 def _arguments(command: str, request: _Request) -> list[str]:
@@ -177,10 +256,11 @@ def _arguments(command: str, request: _Request) -> list[str]:
     return [
         *(["--debug"] if is_debug else []),
         command,
-        f"--config={request.config_name}",
+        *([f"--config={request.config_name}"] if request.config_name is not None else []),
         *(f"--set={override}" for override in request.overrides),
         *(f"--allow-change={key}" for key in request.allow_change),
         *(["--json"] if request.as_json else []),
+        *(["--", *request.script] if request.script else []),
     ]
 
 
@@ -209,29 +289,29 @@ def _run(request: _Request) -> int:
 def _warm_up(request: _Request) -> None:
     """Load what a worker needs; what is wrong with it is found, and told, when it is used."""
     from trainer.log import configure_logging, is_for_machines
-    from trainer.recipes.catalog import load_plain, load_run
     from trainer.tensorflow_start import importing_tensorflow
 
     with suppress(Exception):
-        config = load_plain(request.config_name, request.all_overrides)
+        config = request.load_plain()
         configure_logging(as_json=is_for_machines(config.log))
         with importing_tensorflow():
-            for module in ("trainer.launch", "trainer.worker"):
+            for module in ("trainer.launch", "trainer.worker", "trainer.script.run"):
                 import_module(module)
-        load_run(request.config_name, request.all_overrides)
+        request.load()
 
 
 def _train(request: _Request, stop: StopRequest, link: Any) -> int:
     from trainer.launch import Launch, launch
     from trainer.log import is_for_machines
-    from trainer.recipes.catalog import load_run
 
     context = click.get_current_context()
     context.meta[AS_JSON] = request.as_json or not sys.stderr.isatty()
-    config, recipe, params = load_run(request.config_name, request.all_overrides)
+    config, recipe, params = request.load()
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     surroundings = context.obj or Surroundings()
-    start = Launch(config, recipe, params, request.allow_change, request.if_complete)
+    start = Launch(
+        config, recipe, params, request.allow_change, request.if_complete, request.as_script()
+    )
     if request.dry_run:
         _show_plan(start, as_json=request.as_json)
         return 0

@@ -8,12 +8,12 @@ seed, the epoch and i alone. Each worker makes the whole batch and keeps its sha
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.order import Ids
+from trainer.data.order import Ids, Order
 from trainer.data.pipeline import Place, options_of, shares_of
 from trainer.data.source import MemorySource, RecordSource
 from trainer.errors import ConfigError
@@ -86,7 +86,7 @@ class Batches:
             )
         self.order = BatchOrder(batch_size, steps, (steps - 1) * batch_size + rows)
         self.sample = tf.nest.map_structure(lambda array: np.asarray(array)[:1], sample)
-        self.specs = tf.nest.map_structure(_spec, sample)
+        self.specs = tf.nest.map_structure(spec_of, sample)
 
     def get(self, epoch: int, step: int) -> Any:
         """The global batch of a step: arrays [n, ...] in the source's structure."""
@@ -130,17 +130,36 @@ class Batches:
             )
 
 
+class BatchSource(Protocol):
+    """Who makes global batches: `Batches`, or an object of a user's script.
+
+    specs: of a batch's arrays [n, ...], in their structure. failure: what `get` raised.
+    """
+
+    specs: Any
+    failure: Exception | None
+
+    @property
+    def order(self) -> Order:
+        """Which rows each step has."""
+        ...
+
+    def get(self, epoch: int, step: int) -> Any:
+        """The global batch of a step."""
+        ...
+
+
 @dataclass(frozen=True)
 class BatchPipeline:
     """A source's batches, for the replicas of one worker; used as `Pipeline` is."""
 
-    batches: Batches
+    batches: BatchSource
     place: Place
     threads: int
     micro_batches: int = 1
 
     @property
-    def order(self) -> BatchOrder:
+    def order(self) -> Order:
         """Which rows each step has."""
         return self.batches.order
 
@@ -183,7 +202,7 @@ def _num_rows(batch: Any) -> int:
     return len(tf.nest.flatten(batch)[0])
 
 
-def _spec(array: Any) -> tf.TensorSpec:
+def spec_of(array: Any) -> tf.TensorSpec:
     array = np.asarray(array)
     # As Keras' fit takes numpy's usual floats.
     dtype = tf.float32 if array.dtype == np.float64 else tf.as_dtype(array.dtype)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from trainer.config import RunConfig, load_config, validate
 from trainer.config.messages import shown_value
+from trainer.config.models.run import SCRIPT
 from trainer.config.schema import Key, keys
 from trainer.errors import ConfigError
 from trainer.plugins import is_path, load_object
 from trainer.recipes.base import Params, Recipe
 from trainer.recipes.plugged import config_beside, plugged_recipes
+from trainer.recipes.script import script_recipe
 
 # name -> (import path, one line)
 RECIPES = {
@@ -87,6 +89,8 @@ def recipe_facts(name: str) -> RecipeFacts:
 
 def find_recipe(name: str) -> Recipe:
     """The recipe of that name, from an import path, or plugged in by an entry point."""
+    if name == SCRIPT:
+        return script_recipe()
     if is_path(name):
         path = name
     elif name in RECIPES:

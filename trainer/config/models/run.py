@@ -78,7 +78,8 @@ class RunConfig(Section):
             raise ValueError(
                 "export.weights: best needs checkpoint.best, as in checkpoint.best.metric=val_loss"
             )
-        if best is not None and best.metric.startswith("val_") and self.data.validation is None:
+        is_validated = self.data.validation is not None or self.recipe == SCRIPT
+        if best is not None and best.metric.startswith("val_") and not is_validated:
             raise ValueError(
                 f"checkpoint.best.metric '{best.metric}' needs data.validation: name a split"
             )

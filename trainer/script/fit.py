@@ -1,0 +1,246 @@
+"""`trainer.fit`, `trainer.evaluate` and `trainer.predict`: as Keras' methods of these names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.backends import this_backend
+from trainer.checkpoint.position import Position, Schedule
+from trainer.config import RunConfig
+from trainer.data.pipeline import Place
+from trainer.errors import CheckpointError, ConfigError
+from trainer.job import Assembled, Job
+from trainer.models.build import build_optimizers
+from trainer.recipes.script import script_recipe
+from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, split_arrays
+from trainer.script.orders import Shuffle
+from trainer.script.processes import current, leaving
+from trainer.script.session import Call, Session
+from trainer.training import Training, position_of
+from trainer.worker import check_model, equip, schedule_of
+
+# Keys of an order, beside the run's seed and the number of the call.
+_SHUFFLE = 3
+
+
+def fit(
+    model: Any, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
+    verbose: str | int = "auto", callbacks: Sequence[Any] | None = None,
+    validation_split: float = 0.0, validation_data: Any = None, shuffle: Shuffle = True,
+    class_weight: Mapping[int, float] | None = None, sample_weight: Any = None,
+    initial_epoch: int = 0, steps_per_epoch: int | None = None,
+    validation_steps: int | None = None, validation_batch_size: int | None = None,
+    validation_freq: int = 1,
+) -> Any:  # fmt: skip
+    """Train `model` as `model.fit` does, and go on where an earlier life of the script stopped.
+
+    Arguments and the returned `History` are those of `keras.Model.fit`; `batch_size` is that of
+    all workers together. Arrays and a `PyDataset` go on at any step, other data at the ends of
+    epochs.
+
+    Raises ConfigError for what cannot be kept, and CheckpointError when the run's call of this
+    number was another one.
+    """
+    session = current()
+    config = session.job.config
+    key = (config.train.seed, session.calls + 1, _SHUFFLE)
+    parts, held_out = (x, y, sample_weight), None
+    if validation_split and validation_data is None:
+        parts, held_out = split_arrays(parts, validation_split, "x")
+    fed = feed(
+        *parts, batch_size=batch_size, code="x of trainer.fit", key=key, shuffle=shuffle,
+        steps=steps_per_epoch, class_weight=class_weight,
+    )  # fmt: skip
+    given = held_out if validation_data is None else validation_data
+    validation = None
+    if given is not None:
+        validation = _feed_validation(given, validation_batch_size or batch_size, validation_steps)
+    data = FitData(fed, validation, config.train.threads)
+    check_model(model, config)
+    call = session.begin(_said(model, fed))
+    told = config.model_copy(
+        update={
+            "data": config.data.model_copy(
+                update={
+                    "batch_size": fed.order.batch_size,
+                    "validation": VALIDATION if validation is not None else None,
+                }
+            ),
+            "train": config.train.model_copy(
+                update={"epochs": epochs, "validate_every": validation_freq}
+            ),
+        }
+    )
+    _check_share(fed, told, session.place)
+    own = list(callbacks or ())
+    job = session.job_of(call, config=told, recipe=script_recipe(lambda _params: own))
+    job = _as_loud_as(job, verbose)
+    _tell_begin(job, call, fed)
+    with leaving(session.job.stop):
+        return _train(session, call, job, data, model, initial_epoch)
+
+
+def _train(
+    session: Session, call: Call, job: Job, data: FitData, model: Any, initial_epoch: int
+) -> Any:
+    assembled = _assemble(session, job, data, model)
+    steps = data.fed.order.steps_per_epoch
+    first = Position(step=initial_epoch * steps)
+    schedule = replace(
+        schedule_of(job.config, steps), first_step=call.first_step - first.step,
+        saves_inside=data.fed.is_anywhere,
+    )  # fmt: skip
+    _check_end(call, schedule)
+    _tell_restore(job, assembled, call, schedule.first_step)
+    training = Training(
+        job, assembled, data.training(session.place, micro_batches=job.config.train.accumulate_steps),
+        schedule, call.restored, first=first,
+    )  # fmt: skip
+    position = training.run()
+    session.end(
+        call, schedule.first_step + position.step, position,
+        {
+            "logs": position.epoch_logs, "history": training.history,
+            "epochs": position.epochs_ended(steps), "world_sizes": training.world_sizes,
+        },
+    )  # fmt: skip
+    # What the script draws from here on is the same, whether this call trained or was over.
+    keras.utils.set_random_seed(job.config.train.seed + call.number)
+    model.history = training.history_callback
+    return training.history_callback
+
+
+def evaluate(
+    model: Any, x: Any = None, y: Any = None, batch_size: int | None = None,
+    verbose: str | int = "auto", sample_weight: Any = None, steps: int | None = None,
+    callbacks: Sequence[Any] | None = None, return_dict: bool = False,
+) -> Any:  # fmt: skip
+    """Measure `model` as `model.evaluate` does, each worker on its share of the records.
+
+    Returns the loss, or a list of it and the metrics, or with `return_dict` all by name.
+    """
+    session = current()
+    fed = feed(
+        x, y, sample_weight, batch_size=batch_size, code="x of trainer.evaluate", steps=steps
+    )
+    check_model(model, session.job.config)
+    job = _as_loud_as(session.job, verbose)
+    data = FitData(fed, None, job.config.train.threads)
+    assembled = _assemble(session, job, data, model)
+    driven = keras.callbacks.CallbackList(list(callbacks or ()), model=model)
+    logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)
+    job.log.info("evaluate", **{name: round(value, 5) for name, value in logs.items()})
+    if return_dict:
+        return logs
+    values = [logs[name] for name in model.get_metrics_result() if name in logs]
+    return values[0] if len(values) == 1 else values
+
+
+def predict(
+    model: Any, x: Any, batch_size: int | None = None, verbose: str | int = "auto",  # noqa: ARG001
+    steps: int | None = None, callbacks: Sequence[Any] | None = None,
+) -> Any:  # fmt: skip
+    """The model's outputs for all records, as `model.predict`: numpy arrays [n, ...].
+
+    Each worker computes all of them, so that each has them.
+    """
+    session = current()
+    if callbacks:
+        raise ConfigError("trainer.predict drives no callbacks: leave them out")
+    fed = feed(x, batch_size=batch_size, code="x of trainer.predict", steps=steps)
+    outputs = this_backend().make_predict(model)
+    pipeline = fed.make(Place(), session.job.config.train.threads, 1)
+    found = []
+    try:
+        for examples, _ in pipeline.dataset(num_passes=1):
+            features, _, _ = keras.utils.unpack_x_y_sample_weight(examples)
+            found.append(tf.nest.map_structure(np.asarray, outputs(features)))
+    except tf.errors.OpError as error:
+        raise pipeline.explain(error) from error
+    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
+
+
+def _assemble(session: Session, job: Job, data: FitData, model: Any) -> Assembled:
+    with session.strategy.scope():
+        build_optimizers(model, session.strategy, data.fed.sample)
+    return equip(job, session.strategy, session.place, data, data.fed.sample, model)
+
+
+def _feed_validation(given: Any, batch_size: int | None, steps: int | None) -> Fed:
+    code = "validation_data"
+    x, y, weight = given, None, None
+    if isinstance(given, tuple | list):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(given))
+    is_own_batches = not (isinstance(given, tuple | list) or hasattr(given, "__array__"))
+    return feed(
+        x, y, weight, batch_size=None if is_own_batches else batch_size, code=code, steps=steps
+    )
+
+
+def _said(model: Any, fed: Fed) -> dict[str, Any]:
+    """What must be the same in each life of a call; weights and optimizer are compared, too."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return {"model": type(model).__name__, "optimizer": type(optimizer).__name__, **fed.said}
+
+
+def _check_share(fed: Fed, config: RunConfig, place: Place) -> None:
+    parts = place.num_replicas * config.train.accumulate_steps
+    if fed.order.batch_size % parts:
+        below = fed.order.batch_size // parts * parts
+        fits = " or ".join(str(size) for size in (below, below + parts) if size)
+        raise ConfigError(
+            f"batches of {fed.order.batch_size} records cannot be shared by {parts} replicas and "
+            f"micro-batches alike: use a multiple, as in {fits}"
+        )
+
+
+def _check_end(call: Call, schedule: Schedule) -> None:
+    """CheckpointError when a call that had ended is asked for more."""
+    position = position_of(call.restored.checkpoint)
+    if call.is_ended and not position.is_over(schedule.target_step):
+        raise CheckpointError(
+            f"call {call.number} of trainer.fit ended at its step {position.step} of "
+            f"{schedule.target_step} now, and call {call.number + 1} was begun after it: give it "
+            "its epochs back, or use another run.dir"
+        )
+
+
+def _tell_begin(job: Job, call: Call, fed: Fed) -> None:
+    where = "any step" if fed.is_anywhere else "the ends of epochs"
+    job.log.info("fit", call=call.number, records=fed.order.num_records, goes_on_at=where)
+
+
+def _tell_restore(job: Job, assembled: Assembled, call: Call, first_step: int) -> None:
+    checkpoint = call.restored.checkpoint
+    if checkpoint is None:
+        job.log.info("restore", step=call.first_step, reason="no checkpoint of this call yet")
+        job.run.events.add("restore", step=call.first_step, call=call.number)
+        return
+    assembled.state.check(checkpoint.arrays)
+    job.metrics.checkpoint_restores.inc()
+    step = first_step + position_of(checkpoint).step
+    job.log.info("restore", step=step, sha256=checkpoint.manifest.sha256[:12], call=call.number)
+    job.run.events.add("restore", step=step, fence=checkpoint.manifest.fence, call=call.number)
+
+
+def _as_loud_as(job: Job, verbose: str | int) -> Job:
+    if verbose == 0:
+        return replace(job, console=None, log=_Quiet(job.log))
+    return replace(job, console=None) if verbose == 2 else job
+
+
+class _Quiet:
+    """A log of warnings and errors alone."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def info(self, *_args: Any, **_fields: Any) -> None:
+        """Not said."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)

@@ -1,0 +1,255 @@
+"""What `fit`, `evaluate` and `predict` were given, as data that a run can train on and go on with."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from google_crc32c import extend
+
+from trainer.data.batches import BatchPipeline
+from trainer.data.order import Order
+from trainer.data.pipeline import Pipeline, Place
+from trainer.data.source import MemorySource
+from trainer.errors import ConfigError
+from trainer.script.orders import ArrayOrder, Shuffle
+from trainer.script.sources import (
+    IndexedBatches,
+    StreamedBatches,
+    as_array,
+    num_rows,
+)
+
+_BATCH_SIZE = 32
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Fed:
+    """One argument's records or batches.
+
+    sample: a batch of one. said: what makes it the same data in the next life, as plain JSON.
+    is_anywhere: whether training can go on inside an epoch. make: (place, threads, micro-batches)
+    -> its pipeline.
+    """
+
+    order: Order
+    sample: Any
+    said: Mapping[str, Any]
+    is_anywhere: bool
+    make: Callable[[Place, int, int], Pipeline | BatchPipeline]
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Of one call; see `trainer.data.dataset.TrainingData`."""
+
+    fed: Fed
+    validation: Fed | None
+    threads: int
+
+    def training(self, place: Place, *, micro_batches: int = 1) -> Pipeline | BatchPipeline:
+        """Endless batches to train on."""
+        return self.fed.make(place, self.threads, micro_batches)
+
+    def training_order(self) -> Order:
+        """How many steps an epoch has, and which records each takes."""
+        return self.fed.order
+
+    def evaluation(self, text: str, place: Place) -> Pipeline | BatchPipeline:  # noqa: ARG002
+        """Every record that is validated on once."""
+        return (self.validation or self.fed).make(place, self.threads, 1)
+
+    def count(self, text: str) -> int:  # noqa: ARG002
+        """Records that are validated on."""
+        return (self.validation or self.fed).order.num_records
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """None are known."""
+        return {}
+
+
+def feed(
+    x: Any, y: Any = None, sample_weight: Any = None, *, batch_size: int | None, code: str,
+    key: tuple[int, ...] = (), shuffle: Shuffle = False, steps: int | None = None,
+    class_weight: Mapping[int, float] | None = None,
+) -> Fed:  # fmt: skip
+    """The records of arrays, or the batches of whatever else `x` is.
+
+    code: what it is called in messages. key: what an order is drawn from. steps: an epoch's; None
+    for all. Raises ConfigError for what a run could not go on with.
+    """
+    if class_weight is not None and sample_weight is not None:
+        raise ConfigError(f"{code}: give class_weight or sample_weight, not both")
+
+    def weigh(batch: Any) -> Any:
+        return _with_class_weights(batch, class_weight)
+
+    if _is_arrays(x):
+        arrays = keras.utils.pack_x_y_sample_weight(
+            *(None if part is None else _arrays(part) for part in (x, y, sample_weight))
+        )
+        return feed_arrays(weigh(arrays), batch_size or _BATCH_SIZE, key, shuffle, steps, code)
+    kind = type(x).__name__
+    for name, given in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
+        if given is not None:
+            raise ConfigError(f"{code}: {name} is not used beside a {kind}, which gives batches")
+    if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, tf.data.Dataset):
+        return feed_indexed(x, code, weigh, key if shuffle else None, steps)
+    return _feed_stream(x, code, weigh, steps)
+
+
+def feed_arrays(
+    arrays: Any, batch_size: int, key: tuple[int, ...], shuffle: Shuffle, steps: int | None,
+    code: str,
+) -> Fed:  # fmt: skip
+    """numpy arrays [n, ...] of one n, in the structure of a batch."""
+    flat = tf.nest.flatten(arrays)
+    counts = sorted({len(array) for array in flat})
+    if len(counts) != 1 or not counts[0]:
+        raise ConfigError(f"{code}: its arrays have {' and '.join(map(str, counts))} records")
+    order = ArrayOrder(counts[0], batch_size, key, shuffle, steps)
+    source = MemorySource(tf.nest.map_structure(tf.constant, arrays))
+    said = {
+        "records": counts[0], "batch_size": batch_size, "steps_per_epoch": order.steps_per_epoch,
+        "shuffle": shuffle, "content": f"{_checksum(flat):08x}",
+    }  # fmt: skip
+
+    def make(place: Place, threads: int, micro_batches: int) -> Pipeline:
+        return Pipeline(source, order, place, 0, threads, micro_batches)
+
+    sample = tf.nest.map_structure(lambda array: array[:1], arrays)
+    return Fed(order, sample, said, is_anywhere=True, make=make)
+
+
+def feed_indexed(
+    x: Any, code: str, weigh: Callable[[Any], Any], key: tuple[int, ...] | None, steps: int | None
+) -> Fed:
+    """A `PyDataset`, or anything whose batches are asked for by number."""
+    batches = IndexedBatches(x, code, weigh, key=key, steps=steps)
+    return _fed_batches(batches, is_anywhere=True, shuffle=key is not None)
+
+
+def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | None) -> Fed:
+    if isinstance(x, tf.data.Dataset):
+        begin, length = _elements(x), None if steps else _cardinality(x, code)
+    elif isinstance(x, Iterator):
+        if steps is None:
+            raise ConfigError(f"{code} is a generator, whose length nobody knows: give its steps")
+        begin, length = lambda: x, None
+    elif hasattr(x, "__iter__"):
+        begin, length = lambda: iter(x), len(x) if hasattr(x, "__len__") else None
+        if not (length or steps):
+            raise ConfigError(f"{code} is a {type(x).__name__} without a length: give its steps")
+    else:
+        raise ConfigError(
+            f"{code} is a {type(x).__name__}: give arrays, a PyDataset, a tf.data.Dataset or a "
+            "generator of batches"
+        )
+    batches = StreamedBatches(begin, code, weigh, length=length, steps=steps)
+    return _fed_batches(batches, is_anywhere=False, shuffle=None)
+
+
+def _fed_batches(
+    batches: IndexedBatches | StreamedBatches, *, is_anywhere: bool, shuffle: bool | None
+) -> Fed:
+    order = batches.order
+    said = {
+        "batch_size": order.batch_size, "steps_per_epoch": order.steps_per_epoch,
+        "shuffle": shuffle,
+    }  # fmt: skip
+
+    def make(place: Place, threads: int, micro_batches: int) -> BatchPipeline:
+        return BatchPipeline(batches, place, threads, micro_batches)
+
+    return Fed(order, batches.sample, said, is_anywhere=is_anywhere, make=make)
+
+
+def _elements(dataset: tf.data.Dataset) -> Callable[[], Iterator[Any]]:
+    def begin() -> Iterator[Any]:
+        # Made at once: a seeded shuffle moves on with each iterator that is made.
+        iterator = iter(dataset)
+        return (tf.nest.map_structure(_numpy, element) for element in iterator)
+
+    return begin
+
+
+def _numpy(tensor: Any) -> Any:
+    if not isinstance(tensor, tf.Tensor):
+        raise ConfigError(f"a {type(tensor).__name__} cannot be shared out: make it a dense tensor")
+    return tensor.numpy()
+
+
+def _cardinality(dataset: tf.data.Dataset, code: str) -> int:
+    length = int(dataset.cardinality())
+    if length == tf.data.INFINITE_CARDINALITY:
+        raise ConfigError(f"{code} has no end: give its steps")
+    if length == tf.data.UNKNOWN_CARDINALITY:
+        # Once in each life, and seconds a pass: those who mind say how many there are.
+        length = int(dataset.reduce(np.int64(0), lambda count, *_: count + 1))
+    return length
+
+
+def split_arrays(parts: tuple[Any, Any, Any], share: float, code: str) -> tuple[Any, Any]:
+    """(x, y, sample_weight) twice: all but the last `share` of the records, and those."""
+    if not 0 < share < 1:
+        raise ConfigError(f"validation_split is {share}: a share of the records is in (0, 1)")
+    if not _is_arrays(parts[0]):
+        raise ConfigError(
+            f"validation_split needs arrays, and {code} is none: give validation_data"
+        )
+    arrays = [None if part is None else _arrays(part) for part in parts]
+    count = num_rows(arrays[0])
+    at = int(count * (1 - share))
+    if at in (0, count):
+        raise ConfigError(f"validation_split {share} of {count} records leaves none on one side")
+
+    def cut(part: slice) -> Any:
+        return [
+            None if tree is None else tf.nest.map_structure(lambda array: array[part], tree)
+            for tree in arrays
+        ]
+
+    return cut(slice(0, at)), cut(slice(at, None))
+
+
+def _is_arrays(x: Any) -> bool:
+    if isinstance(x, dict | list | tuple):
+        return bool(x) and all(map(_is_arrays, x.values() if isinstance(x, dict) else x))
+    return hasattr(x, "__array__") or isinstance(x, int | float | str)
+
+
+def _arrays(tree: Any) -> Any:
+    """numpy arrays; a list of numbers is one."""
+    if isinstance(tree, dict):
+        return {name: _arrays(value) for name, value in tree.items()}
+    is_nested = isinstance(tree, list | tuple) and all(hasattr(part, "__array__") for part in tree)
+    if is_nested:
+        return type(tree)(map(_arrays, tree))
+    return as_array(tree)
+
+
+def _with_class_weights(batch: Any, weights: Mapping[int, float] | None) -> Any:
+    """(x, y, weights of records) where classes have weights, as Keras' fit does it."""
+    if weights is None:
+        return batch
+    x, y, given = keras.utils.unpack_x_y_sample_weight(batch)
+    if given is not None or y is None or isinstance(y, dict | list | tuple):
+        raise ConfigError("class_weight needs one y, and no sample_weight beside it")
+    classes = as_array(y)
+    if classes.ndim > 1 and classes.shape[-1] > 1:
+        classes = classes.argmax(axis=-1)
+    known = np.asarray([weights.get(number, 1.0) for number in range(int(classes.max()) + 1)])
+    return x, y, known[classes.reshape(len(classes)).astype(int)].astype(np.float32)
+
+
+def _checksum(arrays: list[Any]) -> int:
+    """CRC32C over shapes, types and bytes."""
+    crc = 0
+    for array in arrays:
+        crc = extend(crc, f"{array.dtype} {array.shape}".encode())
+        data = b"\0".join(array.ravel().tolist()) if array.dtype == object else array
+        crc = extend(crc, data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes())
+    return int(crc)

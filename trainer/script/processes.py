@@ -1,0 +1,136 @@
+"""The session of this process: begun by `trainer run`, or by the first call of a plain script."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from prometheus_client import CollectorRegistry
+
+from trainer.agreement import Alone
+from trainer.cluster import read_cluster
+from trainer.config import RunConfig
+from trainer.data.pipeline import Place
+from trainer.errors import ConfigError, StoppedError
+from trainer.job import Job
+from trainer.log import configure_logging, get_log, is_for_machines
+from trainer.metrics import Metrics
+from trainer.recipes.base import Params
+from trainer.recipes.script import script_recipe
+from trainer.run_dir import RunDir
+from trainer.script.config import load_script_config
+from trainer.script.session import Session
+from trainer.stop import StopRequest
+from trainer.storage import open_storage
+from trainer.stores import DEADLINE_SECONDS, wait_for_stores
+
+_session: Session | None = None
+_is_launched = False
+_closing = ExitStack()
+
+
+class Stopped(SystemExit):
+    """A stop that no `except Exception` of a script keeps from ending it."""
+
+    def __init__(self, error: StoppedError) -> None:
+        super().__init__(error.exit_code)
+        self.error = error
+
+
+def current() -> Session:
+    """The session of this process. Without one, that of a plain script or a notebook begins."""
+    return _session if _session is not None else setup()
+
+
+def begin(session: Session) -> None:
+    """Let the script's calls be those of `session`, which `trainer run` has made."""
+    global _session, _is_launched
+    _session, _is_launched = session, True
+
+
+def setup(
+    run_dir: str | None = None, *, config: str | None = None, overrides: Sequence[str] = ()
+) -> Session:
+    """Say where a plain script or a notebook keeps its run, before its first call of `fit`.
+
+    run_dir: a folder, local or gs://; by default runs/ and the script's name. config: a YAML file.
+    overrides: as in "checkpoint.every_steps=100". Called again, it begins with another run, or
+    with the same one anew. Under `trainer run`, whose options say all of that, it does nothing.
+
+    Raises ConfigError, and RunHeldError when another process trains this run.
+    """
+    global _session
+    if _session is not None and _is_launched:
+        return _session
+    if read_cluster(os.environ).num_workers > 1:
+        raise ConfigError(
+            "a script that several workers run is started by `trainer run SCRIPT`, which gathers "
+            "them: TF_CONFIG or TRAINER_NUM_WORKERS names others here"
+        )
+    _closing.close()
+    _session = None
+    own = [] if run_dir is None else [f"run.dir={run_dir}"]
+    settings = load_script_config(config, [*own, *overrides], name=_name())
+    _session = _alone(settings)
+    return _session
+
+
+def _alone(config: RunConfig) -> Session:
+    is_shown = sys.stdout.isatty() or "ipykernel" in sys.modules
+    configure_logging(as_json=config.log.format == "json")
+    log = get_log()
+    metrics = Metrics(CollectorRegistry(), labels=config.metrics.labels)
+    wait_for_stores(config, open_storage, log)
+
+    def opened(url: str) -> Any:
+        return open_storage(url, deadline_seconds=DEADLINE_SECONDS)
+
+    run = RunDir(config.run.dir, opened)
+    run.check(config, Params, "")
+    run.check_goes_on(start_over=config.checkpoint.start_over)
+
+    def on_wait(reason: str) -> None:
+        log.warning("waiting for the run", reason=reason)
+
+    held = _closing.enter_context(run.held(config.run.lease_seconds, on_wait))
+    held.admit(config, Params, "")
+    console = None
+    if is_shown and not is_for_machines(config.log):
+        from rich.console import Console
+
+        console = Console()
+    job = Job(config, script_recipe(), Params(), held, metrics, log, StopRequest(), console=console)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    restored = held.restore(start_over=config.checkpoint.start_over)
+    log.info("run", dir=run.url)
+    return Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
+
+
+def _name() -> str:
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "notebook.py")
+    return script.stem if "ipykernel" not in sys.modules else "notebook"
+
+
+@contextmanager
+def leaving(stop: StopRequest) -> Iterator[None]:
+    """A call of `fit`: told to stop, it ends the script, and with Ctrl-C a notebook's cell."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    if not _is_launched:
+        stop.install()
+    try:
+        yield
+    except StoppedError as error:
+        if not _is_launched and stop.signal == signal.SIGINT:
+            raise KeyboardInterrupt(str(error)) from None
+        raise Stopped(error) from None
+    finally:
+        if not _is_launched:
+            stop.signal = None
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        stop.defer(False)

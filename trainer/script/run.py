@@ -1,0 +1,90 @@
+"""One life of a worker that runs a user's script; read `train_script` top to bottom.
+
+config -> cluster -> strategy -> restore -> the script, with its calls of `fit` -> report
+"""
+
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.backend import TENSORFLOW
+from trainer.errors import ConfigError, TrainerError
+from trainer.job import Job
+from trainer.script import processes
+from trainer.script.config import Script
+from trainer.script.session import Session
+from trainer.user_code import describe
+from trainer.worker import agree, compute
+
+# Nothing that a second try would mend.
+_FINAL = (SyntaxError, ImportError, NameError)
+
+
+def train_script(job: Job, script: Script) -> dict[str, Any]:
+    """Run the script to its end and return the summary, which is then in the run's folder, too.
+
+    Raises TrainerError of every kind; StoppedError when told to stop.
+    """
+    started = job.clock()
+    job.metrics.set_run_info(job.config.run_name)
+    job.log.info("config", run=job.config.run_name, script=str(script.path), dir=job.run.url)
+    strategy, place = compute(job)
+    if keras.backend.backend() == TENSORFLOW:
+        # The script builds its models as ever, and their variables are mirrored.
+        tf.distribute.experimental_set_strategy(strategy)
+    agreement, _ = agree(job, strategy, place)
+    restored = job.run.restore(start_over=job.config.checkpoint.start_over, agreement=agreement)
+    job.metrics.checkpoint_fallbacks.inc(len(restored.damaged))
+    for reason in restored.reasons:
+        job.log.warning("checkpoint skipped", reason=reason)
+    job.on_progress()
+    job.run.reopen()
+    session = Session(job, strategy, place, agreement, restored)
+    processes.begin(session)
+    _run(script, job.log)
+    if not session.calls:
+        job.log.warning(
+            "the script never called trainer.fit: nothing of it can be resumed",
+            way_out="call trainer.fit(model, ...) where it calls model.fit(...)",
+        )
+    summary = session.summary(job.clock() - started, script.sha256)
+    job.log.info("report", step=summary["steps"])
+    job.run.write_summary(summary)
+    agreement.part()  # who leaves earlier would break the chief's writing off
+    return summary
+
+
+def _run(script: Script, log: Any) -> None:
+    """As `python SCRIPT ARGUMENTS` does."""
+    path = str(script.path)
+    script.read()
+    sys.argv = [path, *script.arguments]
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    log.info("script", path=path, arguments=list(script.arguments))
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except TrainerError:
+        raise
+    except processes.Stopped as stopped:
+        raise stopped.error from None
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise TrainerError(f"{path} ended with sys.exit({end.code!r})") from None
+    except Exception as error:
+        _show_traceback(error, path)
+        kind = ConfigError if isinstance(error, _FINAL) else TrainerError
+        raise kind(f"{path} raised {describe(error)}") from error
+
+
+def _show_traceback(error: Exception, path: str) -> None:
+    """As Python does, from the script's first line on."""
+    frames = traceback.TracebackException.from_exception(error)
+    own = [i for i, frame in enumerate(frames.stack) if frame.filename == path]
+    if own:
+        frames.stack = traceback.StackSummary.from_list(frames.stack[own[0] :])
+    print("".join(frames.format()), end="", file=sys.stderr, flush=True)

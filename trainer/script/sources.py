@@ -1,0 +1,177 @@
+"""Batches that a script's own object makes: by number (`PyDataset`), or one after the other.
+
+Used as `trainer.data.batches.Batches` is: `get` gives the global batch of a step, of which each
+worker keeps its share.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.batches import spec_of
+from trainer.errors import ConfigError, DataError
+from trainer.script.orders import RowsOrder, shuffled_batches
+from trainer.user_code import user_code
+
+
+class MadeBatches:
+    """What both kinds have in common; `fetch` makes a batch.
+
+    weigh: adds the weights of classes to a batch.
+    """
+
+    def __init__(self, code: str, weigh: Callable[[Any], Any]) -> None:
+        self.code = code
+        self._weigh = weigh
+        self._last: tuple[tuple[int, int], Any] | None = None
+        self.failure: Exception | None = None
+        self.specs: Any = None
+
+    def describe(self, first: Any) -> None:
+        """Take over the shapes and types of a first batch: all others have the same."""
+        batch = self._as_arrays(first)
+        self.sample = tf.nest.map_structure(lambda array: array[:1], batch)
+        self.specs = tf.nest.map_structure(spec_of, batch)
+
+    def get(self, epoch: int, step: int) -> Any:
+        """The global batch of a step: arrays [n, ...] in the source's structure."""
+        if self._last is None or self._last[0] != (epoch, step):
+            try:
+                with user_code(self.code):
+                    made = self.fetch(epoch, step)
+                self._last = (epoch, step), self._as_arrays(made)
+            except Exception as error:
+                # tf.data would keep only the text of this error: see `BatchPipeline.explain`.
+                self.failure = error
+                raise
+        return self._last[1]
+
+    def num_rows(self, epoch: int, step: int) -> int:
+        """Records of that batch."""
+        return num_rows(self.get(epoch, step))
+
+    def fetch(self, epoch: int, step: int) -> Any:
+        """The batch as the script's object gives it."""
+        raise NotImplementedError
+
+    def _as_arrays(self, batch: Any) -> Any:
+        weighed = self._weigh(tuple(batch) if isinstance(batch, list) else batch)
+        arrays = tf.nest.map_structure(as_array, weighed)
+        if self.specs is not None:
+            try:
+                tf.nest.assert_same_structure(arrays, self.specs)
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{self.code} gave batches of different structures") from error
+        return arrays
+
+
+class IndexedBatches(MadeBatches):
+    """`source[i]`, in an order that is shuffled anew in each pass; `on_epoch_end` ends a pass.
+
+    key: what the order is drawn from; None for none. steps: an epoch's, where it is no pass.
+    """
+
+    def __init__(
+        self, source: Any, code: str, weigh: Callable[[Any], Any], *,
+        key: tuple[int, ...] | None, steps: int | None,
+    ) -> None:  # fmt: skip
+        super().__init__(code, weigh)
+        self._source, self._key, self._pass = source, key, 0
+        with user_code(code):
+            # Of a PyDataset without an end, it is None.
+            self._length = source.num_batches if hasattr(source, "num_batches") else len(source)
+            self._begin()
+            self.describe(source[0])
+        if self._length is None and steps is None:
+            raise ConfigError(f"{code} has no length: give steps_per_epoch")
+        if self._length is not None and self._length < 1:
+            raise ConfigError(f"{code} has no batch: its length is {self._length}")
+        batch_size = num_rows(tf.nest.map_structure(as_array, source[0]))
+        self.order = RowsOrder(self, batch_size, steps or self._length or 0)
+
+    def fetch(self, epoch: int, step: int) -> Any:
+        """The batch of a step; passes that are over are told so."""
+        number = epoch * self.order.steps_per_epoch + step
+        passed, number = divmod(number, self._length) if self._length else (0, number)
+        while self._pass < passed:
+            if hasattr(self._source, "on_epoch_end"):
+                self._source.on_epoch_end()
+            self._pass += 1
+            self._begin()
+        if self._key is not None and self._length:
+            number = int(shuffled_batches(self._length, *self._key, passed)[number])
+        return self._source[number]
+
+    def _begin(self) -> None:
+        if hasattr(self._source, "on_epoch_begin"):
+            self._source.on_epoch_begin()
+
+
+class StreamedBatches(MadeBatches):
+    """What an iterator gives, one batch after the other; `begin` makes the iterator of a pass.
+
+    Where a run goes on in a later epoch, the passes before it are begun and left, which is what
+    moves a seeded shuffle of tf.data on; with `steps`, an epoch's, what they gave is dropped.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Iterator[Any]], code: str, weigh: Callable[[Any], Any], *,
+        length: int | None, steps: int | None,
+    ) -> None:  # fmt: skip
+        super().__init__(code, weigh)
+        self._begin, self._steps = begin, steps
+        with user_code(code):
+            self._iterator = begin()
+            self._first = next(self._iterator, None)
+        if self._first is None:
+            raise ConfigError(f"{code} has no batch")
+        self.describe(self._first)
+        batch_size = num_rows(tf.nest.map_structure(as_array, self._first))
+        self.order = RowsOrder(self, batch_size, steps or length or 0)
+        # (pass, number) of the batch that comes next.
+        self._next = (0, 0)
+
+    def fetch(self, epoch: int, step: int) -> Any:
+        """The batch of a step, after those before it."""
+        wanted = (0, epoch * self._steps + step) if self._steps else (epoch, step)
+        if wanted < self._next:
+            # A validation pass is made again and again.
+            self._next = (wanted[0], 0)
+            self._iterator, self._first = self._begin(), None
+        while self._next[0] < wanted[0]:
+            self._next = (self._next[0] + 1, 0)
+            self._iterator, self._first = self._begin(), None
+        while True:
+            batch = self._first if self._first is not None else next(self._iterator, None)
+            self._first = None
+            if batch is None and self._steps and self._next[1]:
+                # An epoch is no pass: the data begins anew where it ends.
+                self._iterator = self._begin()
+                batch = next(self._iterator, None)
+            if batch is None:
+                raise DataError(f"{self.code} ran out after batch {self._next[1]}: {_WAYS_OUT}")
+            at, self._next = self._next, (self._next[0], self._next[1] + 1)
+            if at == wanted:
+                return batch
+
+
+_WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"
+
+
+def as_array(value: Any) -> Any:
+    """numpy [n, ...] as Keras' fit takes it: floats of 64 bits become those of 32."""
+    if hasattr(value, "detach"):  # of PyTorch
+        value = value.detach().cpu()
+    if hasattr(value, "to_numpy"):  # of pandas
+        value = value.to_numpy()
+    array = np.asarray(value)
+    if array.dtype.kind == "U":
+        return np.char.encode(array, "utf-8").astype(object)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def num_rows(batch: Any) -> int:
+    """Records of a batch."""
+    return len(tf.nest.flatten(batch)[0])
