@@ -51,6 +51,10 @@ class StopRequest:
         if self._since is None:
             self._since = self._clock()
 
+    def forget(self) -> None:
+        """Whoever was told to stop goes on after all, as a notebook does."""
+        self.signal = self._since = None
+
     def seconds_since(self) -> float:
         """Seconds since it was known that there is a stop; 0 while there is none."""
         return 0.0 if self._since is None else self._clock() - self._since

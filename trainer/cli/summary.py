@@ -57,6 +57,20 @@ def _short(value: float | None) -> str:
     return f"{value:.4f}" if value is not None else "none"
 
 
+def show_script_summary(run_dir: str, summary: dict[str, Any], *, was_complete: bool) -> None:
+    """The same of a script's run."""
+    already = " already: the same script with the same arguments has ended" if was_complete else ""
+    print()
+    print_facts(
+        [
+            ("run", f"{summary['run']}: complete{already}"),
+            ("steps", f"{summary['steps']} in {summary['fits']} calls of trainer.fit"),
+            ("checkpoints", f"{run_dir}/checkpoints"),
+            ("look inside", f"{command_name()} checkpoints list {shlex.quote(run_dir)}"),
+        ]
+    )
+
+
 def train_command(config_name: str, overrides: Sequence[str], changes: Sequence[str]) -> str:
     """The command line of the same run with some keys set anew."""
     changed = {change.partition("=")[0] for change in changes}

@@ -321,13 +321,20 @@ def _train(request: _Request, stop: StopRequest, link: Any) -> int:
             if outcome.summary is not None and is_for_machines(config.log):
                 print_json({"event": "summary", **outcome.summary}, indent=None)
             elif outcome.summary is not None:
-                from trainer.cli.summary import show_summary
-
-                show_summary(config, outcome, request.config_name, request.overrides)
+                _show(config, outcome, request)
         return outcome.exit_code
     finally:
         # A complete run is complete, even when nobody reads it any more.
         drop_output()
+
+
+def _show(config: Any, outcome: Any, request: _Request) -> None:
+    from trainer.cli.summary import show_script_summary, show_summary
+
+    if request.config_name is None or request.script:
+        show_script_summary(config.run.dir, outcome.summary, was_complete=outcome.was_complete)
+    else:
+        show_summary(config, outcome, request.config_name, request.overrides)
 
 
 def _show_plan(start: Any, *, as_json: bool) -> None:

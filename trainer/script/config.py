@@ -1,4 +1,4 @@
-"""The configuration of a script's run: where it lives and how it trains, not what. No TensorFlow."""
+"""The configuration of a script's run: where it lives and how it trains, not what."""
 
 import hashlib
 from collections.abc import Sequence

@@ -52,7 +52,7 @@ def fit(
     if validation_split and validation_data is None:
         parts, held_out = split_arrays(parts, validation_split, "x")
     fed = feed(
-        *parts, batch_size=batch_size, code="x of trainer.fit", key=key, shuffle=shuffle,
+        parts, batch_size=batch_size, code="x of trainer.fit", key=key, shuffle=shuffle,
         steps=steps_per_epoch, class_weight=class_weight,
     )  # fmt: skip
     given = held_out if validation_data is None else validation_data
@@ -96,10 +96,9 @@ def _train(
     )  # fmt: skip
     _check_end(call, schedule)
     _tell_restore(job, assembled, call, schedule.first_step)
-    training = Training(
-        job, assembled, data.training(session.place, micro_batches=job.config.train.accumulate_steps),
-        schedule, call.restored, first=first,
-    )  # fmt: skip
+    micro_batches = job.config.train.accumulate_steps
+    pipeline = data.training(session.place, micro_batches=micro_batches)
+    training = Training(job, assembled, pipeline, schedule, call.restored, first=first)
     position = training.run()
     session.end(
         call, schedule.first_step + position.step, position,
@@ -125,7 +124,7 @@ def evaluate(
     """
     session = current()
     fed = feed(
-        x, y, sample_weight, batch_size=batch_size, code="x of trainer.evaluate", steps=steps
+        (x, y, sample_weight), batch_size=batch_size, code="x of trainer.evaluate", steps=steps
     )
     check_model(model, session.job.config)
     job = _as_loud_as(session.job, verbose)
@@ -151,7 +150,7 @@ def predict(
     session = current()
     if callbacks:
         raise ConfigError("trainer.predict drives no callbacks: leave them out")
-    fed = feed(x, batch_size=batch_size, code="x of trainer.predict", steps=steps)
+    fed = feed((x, None, None), batch_size=batch_size, code="x of trainer.predict", steps=steps)
     outputs = this_backend().make_predict(model)
     pipeline = fed.make(Place(), session.job.config.train.threads, 1)
     found = []
@@ -177,7 +176,7 @@ def _feed_validation(given: Any, batch_size: int | None, steps: int | None) -> F
         x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(given))
     is_own_batches = not (isinstance(given, tuple | list) or hasattr(given, "__array__"))
     return feed(
-        x, y, weight, batch_size=None if is_own_batches else batch_size, code=code, steps=steps
+        (x, y, weight), batch_size=None if is_own_batches else batch_size, code=code, steps=steps
     )
 
 

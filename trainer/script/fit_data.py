@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` were given, as data that a run can train on and go on with."""
+"""What `fit`, `evaluate` and `predict` were given, as data that a run can go on with."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -72,15 +72,18 @@ class FitData:
 
 
 def feed(
-    x: Any, y: Any = None, sample_weight: Any = None, *, batch_size: int | None, code: str,
+    parts: tuple[Any, Any, Any], *, batch_size: int | None, code: str,
     key: tuple[int, ...] = (), shuffle: Shuffle = False, steps: int | None = None,
     class_weight: Mapping[int, float] | None = None,
 ) -> Fed:  # fmt: skip
-    """The records of arrays, or the batches of whatever else `x` is.
+    """The records of arrays, or the batches of whatever else x is.
 
-    code: what it is called in messages. key: what an order is drawn from. steps: an epoch's; None
-    for all. Raises ConfigError for what a run could not go on with.
+    parts: x, y and the weights of records, as Keras' fit takes them. code: what it is called in
+    messages. key: what an order is drawn from. steps: an epoch's; None for all.
+
+    Raises ConfigError for what a run could not go on with.
     """
+    x, y, sample_weight = parts
     if class_weight is not None and sample_weight is not None:
         raise ConfigError(f"{code}: give class_weight or sample_weight, not both")
 

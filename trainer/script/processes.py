@@ -1,10 +1,12 @@
 """The session of this process: begun by `trainer run`, or by the first call of a plain script."""
 
+import atexit
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,20 @@ from trainer.stop import StopRequest
 from trainer.storage import open_storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 
-_session: Session | None = None
-_is_launched = False
-_closing = ExitStack()
+
+@dataclass
+class _Here:
+    """What this process has.
+
+    is_launched: `trainer run` made the session. closing: gives back the run that is held.
+    """
+
+    session: Session | None = None
+    is_launched: bool = False
+    closing: ExitStack = field(default_factory=ExitStack)
+
+
+_here = _Here()
 
 
 class Stopped(SystemExit):
@@ -43,13 +56,12 @@ class Stopped(SystemExit):
 
 def current() -> Session:
     """The session of this process. Without one, that of a plain script or a notebook begins."""
-    return _session if _session is not None else setup()
+    return _here.session if _here.session is not None else setup()
 
 
 def begin(session: Session) -> None:
     """Let the script's calls be those of `session`, which `trainer run` has made."""
-    global _session, _is_launched
-    _session, _is_launched = session, True
+    _here.session, _here.is_launched = session, True
 
 
 def setup(
@@ -63,20 +75,19 @@ def setup(
 
     Raises ConfigError, and RunHeldError when another process trains this run.
     """
-    global _session
-    if _session is not None and _is_launched:
-        return _session
+    if _here.session is not None and _here.is_launched:
+        return _here.session
     if read_cluster(os.environ).num_workers > 1:
         raise ConfigError(
             "a script that several workers run is started by `trainer run SCRIPT`, which gathers "
             "them: TF_CONFIG or TRAINER_NUM_WORKERS names others here"
         )
-    _closing.close()
-    _session = None
+    _here.closing.close()
+    _here.session = None
     own = [] if run_dir is None else [f"run.dir={run_dir}"]
     settings = load_script_config(config, [*own, *overrides], name=_name())
-    _session = _alone(settings)
-    return _session
+    _here.session = _alone(settings)
+    return _here.session
 
 
 def _alone(config: RunConfig) -> Session:
@@ -96,7 +107,7 @@ def _alone(config: RunConfig) -> Session:
     def on_wait(reason: str) -> None:
         log.warning("waiting for the run", reason=reason)
 
-    held = _closing.enter_context(run.held(config.run.lease_seconds, on_wait))
+    held = _here.closing.enter_context(run.held(config.run.lease_seconds, on_wait))
     held.admit(config, Params, "")
     console = None
     if is_shown and not is_for_machines(config.log):
@@ -108,6 +119,7 @@ def _alone(config: RunConfig) -> Session:
         tf.config.experimental.enable_op_determinism()
     restored = held.restore(start_over=config.checkpoint.start_over)
     log.info("run", dir=run.url)
+    atexit.register(_here.closing.close)
     return Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
 
 
@@ -120,17 +132,17 @@ def _name() -> str:
 def leaving(stop: StopRequest) -> Iterator[None]:
     """A call of `fit`: told to stop, it ends the script, and with Ctrl-C a notebook's cell."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    if not _is_launched:
+    if not _here.is_launched:
         stop.install()
     try:
         yield
     except StoppedError as error:
-        if not _is_launched and stop.signal == signal.SIGINT:
+        if not _here.is_launched and stop.signal == signal.SIGINT:
             raise KeyboardInterrupt(str(error)) from None
         raise Stopped(error) from None
     finally:
-        if not _is_launched:
-            stop.signal = None
+        if not _here.is_launched:
+            stop.forget()
             for number, handler in before.items():
                 signal.signal(number, handler)
         stop.defer(False)
