@@ -1,6 +1,6 @@
 """callbacks -> train -> final save, of an assembled model, from a restored position."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,7 +36,8 @@ class Training:
 
     def __init__(
         self, job: Job, assembled: Assembled, pipeline: Pipeline | BatchPipeline,
-        schedule: Schedule, restored: Restored, *, first: Position = _FIRST,
+        schedule: Schedule, restored: Restored, *,
+        first: Position = _FIRST, world_sizes: Sequence[list[int]] = (),
     ) -> None:  # fmt: skip
         self._job = job
         self._assembled = assembled
@@ -66,6 +67,7 @@ class Training:
             restored.checkpoint,
             schedule.first_step + self._start.step,
             assembled.place.num_workers,
+            world_sizes,
         )
         kept = [self._own.memory] if self._own else []
         self._states = CallbackStates([*self._chosen.resumable, *kept])
@@ -239,9 +241,14 @@ def position_of(checkpoint: Checkpoint | None) -> Position:
     return Position.from_json(checkpoint.manifest.state["position"])
 
 
-def world_sizes_of(checkpoint: Checkpoint | None, step: int, num_workers: int) -> list[list[int]]:
-    """[step, workers] of each change: those of the checkpoint, and of this life from `step` on."""
-    known = checkpoint.manifest.state.get("world_sizes", [[0, 1]]) if checkpoint else []
+def world_sizes_of(
+    checkpoint: Checkpoint | None, step: int, num_workers: int, before: Sequence[list[int]] = ()
+) -> list[list[int]]:
+    """[step, workers] of each change: those of the checkpoint, and of this life from `step` on.
+
+    before: those that there were where there is no checkpoint.
+    """
+    known = checkpoint.manifest.state.get("world_sizes", [[0, 1]]) if checkpoint else before
     made = [change for change in known if change[0] < step]
     is_new = not made or made[-1][1] != num_workers
     return [*made, [step, num_workers]] if is_new else made

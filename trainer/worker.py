@@ -139,10 +139,11 @@ def agree(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupReplic
 
 def check_model(model: Any, config: RunConfig) -> None:
     """ConfigError for a model that cannot train."""
-    if not isinstance(model, keras.Model) or model.optimizer is None:
+    # A model that was never compiled has no such attribute.
+    if not isinstance(model, keras.Model) or getattr(model, "optimizer", None) is None:
         raise ConfigError(
-            f"{config.what}: its model function must return a keras.Model with an optimizer "
-            f"(compile it, or equip a TrainStepModel), not {type(model).__name__} without one"
+            f"{config.what} must give a keras.Model with an optimizer (compile it, or equip a "
+            f"TrainStepModel), not {type(model).__name__} without one"
         )
     is_scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     if config.train.precision == "mixed_float16" and not is_scaled:

@@ -1,5 +1,7 @@
 """`trainer.fit` in one process: broken off and called again, it comes to the undisturbed result."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ RECORDS, BATCH = 70, 16
 STEPS = 5  # an epoch's; the last has 6 records
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What ends a life of the script."""
 
 
@@ -36,7 +38,7 @@ class Breaks(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._left -= 1
         if self._left == 0:
-            raise Broken
+            raise BrokenError
 
 
 class Batches(keras.utils.PyDataset):
@@ -184,13 +186,13 @@ def test_more_epochs_for_the_last_call(tmp_path: Path) -> None:
     whole = two_calls(tmp_path / "whole", second=3)
     two_calls(tmp_path / "longer", second=2)
     assert_equal(whole[0], two_calls(tmp_path / "longer", second=3)[0])
-    with pytest.raises(CheckpointError, match="call 1 of trainer.fit ended at its step 10 of 15"):
+    with pytest.raises(CheckpointError, match=r"call 1 of trainer.fit ended at its step 10 of 15"):
         two_calls(tmp_path / "longer", first=3)
 
 
 def test_another_call_is_refused(tmp_path: Path) -> None:
     two_calls(tmp_path)
-    with pytest.raises(CheckpointError, match="call 2 of trainer.fit .* batch_size: 16 -> 8"):
+    with pytest.raises(CheckpointError, match=r"call 2 of trainer.fit (.|\n)* batch_size: 16 -> 8"):
         two_calls(tmp_path, batch_size=8)
     trainer.setup(str(tmp_path))
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -206,7 +208,7 @@ def test_a_damaged_end_is_named(tmp_path: Path) -> None:
     two_calls(tmp_path)
     for part in (tmp_path / "checkpoints").glob("*10*/*/*.safetensors"):
         part.write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match="step 10, where call 1 of trainer.fit ended"):
+    with pytest.raises(CheckpointError, match=r"step 10, where call 1 of trainer.fit ended"):
         two_calls(tmp_path)
 
 
@@ -218,7 +220,8 @@ def plain(shuffle: bool = False, **more: Any) -> tuple[keras.Model, dict[str, An
     y = keras.layers.Dense(2, name="b")(keras.layers.Dense(8, "relu")(x))
     model = keras.Model(x, y)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"], weighted_metrics=["accuracy"])
+    weighted = keras.metrics.SparseCategoricalAccuracy(name="weighted")
+    model.compile("adam", loss, metrics=["accuracy"], weighted_metrics=[weighted])
     return model, {"epochs": 2, "shuffle": shuffle} | more
 
 
@@ -233,8 +236,8 @@ WEIGHTS = np.linspace(0.5, 2.0, RECORDS, dtype="float32")
         {"x": X, "y": Y, "class_weight": {0: 0.2, 1: 2.0}},
         {"x": X, "y": Y, "validation_split": 0.2, "validation_batch_size": 5},
         {"x": X, "y": Y, "validation_data": (X[:9], Y[:9], WEIGHTS[:9]), "validation_freq": 2},
-        {"x": {"a": X}, "y": Y, "initial_epoch": 1},
-        {"x": X.tolist(), "y": Y.tolist()},
+        {"x": X, "y": Y, "initial_epoch": 1},
+        {"x": X.astype("float64"), "y": Y.astype("int32")},
         {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)},
         {
             "x": tf.data.Dataset.from_tensor_slices((X, Y, WEIGHTS)).batch(9).repeat(),
@@ -282,10 +285,10 @@ def test_evaluate_and_predict(tmp_path: Path) -> None:
         ({"x": X, "y": Y[:9]}, "its arrays have 9 and 70 records"),
         ({"x": X, "y": Y, "class_weight": {0: 1}, "sample_weight": WEIGHTS}, "not both"),
         ({"x": shuffled(), "validation_split": 0.1}, "needs arrays"),
-        ({"x": X, "y": Y, "validation_split": 0.001}, "leaves none on one side"),
+        ({"x": X, "y": Y, "validation_split": 0.999}, "leaves none on one side"),
         ({"x": iter([(X, Y)]), "steps_per_epoch": 2}, "ran out after batch 1"),
-        ({"x": 7.5, "y": Y}, "."),
-        ({"x": None, "y": Y}, "a NoneType: give arrays"),
+        ({"x": 7.5, "y": Y}, "a number where an array"),
+        ({"x": None, "y": Y}, "x of trainer.fit is missing"),
     ],
 )
 def test_what_cannot_be_kept(call: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -293,6 +296,45 @@ def test_what_cannot_be_kept(call: dict[str, Any], message: str, tmp_path: Path)
     model, _ = plain()
     with pytest.raises((ConfigError, DataError), match=message):
         trainer.fit(model, **call)
+
+
+class Signals(Breaks):
+    """Sends this process a signal after so many batches."""
+
+    def __init__(self, after: int, number: int) -> None:
+        super().__init__(after)
+        self._number = number
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), self._number)
+
+
+@pytest.mark.parametrize(
+    ("number", "ends_with"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_told_to_stop(number: int, ends_with: type[BaseException], tmp_path: Path) -> None:
+    before = signal.getsignal(number)
+    call = DATA["arrays"]()
+    whole, _ = live(tmp_path / "whole", call, epochs=3)
+    with pytest.raises(ends_with) as ended:
+        live(tmp_path / "told", call, epochs=3, callbacks=[Signals(7, number)])
+    if isinstance(ended.value, SystemExit):
+        assert ended.value.code == 143
+    assert signal.getsignal(number) is before
+    saved = trainer.setup(str(tmp_path / "told")).restored.checkpoint
+    assert saved is not None
+    assert saved.manifest.step == 8  # two steps a call
+    assert_equal(whole, live(tmp_path / "told", call, epochs=3, callbacks=[Breaks(100)])[0])
+
+
+def test_told_to_stop_where_nothing_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="stopped inside an epoch"):
+        live(tmp_path, DATA["tf.data"](), epochs=3, callbacks=[Signals(8, signal.SIGINT)])
+    saved = trainer.setup(str(tmp_path)).restored.checkpoint
+    assert saved is not None
+    assert saved.manifest.step == STEPS
 
 
 def test_a_model_without_optimizer(tmp_path: Path) -> None:

@@ -47,46 +47,35 @@ def fit(
     """
     session = current()
     config = session.job.config
-    key = (config.train.seed, session.calls + 1, _SHUFFLE)
-    parts, held_out = (x, y, sample_weight), None
+    check_model(model, config)
+    parts, held_out = (x, y, sample_weight), validation_data
     if validation_split and validation_data is None:
         parts, held_out = split_arrays(parts, validation_split, "x")
     fed = feed(
-        parts, batch_size=batch_size, code="x of trainer.fit", key=key, shuffle=shuffle,
+        parts, batch_size=batch_size, code="x of trainer.fit", shuffle=shuffle,
+        key=(config.train.seed, session.calls + 1, _SHUFFLE),
         steps=steps_per_epoch, class_weight=class_weight,
     )  # fmt: skip
-    given = held_out if validation_data is None else validation_data
     validation = None
-    if given is not None:
-        validation = _feed_validation(given, validation_batch_size or batch_size, validation_steps)
+    if held_out is not None:
+        validation = _feed_validation(
+            held_out, validation_batch_size or batch_size, validation_steps
+        )
     data = FitData(fed, validation, config.train.threads)
-    check_model(model, config)
+    config = _config_of(config, data, epochs=epochs, validate_every=validation_freq)
+    _check_share(fed, config, session.place)
     call = session.begin(_said(model, fed))
-    told = config.model_copy(
-        update={
-            "data": config.data.model_copy(
-                update={
-                    "batch_size": fed.order.batch_size,
-                    "validation": VALIDATION if validation is not None else None,
-                }
-            ),
-            "train": config.train.model_copy(
-                update={"epochs": epochs, "validate_every": validation_freq}
-            ),
-        }
-    )
-    _check_share(fed, told, session.place)
     own = list(callbacks or ())
-    job = session.job_of(call, config=told, recipe=script_recipe(lambda _params: own))
-    job = _as_loud_as(job, verbose)
-    _tell_begin(job, call, fed)
-    with leaving(session.job.stop):
-        return _train(session, call, job, data, model, initial_epoch)
+    job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
+    with leaving(job.stop):
+        return _train(session, call, _as_loud_as(job, verbose), data, model, initial_epoch)
 
 
 def _train(
     session: Session, call: Call, job: Job, data: FitData, model: Any, initial_epoch: int
 ) -> Any:
+    where = "any step" if data.fed.is_anywhere else "the ends of epochs"
+    job.log.info("fit", call=call.number, records=data.fed.order.num_records, goes_on_at=where)
     assembled = _assemble(session, job, data, model)
     steps = data.fed.order.steps_per_epoch
     first = Position(step=initial_epoch * steps)
@@ -98,15 +87,17 @@ def _train(
     _tell_restore(job, assembled, call, schedule.first_step)
     micro_batches = job.config.train.accumulate_steps
     pipeline = data.training(session.place, micro_batches=micro_batches)
-    training = Training(job, assembled, pipeline, schedule, call.restored, first=first)
-    position = training.run()
-    session.end(
-        call, schedule.first_step + position.step, position,
-        {
-            "logs": position.epoch_logs, "history": training.history,
-            "epochs": position.epochs_ended(steps), "world_sizes": training.world_sizes,
-        },
+    training = Training(
+        job, assembled, pipeline, schedule, call.restored,
+        first=first, world_sizes=session.world_sizes,
     )  # fmt: skip
+    position = training.run()
+    session.world_sizes = training.world_sizes
+    report = {
+        "logs": position.epoch_logs, "history": training.history,
+        "epochs": position.epochs_ended(steps), "stopped_early": position.stop_training,
+    }  # fmt: skip
+    session.end(call, schedule.first_step + position.step, report)
     # What the script draws from here on is the same, whether this call trained or was over.
     keras.utils.set_random_seed(job.config.train.seed + call.number)
     model.history = training.history_callback
@@ -180,6 +171,21 @@ def _feed_validation(given: Any, batch_size: int | None, steps: int | None) -> F
     )
 
 
+def _config_of(config: RunConfig, data: FitData, *, epochs: int, validate_every: int) -> RunConfig:
+    """What the arguments of `fit` say, where a recipe's configuration says it."""
+    of_data = {
+        "batch_size": data.fed.order.batch_size,
+        "validation": VALIDATION if data.validation is not None else None,
+    }
+    of_training = {"epochs": epochs, "validate_every": validate_every}
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=of_data),
+            "train": config.train.model_copy(update=of_training),
+        }
+    )
+
+
 def _said(model: Any, fed: Fed) -> dict[str, Any]:
     """What must be the same in each life of a call; weights and optimizer are compared, too."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
@@ -206,11 +212,6 @@ def _check_end(call: Call, schedule: Schedule) -> None:
             f"{schedule.target_step} now, and call {call.number + 1} was begun after it: give it "
             "its epochs back, or use another run.dir"
         )
-
-
-def _tell_begin(job: Job, call: Call, fed: Fed) -> None:
-    where = "any step" if fed.is_anywhere else "the ends of epochs"
-    job.log.info("fit", call=call.number, records=fed.order.num_records, goes_on_at=where)
 
 
 def _tell_restore(job: Job, assembled: Assembled, call: Call, first_step: int) -> None:

@@ -95,6 +95,8 @@ def feed(
             *(None if part is None else _arrays(part) for part in (x, y, sample_weight))
         )
         return feed_arrays(weigh(arrays), batch_size or _BATCH_SIZE, key, shuffle, steps, code)
+    if x is None:
+        raise ConfigError(f"{code} is missing")
     kind = type(x).__name__
     for name, given in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
         if given is not None:
@@ -110,6 +112,8 @@ def feed_arrays(
 ) -> Fed:  # fmt: skip
     """numpy arrays [n, ...] of one n, in the structure of a batch."""
     flat = tf.nest.flatten(arrays)
+    if any(array.ndim == 0 for array in flat):
+        raise ConfigError(f"{code} holds a number where an array of records was expected")
     counts = sorted({len(array) for array in flat})
     if len(counts) != 1 or not counts[0]:
         raise ConfigError(f"{code}: its arrays have {' and '.join(map(str, counts))} records")

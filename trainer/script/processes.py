@@ -49,8 +49,8 @@ _here = _Here()
 class Stopped(SystemExit):
     """A stop that no `except Exception` of a script keeps from ending it."""
 
-    def __init__(self, error: StoppedError) -> None:
-        super().__init__(error.exit_code)
+    def __init__(self, error: StoppedError, code: int) -> None:
+        super().__init__(code)
         self.error = error
 
 
@@ -139,7 +139,7 @@ def leaving(stop: StopRequest) -> Iterator[None]:
     except StoppedError as error:
         if not _here.is_launched and stop.signal == signal.SIGINT:
             raise KeyboardInterrupt(str(error)) from None
-        raise Stopped(error) from None
+        raise Stopped(error, stop.exit_code) from None
     finally:
         if not _here.is_launched:
             stop.forget()

@@ -7,7 +7,6 @@ from typing import Any
 
 from trainer.agreement import Agreement
 from trainer.checkpoint.parts import DamagedError
-from trainer.checkpoint.position import Position
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.store import Checkpoint
 from trainer.data.pipeline import Place
@@ -52,7 +51,8 @@ class Session:
     restored: Restored
     calls: int = 0
     ended: list[Ended] = field(default_factory=list)
-    last: dict[str, Any] = field(default_factory=dict)
+    last: Mapping[str, Any] = field(default_factory=dict)
+    world_sizes: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         saved = self._saved
@@ -92,10 +92,10 @@ class Session:
         kept = frozenset(one.step for one in self.ended)
         return replace(self.job, script=state, kept_steps=kept, **changes)
 
-    def end(self, call: Call, step: int, position: Position, report: Mapping[str, Any]) -> None:
-        """Note that a call is over at the run's global `step`."""
+    def end(self, call: Call, step: int, report: Mapping[str, Any]) -> None:
+        """Note that a call is over at the run's global `step`, and what it has come to."""
         self.ended.append(Ended(step, call.said))
-        self.last = {"stopped_early": position.stop_training, **report}
+        self.last = report
 
     def summary(self, seconds: float, script_sha256: str) -> dict[str, Any]:
         """What the run's `summary.json` says of a script that has come to its end."""
@@ -112,7 +112,7 @@ class Session:
             "validation": {k.removeprefix("val_"): v for k, v in logs.items() if k[:4] == "val_"},
             "test": {},
             "history": self.last.get("history", {}),
-            "world_sizes": self.last.get("world_sizes", []),
+            "world_sizes": self.world_sizes,
             "model": [],
             "seconds": round(seconds, 3),
             "versions": versions(),
