@@ -47,7 +47,10 @@ def check_trial(config: RunConfig) -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """`arguments` are those of `trainer train`, to which run.dir is added; logs go to `folder`."""
+    """`arguments` are those of `trainer train`, to which run.dir is added; logs go to `folder`.
+
+    script: of `trainer run` instead, its file and its arguments.
+    """
 
     config: RunConfig
     num_workers: int
@@ -58,6 +61,7 @@ class Trial:
     patience: float
     start: StartAgent
     log: Any
+    script: Sequence[str] = ()
 
     @property
     def runs(self) -> tuple[str, str]:
@@ -95,6 +99,7 @@ class Trial:
             "--set=metrics.enabled=false",
             # Another number of workers makes another result.
             "--set=cluster.min_workers=null", "--json",
+            *(["--", *self.script] if self.script else []),
         )  # fmt: skip
         agents = Agents(
             self.num_workers, [*self.arguments, *own], self.folder / run.rpartition("-")[2],

@@ -13,9 +13,10 @@ from trainer.cli.options import (
     AS_JSON,
     HELP_NAMES,
     apply_options,
-    config_option,
     examples,
     json_option,
+    load_plain,
+    optional_config_option,
     print_json,
     set_option,
 )
@@ -24,11 +25,13 @@ _COUNT = click.IntRange(0, 10_000)
 
 
 @click.command(
-    context_settings=HELP_NAMES,
+    # What follows the script is its own.
+    context_settings={**HELP_NAMES, "allow_interspersed_args": False},
     epilog=examples(
         "trainer chaos -c fashion_mnist --workers 2",
         "trainer chaos -c run.yaml --workers 3 --kills 50 --stops 0 --freezes 0 --seed 7",
         "trainer chaos -c run.yaml --set train.epochs=20 --set run.dir=runs/tried --keep",
+        "trainer chaos --kills 5 --set checkpoint.every_steps=40 train.py --epochs 5",
     ),
 )
 @apply_options(
@@ -47,10 +50,16 @@ _COUNT = click.IntRange(0, 10_000)
     click.option("--patience", type=click.FloatRange(1), default=300.0, show_default=True,
                  metavar="SECONDS", help="Give up after so long without a new step."),
     click.option("--keep", is_flag=True, help="Keep both runs and the logs, also of a success."),
-    config_option, set_option, json_option,
+    optional_config_option, set_option, json_option,
+    click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARGS]...]"),
 )  # fmt: skip
-def chaos(config_name: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def chaos(
+    config_name: str | None, overrides: tuple[str, ...], as_json: bool, script: tuple[str, ...],
+    **options: Any,
+) -> None:  # fmt: skip
     """Disturb a training on this machine, and see whether its result is the same.
+
+    Of the recipe of a configuration, or of a script as `trainer run` takes it.
 
     Trains twice, beside run.dir: undisturbed, and while processes are killed, stopped and frozen
     at random moments and agents are started again, as by a cluster. Tells of every fault, and how
@@ -62,20 +71,20 @@ def chaos(config_name: str, overrides: tuple[str, ...], as_json: bool, **options
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     from trainer.log import configure_logging, get_log, is_for_machines
-    from trainer.recipes.catalog import load_plain
 
     context = click.get_current_context()
     own = ["log.format=json"] if as_json else []
-    config = load_plain(config_name, [*overrides, *own])
+    config = load_plain(config_name, [*overrides, *own], script)
     for_machines = is_for_machines(config.log)
     context.meta[AS_JSON] = is_for_machines(config.log, sys.stderr)
     configure_logging(as_json=for_machines)
     is_debug = context.find_root().params["debug"]
     arguments = [
-        *(["--debug"] if is_debug else []), "train", f"--config={config_name}",
+        *(["--debug"] if is_debug else []), "run" if script else "train",
+        *([f"--config={config_name}"] if config_name is not None else []),
         *(f"--set={override}" for override in overrides),
     ]  # fmt: skip
-    trial = _trial(config, arguments, options, get_log())
+    trial = _trial(config, arguments, script, options, get_log())
     result = trial.run()
     if for_machines:
         print_json({"event": "chaos", **result.to_json()}, indent=None)
@@ -88,7 +97,9 @@ def chaos(config_name: str, overrides: tuple[str, ...], as_json: bool, **options
     context.exit(1 if result.problems else 0)
 
 
-def _trial(config: Any, arguments: list[str], options: dict[str, Any], log: Any) -> Any:
+def _trial(
+    config: Any, arguments: list[str], script: tuple[str, ...], options: dict[str, Any], log: Any
+) -> Any:
     from trainer.agent.local_group import check_local
     from trainer.chaos.agents import start_agent
     from trainer.chaos.faults import Amount
@@ -106,7 +117,7 @@ def _trial(config: Any, arguments: list[str], options: dict[str, Any], log: Any)
     return Trial(
         config, workers, amount, seed=options["seed"], arguments=arguments,
         folder=Path(tempfile.mkdtemp(prefix="trainer-chaos-")), patience=options["patience"],
-        start=surroundings.start_agent or start_agent, log=log,
+        start=surroundings.start_agent or start_agent, log=log, script=script,
     )  # fmt: skip
 
 

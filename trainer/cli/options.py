@@ -1,7 +1,8 @@
 """Options and arguments that several commands share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -67,3 +68,18 @@ def apply_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def print_json(tree: Any, *, indent: int | None = 2) -> None:
     """One JSON document on standard output; a number that is not finite becomes null."""
     click.echo(strict_json.dumps(tree, indent=indent))
+
+
+def load_plain(name: str | None, overrides: Sequence[str], script: Sequence[str] = ()) -> Any:
+    """The configuration of a command line, without anybody's code; a script's may have no file."""
+    if script:
+        from trainer.script.config import Script, load_script_config
+
+        path = Path(script[0])
+        Script(path).read()
+        return load_script_config(name, overrides, name=path.stem)
+    if name is None:
+        raise click.UsageError("Missing option '-c' / '--config', or a script.")
+    from trainer.recipes.catalog import load_plain
+
+    return load_plain(name, overrides)

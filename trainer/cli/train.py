@@ -23,6 +23,7 @@ from trainer.cli.options import (
     config_option,
     examples,
     json_option,
+    load_plain,
     optional_config_option,
     print_json,
     set_option,
@@ -65,26 +66,14 @@ class _Request:
 
     def load_plain(self) -> Any:
         """The configuration, without anybody's code."""
-        if (script := self.as_script()) is not None:
-            from trainer.script.config import load_script_config
-
-            script.read()
-            name = script.path.stem
-            return load_script_config(self.config_name, self.all_overrides, name=name)
-        if self.config_name is None:
-            raise click.UsageError("Missing option '-c' / '--config', or a script.")
-        from trainer.recipes.catalog import load_plain
-
-        return load_plain(self.config_name, self.all_overrides)
+        return load_plain(self.config_name, self.all_overrides, self.script)
 
     def load(self) -> tuple[Any, Any, Any]:
         """Configuration, recipe and parameters."""
         from trainer.recipes.catalog import load_run, with_recipe
 
-        if self.script:
+        if self.script or self.config_name is None:
             return with_recipe(self.load_plain(), source="--set")
-        if self.config_name is None:
-            raise click.UsageError("Missing option '-c' / '--config', or a script.")
         return load_run(self.config_name, self.all_overrides)
 
 

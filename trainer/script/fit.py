@@ -84,7 +84,11 @@ def _train(
         saves_inside=data.fed.is_anywhere,
     )  # fmt: skip
     _check_end(call, schedule)
-    _tell_restore(job, assembled, call, schedule.first_step)
+    begins_at = first
+    if call.restored.checkpoint is not None:
+        assembled.state.check(call.restored.checkpoint.arrays)
+        begins_at = position_of(call.restored.checkpoint)
+    _tell_restore(session, job, call, schedule.first_step + begins_at.step)
     micro_batches = job.config.train.accumulate_steps
     pipeline = data.training(session.place, micro_batches=micro_batches)
     training = Training(
@@ -214,15 +218,21 @@ def _check_end(call: Call, schedule: Schedule) -> None:
         )
 
 
-def _tell_restore(job: Job, assembled: Assembled, call: Call, first_step: int) -> None:
-    checkpoint = call.restored.checkpoint
-    if checkpoint is None:
-        job.log.info("restore", step=call.first_step, reason="no checkpoint of this call yet")
-        job.run.events.add("restore", step=call.first_step, call=call.number)
+def _tell_restore(session: Session, job: Job, call: Call, step: int) -> None:
+    """Once in each life: where it goes on. What had ended before is said to have ended."""
+    if call.is_ended:
+        job.log.info("fit has ended", call=call.number, step=step)
         return
-    assembled.state.check(checkpoint.arrays)
-    job.metrics.checkpoint_restores.inc()
-    step = first_step + position_of(checkpoint).step
+    checkpoint = call.restored.checkpoint
+    if checkpoint is not None:
+        job.metrics.checkpoint_restores.inc()
+    if session.is_on:
+        return
+    session.is_on = True
+    if checkpoint is None:
+        job.log.info("restore", step=step, reason="no checkpoint of this call yet")
+        job.run.events.add("restore", step=step, call=call.number)
+        return
     job.log.info("restore", step=step, sha256=checkpoint.manifest.sha256[:12], call=call.number)
     job.run.events.add("restore", step=step, fence=checkpoint.manifest.fence, call=call.number)
 

@@ -50,6 +50,7 @@ class Session:
     agreement: Agreement
     restored: Restored
     calls: int = 0
+    is_on: bool = False  # a call trains, or has trained, in this life
     ended: list[Ended] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     world_sizes: list[list[int]] = field(default_factory=list)
