@@ -18,6 +18,7 @@ from bench.pairs import Result, describe, machine, table, write_json
 # Not imported from the scripts: they bring TensorFlow, and each wants a fresh process.
 SCRIPTS = {
     "bench.loop": ("loop_small", "loop_compute_bound"),
+    "bench.fit": ("fit_small", "fit_compute_bound"),
     "bench.scaling": (
         "scaling_small", "scaling_group_share_small",
         "scaling_compute_bound", "scaling_group_share_compute_bound",

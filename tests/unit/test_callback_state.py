@@ -152,8 +152,17 @@ def test_a_state_that_cannot_be_put_back_is_named() -> None:
 
 
 def test_a_callback_without_state_is_refused() -> None:
+    forgetful = Forgetful()
+    forgetful.seen = 0
     with pytest.raises(ConfigError, match=r"Forgetful has no get_state .*'stateless: true'"):
-        CallbackStates([Forgetful()])
+        CallbackStates([forgetful])
+
+
+def test_one_that_holds_nothing_needs_no_state() -> None:
+    assert CallbackStates([Forgetful()]).capture() == ({}, {})
+    says_so = Forgetful()
+    says_so.seen, says_so.stateless = 0, True
+    assert CallbackStates([says_so]).capture() == ({}, {})
 
 
 def test_a_subclass_of_a_known_one_is_refused() -> None:

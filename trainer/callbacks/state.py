@@ -35,6 +35,9 @@ _KERAS_STATE: dict[type, tuple[str, ...]] = {
 }
 
 
+_EVERY_ATTRIBUTE = vars(keras.callbacks.Callback()).keys()
+
+
 @runtime_checkable
 class HoldsState(Protocol):
     """A callback that can be resumed."""
@@ -90,12 +93,19 @@ def _check(callback: Any) -> None:
         raise ConfigError(
             "callback BackupAndRestore replays epochs: remove it, runs resume without it"
         )
-    if not isinstance(callback, HoldsState) and _attributes(callback) is None:
+    is_known = isinstance(callback, HoldsState) or _attributes(callback) is not None
+    if not is_known and not _holds_nothing(callback):
         name = type(callback).__name__
         raise ConfigError(
             f"callback {name} has no get_state and set_state, so a resumed run would differ: "
-            "add them, or declare it with 'stateless: true' if it holds nothing that matters"
+            "add them, or declare it with 'stateless: true' (in code: its attribute stateless = "
+            "True) if it holds nothing that matters"
         )
+
+
+def _holds_nothing(callback: Any) -> bool:
+    """Whether it says so, or has no attribute but those that every callback of Keras has."""
+    return bool(getattr(callback, "stateless", False)) or vars(callback).keys() <= _EVERY_ATTRIBUTE
 
 
 def _attributes(callback: Any) -> tuple[str, ...] | None:
