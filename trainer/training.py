@@ -54,7 +54,7 @@ class Training:
             job.config, own, self._reporting,
             run_info(
                 job, assembled,
-                is_resumed=self._checkpoint is not None, writes=assembled.place.is_chief,
+                is_resumed=self._checkpoint is not None, writes=job.run.writes,
             ),
         )  # fmt: skip
         if self._chosen.is_step_by_step:

@@ -65,6 +65,11 @@ def _cpus(count: int) -> list[str]:
     return [f"/cpu:{index}" for index in range(count)]
 
 
+def run_eagerly() -> None:
+    """See `Backend`."""
+    tf.config.run_functions_eagerly(True)
+
+
 def version() -> str:
     """TensorFlow's."""
     return str(tf.__version__)

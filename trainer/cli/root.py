@@ -23,6 +23,7 @@ COMMANDS = {
     "train": ("trainer.cli.train:train", "Train to the end, or go on from the last checkpoint."),
     "evaluate": ("trainer.cli.model:evaluate", "Measure a run's model on a split."),
     "export": ("trainer.cli.model:export", "Write a run's model as files for others."),
+    "debug": ("trainer.cli.debug:debug", "Train a run's next steps here, and leave it as it is."),
     "chaos": (
         "trainer.cli.chaos:chaos",
         "Disturb a training on this machine, and see whether its result is the same.",
