@@ -1,6 +1,5 @@
 """`trainer debug`."""
 
-import sys
 from typing import Any
 
 import click
@@ -15,7 +14,6 @@ from trainer.cli.options import (
     run_argument,
     set_option,
 )
-from trainer.errors import StoppedError
 from trainer.stop import StopRequest
 
 
@@ -72,11 +70,9 @@ def debug(as_json: bool, overrides: tuple[str, ...], **options: Any) -> None:
 
     surroundings = {"open_storage": context.obj.open_storage} if context.obj else {}
     sets = (*overrides, *(["log.format=json"] if as_json else []))
-    try:
-        reason = debug_run(Debugging(overrides=sets, **options), stop, **surroundings)
-    except StoppedError as stopped:
-        click.echo(f"trainer: {stopped}", err=True)
-        sys.exit(stop.exit_code)
+    reason = debug_run(Debugging(overrides=sets, **options), stop, **surroundings)
     from trainer.log import get_log
 
     get_log().info("end", reason=reason)
+    if stop.is_set:
+        raise click.exceptions.Exit(stop.exit_code)
