@@ -44,6 +44,7 @@ class Training:
         self._reporting = Reporting(
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
             order=pipeline.order, start=self._start.step, target=schedule.target_step,
+            traces=job.run.storage if assembled.place.is_chief else None,
         )  # fmt: skip
         with user_code(f"recipe {job.config.recipe}: its callbacks function"):
             own = job.recipe.callbacks(job.params)

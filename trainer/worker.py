@@ -146,7 +146,7 @@ def _on_bad_record(job: Job) -> Callable[[str, int, str], None]:
 
 def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
     """How far a run goes, and by which strides."""
-    per_call = config.train.steps_per_call
+    per_call, profile = config.train.steps_per_call, config.train.profile
     return Schedule(
         epochs=config.train.epochs,
         steps_per_epoch=steps_per_epoch,
@@ -154,6 +154,8 @@ def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
         # A signal is seen between two calls: leave most of the grace to the save.
         call_seconds=min(config.train.grace_seconds / 5, 1.0),
         validate_every=config.train.validate_every,
+        # So that a trace has just the steps that it is to be of.
+        call_ends=() if profile is None else (profile.steps[0] - 1, profile.steps[-1]),
     )
 
 

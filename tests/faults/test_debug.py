@@ -133,8 +133,10 @@ def test_a_run_that_failed_before_its_first_checkpoint_begins_again(run):
 
 def test_what_it_saves_is_what_the_run_saved(undisturbed, tmp_path):
     before = files(undisturbed.folder)
-    life, _ = debug(undisturbed, "--step", 12, "--steps", 5, "--keep", tmp_path / "kept")
+    args = ("--step", 12, "--steps", 5, "--set", "train.profile.first=14")
+    life, _ = debug(undisturbed, *args, "--keep", tmp_path / "kept")
     assert life.code == 0, life.text()
+    assert life.events("trace")[0]["url"].startswith(f"{tmp_path}/kept/plugins/")
     found, wanted = saved(tmp_path / "kept", 16), saved(undisturbed.dir, 16)
     assert found.manifest.sha256 == wanted.manifest.sha256
     assert files(undisturbed.folder) == before

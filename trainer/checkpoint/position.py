@@ -51,13 +51,14 @@ class Position:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How far training goes, and how far one call may."""
+    """How far training goes, and how far one call may: no further than to one of `call_ends`."""
 
     epochs: int
     steps_per_epoch: int
     steps_per_call: int | None = None
     call_seconds: float = 2.0
     validate_every: int = 1
+    call_ends: tuple[int, ...] = ()
 
     @property
     def target_step(self) -> int:
