@@ -20,14 +20,14 @@ from trainer.backend import check_backend
 from trainer.checkpoint.restore import Restored
 from trainer.config import RunConfig, apply_overrides, validate
 from trainer.config.credentials import check_tree
-from trainer.errors import StoppedError
+from trainer.errors import ConfigError, StoppedError
 from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics
 from trainer.preflight import check_data
 from trainer.recipes.catalog import with_recipe
 from trainer.run_dir import CONFIG_FILE, RunDir
 from trainer.stop import StopRequest
-from trainer.storage import Storage, open_storage
+from trainer.storage import Storage, is_remote, open_storage
 from trainer.storage.overlay import overlaid
 from trainer.stores import DEADLINE_SECONDS
 from trainer.tensorflow_start import importing_tensorflow
@@ -112,7 +112,10 @@ def debug(
 @contextmanager
 def _folder(keep: str | None) -> Iterator[Path]:
     if keep is not None:
-        yield Path(keep).absolute()
+        folder = Path(keep).absolute()
+        if is_remote(keep) or (folder.exists() and any(folder.iterdir())):
+            raise ConfigError(f"--keep {keep} is no new folder of this machine: name one")
+        yield folder
         return
     with tempfile.TemporaryDirectory(prefix="trainer-debug-") as temporary:
         yield Path(temporary)

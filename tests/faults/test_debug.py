@@ -105,6 +105,7 @@ def test_steps_run_line_by_line(failed):
         (["--step", "13"], 2, "has no checkpoint of step 13: 8, 9, 12"),
         (["--set", "train.seed=1"], 5, "train.seed: 0 -> 1"),
         (["--set", "train.sed=1"], 2, "did you mean 'train.seed'?"),
+        (["--keep", "run"], 2, "--keep run is no new folder"),
     ],
 )
 def test_what_is_refused(failed, args, code, said):

@@ -1,5 +1,6 @@
 """Keras on TensorFlow: several replicas, and many steps inside of one compiled function."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -66,7 +67,8 @@ def _cpus(count: int) -> list[str]:
 
 
 def run_eagerly() -> None:
-    """See `Backend`."""
+    """See `Backend`. Functions of tf.data stay compiled, which TensorFlow would warn of."""
+    warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run_")
     tf.config.run_functions_eagerly(True)
 
 

@@ -47,7 +47,7 @@ from trainer.stop import StopRequest
     ),
     click.option(
         "--keep", metavar="DIR", callback=follow_parents,
-        help="Leave what is written in this folder; by default it is removed at the end.",
+        help="Leave what is written in this new folder; by default it is removed at the end.",
     ),
     json_option,
 )  # fmt: skip
