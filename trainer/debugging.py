@@ -70,6 +70,7 @@ def debug(
 ) -> str:
     """Train as the run would have; returns why it ended, where no error did.
 
+    As one worker, also in a pod of several: what the environment says of them is not looked at.
     Raises what the run's own worker would raise, but no StoppedError.
     """
     with _folder(wanted.keep) as folder:
@@ -81,11 +82,12 @@ def debug(
         configure_logging(as_json=is_for_machines(config.log))
         data_hash = check_data(config, open=opened).content_hash
         run.check(config, type(params), data_hash, wanted.allow_change)
-        restored = _restored(run, wanted.step)
+        restored, log = _restored(run, wanted.step), get_log()
         start = restored.checkpoint.manifest.step if restored.checkpoint else 0
-        log = get_log()
         log.info("debug", run=url, step=start, writes_to=str(folder))
         _tell_of_workers(restored, log)
+        run = DebuggedRun(url, run.open, writes=False, restored=restored)
+        limit = _Limit(stop, None if wanted.num_steps is None else start + wanted.num_steps)
         log.info("starting TensorFlow")  # for seconds, nothing else would be said
         with importing_tensorflow():
             from trainer.backends import this_backend
@@ -94,14 +96,8 @@ def debug(
 
         if wanted.is_eager:
             this_backend().run_eagerly()
-        limit = _Limit(stop, None if wanted.num_steps is None else start + wanted.num_steps)
-        job = Job(
-            config, recipe, params,
-            DebuggedRun(url, run.open, writes=False, restored=restored),
-            Metrics(CollectorRegistry()), log, stop,
-            environ={},  # of one worker, also in a pod of several
-            on_progress=limit,
-        )  # fmt: skip
+        metrics = Metrics(CollectorRegistry())
+        job = Job(config, recipe, params, run, metrics, log, stop, environ={}, on_progress=limit)
         try:
             summary = train(job)
         except StoppedError as stopped:

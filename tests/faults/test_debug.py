@@ -143,6 +143,15 @@ def test_what_it_saves_is_what_the_run_saved(undisturbed, tmp_path):
     assert files(undisturbed.folder) == before
 
 
+def test_of_a_complete_run_the_report_is_made_again(undisturbed, tmp_path):
+    before = files(undisturbed.folder)
+    life, _ = debug(undisturbed, "--set", "export.formats=[keras]", "--keep", tmp_path / "kept")
+    assert life.code == 0, life.text()
+    assert life.events("end")[0]["reason"] == "the run would be complete at step 18"
+    assert (tmp_path / "kept" / "model" / "model.keras").exists()
+    assert files(undisturbed.folder) == before
+
+
 @pytest.mark.long
 def test_a_run_of_two_workers_is_debugged_by_one(calm):
     before = files(calm.folder)
