@@ -162,6 +162,7 @@ class TrainLoop:
             ahead = [end - self.step, self._calls.size]
             if (save := self._boundary.steps_until_save(self.step)) is not None:
                 ahead.append(save)
+            ahead += [at - self.step for at in self._schedule.call_ends if at > self.step]
             yield from self._call(steps, min(ahead))
             if self.step < first + self.steps_per_epoch and not self.model.stop_training:
                 self._boundary.between_calls(self._position)

@@ -7,6 +7,7 @@ lease.json       who trains it; see trainer.checkpoint.lease
 events/          what happened, one file a life; see trainer.run_events
 model/           exported files
 pictures/        what callbacks draw; see trainer.pictures
+plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace
 summary.json     written last: the run is complete
 """
 
@@ -42,6 +43,7 @@ CONFIG_FILE = "config.yaml"
 RUN_FILE = "run.json"
 MODEL = "model"
 PICTURES = "pictures"
+PROFILES = "plugins/profile"
 
 _log = logging.getLogger(__name__)
 

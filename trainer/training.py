@@ -47,6 +47,7 @@ class Training:
         self._reporting = Reporting(
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
             order=pipeline.order, start=self._start.step, schedule=schedule,
+            traces=job.run.storage if assembled.place.is_chief else None,
         )  # fmt: skip
         with user_code(f"{job.config.what}: its callbacks function"):
             own = job.recipe.callbacks(job.params)
@@ -57,7 +58,7 @@ class Training:
             job.config, own, self._reporting,
             run_info(
                 job, assembled,
-                is_resumed=self._checkpoint is not None, writes=assembled.place.is_chief,
+                is_resumed=self._checkpoint is not None, writes=job.run.writes,
             ),
         )  # fmt: skip
         if self._chosen.is_step_by_step:

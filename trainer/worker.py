@@ -166,9 +166,9 @@ def _on_bad_record(job: Job) -> Callable[[str, int, str], None]:
     return on_bad
 
 
-def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
-    """How far a run goes, and by which strides."""
-    per_call = config.train.steps_per_call
+def schedule_of(config: RunConfig, steps_per_epoch: int, *, first_step: int = 0) -> Schedule:
+    """How far a run goes, and by which strides; `first_step` global steps were made before."""
+    per_call, profile = config.train.steps_per_call, config.train.profile
     return Schedule(
         epochs=config.train.epochs,
         steps_per_epoch=steps_per_epoch,
@@ -176,6 +176,12 @@ def schedule_of(config: RunConfig, steps_per_epoch: int) -> Schedule:
         # A signal is seen between two calls: leave most of the grace to the save.
         call_seconds=min(config.train.grace_seconds / 5, 1.0),
         validate_every=config.train.validate_every,
+        # So that a trace has just the steps that it is to be of.
+        call_ends=tuple(
+            step - first_step
+            for step in (() if profile is None else (profile.steps[0] - 1, profile.steps[-1]))
+        ),
+        first_step=first_step,
     )
 
 

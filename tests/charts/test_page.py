@@ -118,13 +118,29 @@ def test_selectors_find_the_pods(rendered):
 
 
 def test_the_secret_that_kubectl_makes_is_the_one_that_pods_read(rendered):
-    [words] = [words for words in commands("kubectl") if "secret" in words]
-    name = words[words.index("generic") + 1]
-    [key] = [word.split("=")[1] for word in words if word.startswith("--from-literal")]
+    name, key = secrets()["secret"]
     [template] = [words for words in OURS if words[1:3] == ["template", "demo"]]
     [job] = [one for one in rendered(template) if one["kind"] == "Job"]
     [volume] = [one for one in job_of(job)["template"]["spec"]["volumes"] if "secret" in one]
     assert (volume["secret"]["secretName"], volume["secret"]["items"][0]["key"]) == (name, key)
+
+
+def test_the_secret_of_ones_own_is_given_to_the_pods(rendered):
+    name, _ = secrets()["SERVICE_TOKEN"]
+    [upgrade] = [words for words in OURS if any("extraEnvFrom" in word for word in words)]
+    [job] = [one for one in rendered(upgrade) if one["kind"] == "Job"]
+    [container] = job_of(job)["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": name}}]
+
+
+def secrets():
+    """By key: the name and the key of each secret that kubectl is to make."""
+    made = [words for words in commands("kubectl") if "secret" in words]
+    found = [
+        (words[words.index("generic") + 1], word.split("=")[1])
+        for words in made for word in words if word.startswith("--from-literal")
+    ]  # fmt: skip
+    return {key: (name, key) for name, key in found}
 
 
 def test_kubectl_is_asked_for_what_there_is(rendered):

@@ -34,3 +34,10 @@ def test_what_the_environment_says_of_workers_is_refused():
     check_backend(config, environ=group)
     with pytest.raises(ConfigError, match=r"3 workers cannot train together.*start one"):
         check_backend(config, environ=JAX | group)
+
+
+def test_a_trace_is_refused():
+    traced = load_plain("mnist", ["train.profile.first=3"])
+    check_backend(traced, environ={})
+    with pytest.raises(ConfigError, match=r"train.profile does not work with KERAS_BACKEND=jax"):
+        check_backend(traced, environ=JAX)

@@ -25,6 +25,10 @@ class Backend(Protocol):
         """
         ...
 
+    def run_eagerly(self) -> None:
+        """From here on, run steps line by line, as they are written, instead of compiled."""
+        ...
+
     def version(self) -> str:
         """Of the package that computes."""
         ...

@@ -48,6 +48,11 @@ def prepare(config: RunConfig) -> list[str]:
     return [f"/{found}:0"]
 
 
+def run_eagerly() -> None:
+    """See `Backend`."""
+    jax.config.update("jax_disable_jit", True)  # type: ignore[no-untyped-call]
+
+
 def version() -> str:
     """JAX'."""
     return jax.__version__

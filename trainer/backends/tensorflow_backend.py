@@ -1,5 +1,6 @@
 """Keras on TensorFlow: several replicas, and many steps inside of one compiled function."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -63,6 +64,12 @@ def _cpus(count: int) -> list[str]:
         logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, logical)
     return [f"/cpu:{index}" for index in range(count)]
+
+
+def run_eagerly() -> None:
+    """See `Backend`. Functions of tf.data stay compiled, which TensorFlow would warn of."""
+    warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run_")
+    tf.config.run_functions_eagerly(True)
 
 
 def version() -> str:

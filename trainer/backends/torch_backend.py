@@ -34,6 +34,10 @@ def prepare(config: RunConfig) -> list[str]:
     return [f"/{kind}:0"]
 
 
+def run_eagerly() -> None:
+    """See `Backend`; nothing is compiled here."""
+
+
 def version() -> str:
     """PyTorch's."""
     return str(torch.__version__)

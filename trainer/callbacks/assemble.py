@@ -14,6 +14,7 @@ from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
 from trainer.callbacks.run_info import KnowsRun, RunInfo
 from trainer.callbacks.stop_check import StopCheck
+from trainer.callbacks.trace import StepTrace
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Schedule
 from trainer.compiled_steps import CallResult
@@ -22,6 +23,7 @@ from trainer.data.order import Order
 from trainer.errors import ConfigError
 from trainer.metrics import Metrics
 from trainer.pictures.picture import Picture
+from trainer.storage import Storage
 from trainer.user_code import user_code
 
 # They only read logs, so that steps may run several a call.
@@ -43,11 +45,14 @@ _WRITERS = (
 
 
 class Reporting:
-    """Our own callbacks: metrics, progress, and the check for NaN."""
+    """Our own callbacks: metrics, progress, the check for NaN, and a trace of some steps.
+
+    traces: the run's folder, on the worker that takes a trace.
+    """
 
     def __init__(
         self, *, metrics: Metrics, log: Any, console: Any, config: RunConfig, order: Order,
-        start: int, schedule: Schedule,
+        start: int, schedule: Schedule, traces: Storage | None = None,
     ) -> None:  # fmt: skip
         self._log = log
         batch_size = config.data.batch_size
@@ -69,6 +74,14 @@ class Reporting:
         self._non_finite = NonFiniteCallback(steps_per_epoch=order.steps_per_epoch)
         self.first = [self._metrics, self._non_finite]
         self.last = [self._progress]
+        self._trace: StepTrace | None = None
+        if traces is not None and config.train.profile is not None:
+            steps = config.train.profile.steps
+            self._trace = StepTrace(
+                steps, traces, log, start=start, first_step=schedule.first_step,
+                steps_per_epoch=order.steps_per_epoch,
+            )  # fmt: skip
+            self.last.append(self._trace)
 
     def on_call(self, result: CallResult) -> None:
         """The loop's steps of one call."""
@@ -83,8 +96,10 @@ class Reporting:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Give the terminal back, and leave a trace that did not come to its end."""
         self._progress.close()
+        if self._trace is not None:
+            self._trace.close()
 
 
 @dataclass(frozen=True)

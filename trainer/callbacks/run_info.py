@@ -18,7 +18,8 @@ class RunInfo:
 
     name: as in logs and metrics.
     is_resumed: this life goes on from a checkpoint of an earlier one.
-    writes: this worker writes files. No other does, nor who only looks at a trained model.
+    writes: this worker writes files. No other does, nor who only looks at a trained model, or
+    debugs a run.
     storage: the run's folder, local or `gs://`; see `write`.
     validation: the split or slice that is validated on, None without one.
     batch_size, num_records: of a step, and of an epoch of training.

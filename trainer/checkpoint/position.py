@@ -53,8 +53,9 @@ class Position:
 class Schedule:
     """How far training goes, and how far one call may.
 
-    first_step: global steps of the run before step 0 of this schedule; a script may train often.
-    saves_inside: whether a run may go on inside an epoch, or at its ends alone.
+    call_ends: steps that no call goes beyond. first_step: global steps of the run before step 0 of
+    this schedule, since a script may train often. saves_inside: whether a run may go on inside an
+    epoch, or at its ends alone.
     """
 
     epochs: int
@@ -62,6 +63,7 @@ class Schedule:
     steps_per_call: int | None = None
     call_seconds: float = 2.0
     validate_every: int = 1
+    call_ends: tuple[int, ...] = ()
     first_step: int = 0
     saves_inside: bool = True
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": ("trainer.cli.train:run", "Run a script whose models trainer.fit trains, and go on."),
     "evaluate": ("trainer.cli.model:evaluate", "Measure a run's model on a split."),
     "export": ("trainer.cli.model:export", "Write a run's model as files for others."),
+    "debug": ("trainer.cli.debug:debug", "Train a run's next steps here, and leave it as it is."),
     "chaos": (
         "trainer.cli.chaos:chaos",
         "Disturb a training on this machine, and see whether its result is the same.",

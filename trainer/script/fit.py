@@ -80,9 +80,9 @@ def _train(
     steps = data.fed.order.steps_per_epoch
     first = Position(step=initial_epoch * steps)
     schedule = replace(
-        schedule_of(job.config, steps), first_step=call.first_step - first.step,
+        schedule_of(job.config, steps, first_step=call.first_step - first.step),
         saves_inside=data.fed.is_anywhere,
-    )  # fmt: skip
+    )
     _check_end(call, schedule)
     begins_at = first
     if call.restored.checkpoint is not None:

@@ -9,7 +9,7 @@ from trainer.config.models.cluster import ClusterConfig
 from trainer.config.models.data import DataConfig
 from trainer.config.models.output import ExportConfig, LogConfig, MetricsConfig
 from trainer.config.models.run import LocationConfig, RunConfig
-from trainer.config.models.train import CALLBACKS, CallbackConfig, TrainConfig
+from trainer.config.models.train import CALLBACKS, CallbackConfig, ProfileConfig, TrainConfig
 
 __all__ = [
     "CALLBACKS",
@@ -22,6 +22,7 @@ __all__ = [
     "LocationConfig",
     "LogConfig",
     "MetricsConfig",
+    "ProfileConfig",
     "RunConfig",
     "TrainConfig",
 ]

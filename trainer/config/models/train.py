@@ -26,6 +26,31 @@ CALLBACKS = {
 }
 
 
+# A trace of many steps is large, and says no more than one of a few.
+MOST_PROFILED_STEPS = 100
+
+
+class ProfileConfig(Section):
+    """Which steps a trace for TensorBoard is taken of."""
+
+    first: int = free(help="Global step, from 1, that the trace begins with.", ge=1, le=10**15)
+    last: int | None = free(
+        None, help="Step that it ends with, 99 later at most; the first one by default."
+    )
+
+    @property
+    def steps(self) -> range:
+        """All of them."""
+        return range(self.first, (self.last or self.first) + 1)
+
+    @model_validator(mode="after")
+    def _some_steps(self) -> Self:
+        if self.last is not None and not 0 < len(self.steps) <= MOST_PROFILED_STEPS:
+            most = self.first + MOST_PROFILED_STEPS - 1
+            raise ValueError(f"last must be {self.first} to {most}, with first: {self.first}")
+        return self
+
+
 class TrainConfig(Section):
     """How long and by which means the model is trained."""
 
@@ -61,6 +86,9 @@ class TrainConfig(Section):
     validate_every: int = changeable(1, help="Epochs between two validation passes.", ge=1)
     grace_seconds: float = free(
         10.0, help="Time from SIGTERM until the last save must be committed.", gt=0, le=86_400
+    )
+    profile: ProfileConfig | None = free(
+        None, help="Take a trace of some steps for TensorBoard, on worker 0; the result stays."
     )
     start_from: str | None = identity(
         None, help="RUN_DIR, RUN_DIR@STEP or RUN_DIR@best whose weights a new run starts with."
