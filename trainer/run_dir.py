@@ -227,7 +227,14 @@ class RunDir:
 
     def _had_checkpoint(self) -> bool:
         record = self._record() or {}
-        return "has_checkpoint" in record or self._has(SUMMARY_FILE) or self._is_committed()
+        return "has_checkpoint" in record or self._has_ended() or self._is_committed()
+
+    def _has_ended(self) -> bool:
+        """Whether it was complete once, after a step at least; a script may train nothing."""
+        if not self._has(SUMMARY_FILE):
+            return False
+        summary = self.summary()
+        return summary is None or summary["steps"] > 0
 
     def _is_committed(self) -> bool:
         return any(found.committed for found in self.checkpoints.all())

@@ -85,6 +85,7 @@ def _show_traceback(error: Exception, path: str) -> None:
     """As Python does, from the script's first line on."""
     frames = traceback.TracebackException.from_exception(error)
     own = [i for i, frame in enumerate(frames.stack) if frame.filename == path]
-    if own:
-        frames.stack = traceback.StackSummary.from_list(frames.stack[own[0] :])
+    # None of them is the script's when it cannot even be parsed.
+    first = own[0] if own else len(frames.stack)
+    frames.stack = traceback.StackSummary.from_list(frames.stack[first:])
     print("".join(frames.format()), end="", file=sys.stderr, flush=True)

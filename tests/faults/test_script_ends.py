@@ -1,0 +1,72 @@
+"""`trainer run`: how a script that is not well ends, and what a second start of one does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = [sys.executable, "-m", "trainer", "worker", "--json", "--set=run.dir=run", "--"]
+MODEL = """
+import sys
+import keras, numpy as np, trainer
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.arange(16.0).reshape(8, 2)
+"""
+
+
+def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "train.py").write_text(text)
+    return subprocess.run(
+        [*RUN, "train.py", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("raise OSError('no network')", 1, "train.py raised OSError: no network (train.py:1, in"),
+        ("import nothing_like_it", 2, "train.py raised ModuleNotFoundError: No module named"),
+        ("x = ", 2, "train.py raised SyntaxError: invalid syntax"),
+        ("import sys; sys.exit(3)", 1, "train.py ended with sys.exit(3)"),
+        (
+            MODEL + "trainer.fit(model, x, x[:3], batch_size=2)",
+            2,
+            "its arrays have 3 and 8 records",
+        ),
+    ],
+    ids=["raises", "imports", "syntax", "exits", "refused"],
+)
+def test_a_script_that_fails(tmp_path: Path, text: str, code: int, message: str) -> None:
+    ended = run(tmp_path, text)
+    assert ended.returncode == code, ended.stderr
+    last = json.loads(ended.stderr.splitlines()[-1])
+    assert last["code"] == code
+    assert message in last["message"]
+    # Its own lines alone, not those that run it.
+    assert "runpy" not in ended.stderr
+
+
+def test_a_second_start(tmp_path: Path) -> None:
+    text = MODEL + "trainer.fit(model, x, x[:, :1], epochs=int(sys.argv[1]))\nprint('to the end')"
+    first = run(tmp_path, text, "2")
+    assert "to the end" in first.stdout, first.stderr
+    again = run(tmp_path, text, "2")
+    assert again.returncode == 0
+    assert "to the end" not in again.stdout  # complete: nothing is run again
+    assert json.loads(again.stdout.splitlines()[-1])["fits"] == 1
+    longer = run(tmp_path, text, "3")
+    assert "to the end" in longer.stdout, longer.stderr
+    events = [json.loads(line) for line in longer.stdout.splitlines() if line[0] == "{"]
+    assert [event["step"] for event in events if event["event"] == "restore"] == [2]
+    assert events[-1]["steps"] == 3
+
+
+def test_a_script_that_trains_nothing_says_so_and_may_train_later(tmp_path: Path) -> None:
+    ended = run(tmp_path, "print(__name__)")
+    assert ended.returncode == 0
+    assert "never called trainer.fit" in ended.stdout
+    later = run(tmp_path, MODEL + "trainer.fit(model, x, x[:, :1])")
+    assert later.returncode == 0, later.stderr
