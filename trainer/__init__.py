@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 _OF_SCRIPTS = {
     "evaluate": "trainer.script.fit",
     "fit": "trainer.script.fit",
+    "is_chief": "trainer.script.processes",
     "predict": "trainer.script.fit",
     "setup": "trainer.script.processes",
 }

@@ -337,6 +337,13 @@ def test_told_to_stop_where_nothing_is_saved(tmp_path: Path) -> None:
     assert saved.manifest.step == STEPS
 
 
+def test_a_loop_without_end(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path)).calls = 100
+    model, _ = plain()
+    with pytest.raises(ConfigError, match="more than 100 times"):
+        trainer.fit(model, X, Y)
+
+
 def test_a_model_without_optimizer(tmp_path: Path) -> None:
     trainer.setup(str(tmp_path))
     with pytest.raises(ConfigError, match="optimizer"):

@@ -64,6 +64,11 @@ def begin(session: Session) -> None:
     _here.session, _here.is_launched = session, True
 
 
+def is_chief() -> bool:
+    """Whether this process writes what one of several has to write: all of them run the script."""
+    return read_cluster(os.environ).worker == 0
+
+
 def setup(
     run_dir: str | None = None, *, config: str | None = None, overrides: Sequence[str] = ()
 ) -> Session:

@@ -10,10 +10,11 @@ from trainer.checkpoint.parts import DamagedError
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.store import Checkpoint
 from trainer.data.pipeline import Place
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError
 from trainer.job import Job
 from trainer.versions import versions
 
+MOST_CALLS = 100
 _KEY = "script"
 
 
@@ -71,6 +72,11 @@ class Session:
         Raises CheckpointError when the run's call of that number was another one.
         """
         self.calls += 1
+        if self.calls > MOST_CALLS:
+            raise ConfigError(
+                f"the script calls trainer.fit more than {MOST_CALLS} times, and a checkpoint is kept "
+                "of each call's end: train for more epochs in one call, and decide by callbacks"
+            )
         said = json.loads(json.dumps(said))
         first_step = self.ended[-1].step if self.ended else 0
         is_ended = self.calls <= len(self._known)
