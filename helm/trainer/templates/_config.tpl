@@ -63,7 +63,7 @@
 {{- $files := dict "run.yaml" (toYaml .Values.config) -}}
 {{- if .Values.script.source -}}
 {{- $_ := set $files (include "trainer.script" . | base) .Values.script.source -}}
-{{- else if .Values.recipe.source -}}
+{{- else if and .Values.recipe.source (not .Values.script.path) -}}
 {{- $_ := set $files (printf "%s.py" (include "trainer.recipeModule" .)) .Values.recipe.source -}}
 {{- end -}}
 {{- $size := values $files | join "" | len -}}
