@@ -1,4 +1,4 @@
-"""A user's `fit` script, brought along by --set-file: a pod of it is taken away as a recipe's is."""
+"""A user's `fit` script, brought along by --set-file: its result stays, whatever a pod meets."""
 
 from tests.e2e.checks import check
 from tests.e2e.values import SAVE_EVERY, SCRIPT, STEPS, script_values
