@@ -5,7 +5,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* What is trained: a recipe or a script, one of them, and one of each. */}}
+{{/* A recipe or a script says what is trained, one alone. */}}
 {{- define "trainer.checkScript" -}}
 {{- $script := .Values.script -}}
 {{- if and $script.path $script.source -}}
