@@ -9,6 +9,7 @@ import yaml
 from trainer.config.models import RunConfig
 from trainer.config.schema import json_schema, keys
 from trainer.recipes.catalog import RECIPES, find_recipe
+from trainer.script.config import OF_FIT
 
 CHART = Path(__file__).parents[1] / "helm" / "trainer"
 
@@ -21,7 +22,18 @@ def values_schema() -> dict[str, Any]:
     schema["$defs"] |= config.pop("$defs")
     schema["$defs"]["RunConfig"] = config
     config["allOf"] = [_params_of(name, schema["$defs"]) for name in RECIPES]
+    schema["$defs"]["OfRecipe"] = _take_required(config, schema["$defs"])
     return schema
+
+
+def _take_required(config: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """What only a recipe's run has to say, as a schema of its own: a script has data and epochs."""
+    sections = {
+        name: {"required": definitions[part["$ref"].rpartition("/")[2]].pop("required")}
+        for name, part in config["properties"].items()
+        if name in config["required"] and "$ref" in part
+    }
+    return {"required": config.pop("required"), "properties": sections}
 
 
 def _params_of(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +61,7 @@ def documents() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": _json(values_schema()),
         CHART / "files" / "config-defaults.json": _json(config_defaults()),
+        CHART / "files" / "script-keys.json": _json(OF_FIT),
     }
 
 

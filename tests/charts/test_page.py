@@ -40,6 +40,8 @@ def options(words):
 def rendered(tmp_path):
     """What a command of the page makes: its objects, with a secret that is there already."""
     (tmp_path / "my.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "script.yaml").write_text(blocks("yaml")[1])
+    (tmp_path / "train.py").write_text("import trainer\n")
     (tmp_path / "my_recipe.py").write_text("recipe = None\n")
 
     def render(words):
@@ -96,6 +98,15 @@ def test_what_is_rendered_for_a_repository_is_whole_and_no_test(rendered):
     assert "PodMonitor" in run
     assert "Pod" not in run
     assert monitoring == {"PrometheusRule", "ConfigMap"}
+
+
+def test_the_two_ways_to_bring_a_script_lead_to_the_command_of_the_page(rendered):
+    scripts = [words for words in OURS if "script.yaml" in words]
+    jobs = [one for words in scripts for one in rendered(words) if one["kind"] == "Job"]
+    found = [" ".join(job_of(job)["template"]["spec"]["containers"][0]["args"]) for job in jobs]
+    ends = [text.partition(" -- ")[2] for text in found]
+    assert ends == ["/etc/trainer/train.py --rate 1e-3", "/app/train.py --rate 1e-3"]
+    assert f"`trainer run -- {ends[0]}`" in PAGE
 
 
 def test_the_two_ways_to_name_a_run_lead_to_one_folder(rendered):

@@ -32,7 +32,7 @@ from trainer.config.models import RunConfig
         ({"config__params": {"filtres": 8}}, "additional properties 'filtres' not allowed"),
         ({"config__params__learning_rate": "0.001"}, "/config/params/learning_rate"),
         ({"config__train": {}}, "missing property 'epochs'"),
-        ({"config": {}}, "missing properties"),
+        ({"config": {"recipe": "fashion_mnist"}}, "missing properties 'data', 'train'"),
     ],
 )
 def test_what_the_schema_refuses(changes, said):

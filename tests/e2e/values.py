@@ -1,10 +1,12 @@
 """What the tests tell the chart: three pods that fit two cores."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.store import BUCKET, DATA, Store
 
+SCRIPT = Path(__file__).with_name("fit_script.py")
 IMAGE = os.environ.get("IMAGE", "docker.io/library/trainer:e2e")
 RUNS = f"gs://{BUCKET}/runs"
 SAVE_EVERY = 20
@@ -25,6 +27,15 @@ def configuration() -> dict[str, Any]:
         "checkpoint": {"every_steps": SAVE_EVERY, "every_epochs": None},
         "export": {"formats": []},
     }  # fmt: skip
+
+
+def script_values() -> dict[str, Any]:
+    """What a run of `SCRIPT` has in the place of a recipe's: as many steps, as often saved."""
+    recipes = configuration()
+    return {
+        "config": {"train": {"threads": 1}, "checkpoint": recipes["checkpoint"]},
+        "script": {"args": ["--epochs", str(recipes["train"]["epochs"])]},
+    }
 
 
 def variables(environment: dict[str, str]) -> list[dict[str, str]]:

@@ -65,6 +65,12 @@ def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, s
     return process.pid
 
 
+def with_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """A command's arguments and more options, which end where those of a script begin."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [*arguments[:end], *options, *arguments[end:]]
+
+
 def this_command() -> list[str]:
     """`trainer`, as it was called."""
     script = Path(sys.argv[0])

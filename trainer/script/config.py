@@ -11,8 +11,8 @@ from trainer.config.credentials import check_tree
 from trainer.config.models.run import SCRIPT
 from trainer.errors import ConfigError
 
-# What `trainer.fit` is told by its arguments, and where they are.
-_OF_FIT = {
+# What `trainer.fit` is told by its arguments, and where they are. The chart refuses it, too.
+OF_FIT = {
     "recipe": "the script says what is trained",
     "params": "give them to the script, as its arguments",
     "data": "give data to trainer.fit",
@@ -57,7 +57,7 @@ def load_script_config(
     source = file or "--set"
     tree = apply_overrides(read_tree(Path(file)) if file else {}, overrides)
     check_tree(tree, source)
-    for key, instead in _OF_FIT.items():
+    for key, instead in OF_FIT.items():
         section, _, rest = key.partition(".")
         if section in tree and (not rest or rest in (tree[section] or {})):
             raise ConfigError(f"{source}: {key} is no key of a script's run: {instead}")

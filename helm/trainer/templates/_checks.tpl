@@ -1,7 +1,11 @@
 {{/* What no schema can say. */}}
 {{- define "trainer.checks" -}}
+{{- include "trainer.checkScript" . -}}
 {{- include "trainer.checkObjects" . -}}
 {{- include "trainer.checkPods" . -}}
+{{- if not (include "trainer.script" .) -}}
+{{- include "trainer.checkData" . -}}
+{{- end -}}
 {{- include "trainer.checkConfig" . -}}
 {{- end }}
 
@@ -59,8 +63,8 @@
 {{- end -}}
 {{- end }}
 
-{{/* The configuration, where it does not fit pods. */}}
-{{- define "trainer.checkConfig" -}}
+{{/* Whether the pods can share the data alike; what a script's `trainer.fit` is given, only they see. */}}
+{{- define "trainer.checkData" -}}
 {{- $streams := include "trainer.setting" (list . "data" "streams") | int -}}
 {{- if mod $streams (int .Values.workers) -}}
 {{- fail (printf "config.data.streams %d cannot be shared by %d workers: use a multiple of %d, and one of that for config.data.batch_size" $streams (int .Values.workers) (int .Values.workers)) -}}
@@ -68,6 +72,10 @@
 {{- if mod .Values.config.data.batch_size $streams -}}
 {{- fail (printf "config.data.batch_size %d cannot be split over %d streams: use a multiple of %d" (int .Values.config.data.batch_size) $streams $streams) -}}
 {{- end -}}
+{{- end }}
+
+{{/* The configuration, where it does not fit pods. */}}
+{{- define "trainer.checkConfig" -}}
 {{- $range := include "trainer.setting" (list . "cluster" "port_range") -}}
 {{- $ends := splitList "-" $range -}}
 {{- $first := first $ends | int -}}

@@ -7,7 +7,7 @@
 {{- dig $section $key (dig $section $key "" $defaults) $root.Values.config -}}
 {{- end }}
 
-{{/* Arguments of `trainer train` and `trainer doctor`: the file, and what a pod has to add to it. */}}
+{{/* Arguments of `trainer train` and `trainer run`: the file, and what a pod has to add to it. */}}
 {{- define "trainer.configArguments" -}}
 - --config=/etc/trainer/run.yaml
 {{- if not (dig "run" "dir" "" .Values.config) }}
@@ -61,17 +61,24 @@
 {{/* Files below /etc/trainer, by key of the ConfigMap. */}}
 {{- define "trainer.configData" -}}
 {{- $files := dict "run.yaml" (toYaml .Values.config) -}}
-{{- if .Values.recipe.source -}}
+{{- if .Values.script.source -}}
+{{- $_ := set $files (include "trainer.script" . | base) .Values.script.source -}}
+{{- else if and .Values.recipe.source (not .Values.script.path) -}}
 {{- $_ := set $files (printf "%s.py" (include "trainer.recipeModule" .)) .Values.recipe.source -}}
+{{- end -}}
+{{- $size := values $files | join "" | len -}}
+{{- if gt $size 1048576 -}}
+{{- fail (printf "the configuration and your source have %d bytes, of which a ConfigMap holds 1048576: bring the source in an image (script.path, or config.recipe without recipe.source)" $size) -}}
 {{- end -}}
 {{- toYaml $files -}}
 {{- end }}
 
 {{- define "trainer.recipeModule" -}}
-{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$" .Values.config.recipe) -}}
-{{- fail (printf "recipe.source is given, but config.recipe is %q: name its module and object, as in my_recipe:recipe" .Values.config.recipe) -}}
+{{- $recipe := .Values.config.recipe | default "" -}}
+{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$" $recipe) -}}
+{{- fail (printf "recipe.source is given, but config.recipe is %q: name its module and object, as in my_recipe:recipe" $recipe) -}}
 {{- end -}}
-{{- $module := .Values.config.recipe | splitList ":" | first -}}
+{{- $module := $recipe | splitList ":" | first -}}
 {{- if has $module (list "trainer" "keras" "tensorflow" "numpy" "yaml" "click" "pydantic" "google") -}}
 {{- fail (printf "recipe.source as a module %s would hide the %s that the trainer needs: another name in config.recipe, as in my_recipe:recipe" $module $module) -}}
 {{- end -}}

@@ -23,10 +23,13 @@ spec:
     - name: trainer
       {{- include "trainer.container" $root | nindent 6 }}
       args:
-        - train
+        - {{ include "trainer.script" $root | empty | ternary "train" "run" }}
         {{- include "trainer.configArguments" $root | nindent 8 }}
         {{- range $values.allowChange }}
         - {{ printf "--allow-change=%s" . | quote }}
+        {{- end }}
+        {{- with include "trainer.script" $root }}
+        {{- toYaml (concat (list "--" .) ($values.script.args | default list)) | nindent 8 }}
         {{- end }}
       env:
         {{- include "trainer.workerEnv" . | nindent 8 }}
