@@ -74,8 +74,8 @@ class Session:
         self.calls += 1
         if self.calls > MOST_CALLS:
             raise ConfigError(
-                f"the script calls trainer.fit more than {MOST_CALLS} times, and a checkpoint is kept"
-                " of each call's end: train for more epochs in one call, and decide by callbacks"
+                f"the script calls trainer.fit more than {MOST_CALLS} times, and a checkpoint of "
+                "each end is kept: train for more epochs in one call, and decide by callbacks"
             )
         said = json.loads(json.dumps(said))
         first_step = self.ended[-1].step if self.ended else 0
