@@ -109,6 +109,25 @@ def test_it_is_killed_and_resumed(zygote, tmp_path, name, settings):
     finish(run, calm)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_file_of_weights_is_read_where_a_run_begins_and_not_again(zygote, tmp_path):
+    from trainer.recipes.beans import BeansParams
+    from trainer.recipes.beans_model import backbone
+
+    file = tmp_path / "small.weights.h5"
+    backbone(BeansParams(image_size=32, alpha=0.1)).save_weights(file)
+    settings = SHORT | FEW_PHOTOS | {"params.phase": "head", "params.weights": str(file)}
+    run = Run(zygote, tmp_path, settings | {"train.epochs": 1}, packaged="beans")
+    life = run.train(callbacks=[signal_at(5)])
+    assert life.code == -9, life.text()
+    assert [event["url"] for event in life.events("backbone")] == [str(file)]
+    assert run.committed() == [4]
+    file.unlink()
+    life = run.train()
+    assert life.code == 0, life.text()
+    assert life.events("backbone") == []
+
+
 # Batches of 128, 128 and 44 records, the last of them shared unequally.
 FEW = {"train.epochs": 1, "data.train": "train[:300]", "data.validation": "train[300:411]"}
 

@@ -30,7 +30,7 @@ class BeansParams(Params):
     weights: str | None = identity(
         None,
         help=f"A *{WEIGHTS_FILE} file of the backbone alone, as Keras' save_weights writes it, on "
-        "this machine or in gs://; none: random weights.",
+        "this machine or in gs://, from which the run begins; none: random weights.",
     )
     classes: int = identity(3, help="Classes of the data.", ge=2, le=100_000)
     image_size: int = identity(96, help="Photos are resized to so many pixels, both ways.", ge=32)
@@ -93,9 +93,16 @@ def _model(params: BeansParams) -> Any:
     return build(params)
 
 
+def _begin(params: BeansParams, model: Any) -> None:
+    from trainer.recipes.beans_model import begin
+
+    begin(params, model)
+
+
 recipe = Recipe(
     params=BeansParams,
     data=_data,
     model=_model,
+    begin=_begin,
     loop=lambda params: chosen_loop(params.loop),
 )
