@@ -107,7 +107,8 @@ class TrainLoop:
         if not self._position.is_over(self._schedule.target_step):
             raise ConfigError(
                 f"the recipe's loop returned at step {self.step} of {self._schedule.target_step}: "
-                "it must take all of epochs(); to end earlier, set model.stop_training = True"
+                "it must take all of epochs(); to end earlier, set model.stop_training = True "
+                "ahead of end_epoch(logs)"
             )
         return self._position
 
@@ -155,6 +156,7 @@ class TrainLoop:
         self._check_call()
         if self._position.phase == "validate":
             return
+        self._check_beginning()
         first = self._epoch * self.steps_per_epoch
         steps_ahead = self.steps_per_epoch if until is None else min(until, self.steps_per_epoch)
         end = first + steps_ahead
@@ -205,6 +207,15 @@ class TrainLoop:
         )  # fmt: skip
         self._is_open = False
         self._boundary.after_epoch(self._position)
+
+    def _check_beginning(self) -> None:
+        is_inside = self._position.is_inside_epoch(self.steps_per_epoch)
+        if self.model.stop_training and not is_inside:
+            raise ConfigError(
+                f"training was ended before the first step of epoch {self._epoch}: set "
+                "model.stop_training = True ahead of end_epoch(logs) of the epoch before, a "
+                "callback in its on_epoch_end"
+            )
 
     def _check_call(self) -> None:
         if self._is_in_call:

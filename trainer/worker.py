@@ -194,6 +194,9 @@ def _restore(job: Job, assembled: Assembled, schedule: Schedule) -> Restored:
     for reason in restored.reasons:
         job.log.warning("checkpoint skipped", reason=reason)
     if restored.checkpoint is None:
+        begins = user_code(f"recipe {job.config.recipe}: its begin function")
+        with begins, assembled.strategy.scope():
+            job.recipe.begin(job.params, assembled.model)
         _warm_start(job, assembled)
         job.log.info("restore", step=0, reason="no checkpoint yet, starting at step 0")
         job.run.events.add("restore", step=0, skipped=restored.reasons)

@@ -1,11 +1,17 @@
 """One zygote for the session, and undisturbed runs to compare with."""
 
 import shutil
+import uuid
 
 import pytest
 
 from tests.faults.groups import Agents, at_the_gate, gate
 from tests.faults.harness import Run, Zygote
+from trainer.data.builtin import resolve_data_url
+from trainer.storage import gcs as gcs_module
+from trainer.storage import open_storage
+
+DATA = "gs://bucket/data"
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +77,30 @@ def gated(run):
     at_the_gate(agents)
     assert run.committed() == [4]
     return agents
+
+
+@pytest.fixture
+def store(gcs, monkeypatch):
+    """This process reads and writes the store without the proxy."""
+    gcs_module._client.cache_clear()
+    for name, value in gcs.environment().items():
+        monkeypatch.setenv(name, value)
+    yield
+    gcs_module._client.cache_clear()
+
+
+@pytest.fixture
+def data(store, gcs):
+    """The data of the tests, in the store."""
+    if not (gcs.root / "bucket" / "data").exists():
+        there, to = open_storage(resolve_data_url("builtin:fashion_mnist")), open_storage(DATA)
+        for entry in there.list():
+            to.write(entry.path, there.read(entry.path))
+    return DATA
+
+
+@pytest.fixture
+def run_in_store(zygote, tmp_path, gcs, proxy, store):
+    """A run whose folder is in the store, behind the proxy."""
+    settings = {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "run.wait_seconds": 2}
+    return Run(zygote, tmp_path, settings, environ=gcs.environment(proxy.port))

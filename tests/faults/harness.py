@@ -78,12 +78,14 @@ class Life:
     pid: int
     output: Path
     code: int | None = None
+    cpu_seconds: float = 0.0  # of the processors, when it has ended
     deadline: float = field(default_factory=lambda: time.monotonic() + DEADLINE)
 
     def wait(self, seconds: float = DEADLINE) -> int:
         """The exit code; negative for a signal. Kills and fails at the deadline."""
         if self.code is None:
-            self.code = self.zygote.ask({"wait": self.pid, "seconds": seconds})["code"]
+            answer = self.zygote.ask({"wait": self.pid, "seconds": seconds})
+            self.code, self.cpu_seconds = answer["code"], answer["cpu_seconds"]
             if self.code is None:
                 os.kill(self.pid, 9)
                 self.code = self.zygote.ask({"wait": self.pid, "seconds": 5})["code"]

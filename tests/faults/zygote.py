@@ -86,14 +86,16 @@ def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) 
         os._exit(99)
 
 
-def _wait(pid: int, seconds: float) -> int | None:
+def _wait(pid: int, seconds: float) -> dict[str, Any]:
+    """The exit code, none at the deadline, and the processors' seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
+        done, status, used = os.wait4(pid, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return {"code": code, "cpu_seconds": used.ru_utime + used.ru_stime}
         time.sleep(0.005)
-    return None
+    return {"code": None, "cpu_seconds": 0.0}
 
 
 def _import() -> None:
@@ -130,7 +132,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            answer = {"code": _wait(request["wait"], request["seconds"])}
+            answer = _wait(request["wait"], request["seconds"])
             print(json.dumps(answer | {"number": request["number"]}), flush=True)
             continue
         pid = _fork(request)

@@ -6,6 +6,8 @@ from pydantic import ValidationError
 from trainer.config.locations import check_location
 from trainer.config.models import LocationConfig, MetricsConfig, RunConfig, TrainConfig
 from trainer.config.schema import json_schema, keys
+from trainer.errors import ConfigError
+from trainer.recipes.catalog import load_plain
 from trainer.recipes.fashion_mnist import FashionMnistParams
 
 
@@ -82,3 +84,20 @@ def test_schema_describes_a_recipes_parameters():
     assert schema["properties"]["params"] == {"$ref": "#/$defs/FashionMnistParams"}
     assert "learning_rate" in schema["$defs"]["FashionMnistParams"]["properties"]
     assert json_schema()["properties"]["params"]["type"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["cluster.port=20005"], "cluster.port 20005 is one of cluster.port_range 20000-20999"),
+        (["metrics.port=20500"], "metrics.port 20500 is one of cluster.port_range 20000-20999"),
+        (["metrics.port=8470"], "metrics.port 8470 is also cluster.port: use another"),
+    ],
+)
+def test_ports_that_are_taken_twice_are_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        load_plain("digits", settings)
+
+
+def test_a_port_that_nothing_serves_is_free():
+    assert load_plain("digits", ["metrics.enabled=false", "metrics.port=8470"])

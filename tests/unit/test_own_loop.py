@@ -136,6 +136,13 @@ def stops_by_chance(run: TrainLoop) -> None:
             run.model.stop_training = True
 
 
+def stops_too_late(run: TrainLoop) -> None:
+    for _ in run.epochs():
+        list(run.train_steps())
+        run.end_epoch(run.logs)
+        run.model.stop_training = True
+
+
 def breaks_off(run: TrainLoop) -> None:
     for _ in run.epochs():
         for _ in run.train_steps():
@@ -166,6 +173,7 @@ def compiles_without_end(run: TrainLoop) -> None:
         (ends_half_way, "ended epoch 0 at step 2, before all of train_steps", 2),
         (returns_too_early, "returned at step 0 of 8", 2),
         (stops_by_chance, "ended training after step 1 of an epoch", 2),
+        (stops_too_late, "ended before the first step of epoch 1: .* ahead of end_epoch", 2),
         (compiles_without_end, "define a step once", 10),
         (validates_without_end, "define a step once", 10),
     ],

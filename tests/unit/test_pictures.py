@@ -291,6 +291,21 @@ def test_the_surest_mistakes_come_first() -> None:
     assert shown(Predictions(count=2, mistakes=True), batches) == [(0, 1), (2, 0)]
 
 
+@pytest.mark.parametrize("mistakes", [False, True])
+def test_one_column_is_the_second_of_two_classes_whenever_it_tells_that_it_is_a_logit(
+    mistakes: bool,
+) -> None:
+    true = (TRUE > 0).astype("float32")
+    logits = np.array([[0.2], [0.9], [0.3], [-4.0], [0.1], [7.0]])  # of which the first four do not
+    batches = [(IMAGES[i : i + 3], true[i : i + 3], logits[i : i + 3]) for i in (0, 3)]
+    found = [(0, 1), (0, 1), (1, 1), (1, 0), (1, 1), (1, 1)]
+    surest = [(1, 0), (0, 1), (0, 1)]
+    assert shown(Predictions(mistakes=mistakes), batches) == (surest if mistakes else found)
+    # A sigmoid's say the same of a half.
+    likely = [(x, y, 1 / (1 + np.exp(-given))) for x, y, given in batches]
+    assert shown(Predictions(mistakes=mistakes), likely) == (surest if mistakes else found)
+
+
 def test_no_mistakes_are_drawn() -> None:
     batches = [(IMAGES, TRUE, np.eye(3)[TRUE])]
     assert begun(Predictions(mistakes=True), run_info(batches)).render()[:4] == PNG

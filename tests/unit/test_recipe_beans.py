@@ -97,10 +97,12 @@ def file(tmp_path_factory):
 
 
 def is_of_file(params):
-    """Whether the model's backbone has the file's weights."""
+    """Whether a run begins with the file's weights in the model's backbone."""
     keras.utils.set_random_seed(7)
     wanted = backbone(BeansParams(**SMALL)).get_weights()
-    found = build(params).get_layer("backbone").get_weights()
+    model = build(params)
+    recipe.begin(params, model)
+    found = model.get_layer("backbone").get_weights()
     return all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
@@ -119,14 +121,14 @@ def test_weights_come_from_a_bucket(file, proxy):
 
 def test_weights_of_another_width_are_refused(file):
     with pytest.raises(ConfigError, match=r"small\.weights\.h5 does not hold .*params\.alpha"):
-        build(BeansParams(weights=str(file), image_size=32, alpha=0.35))
+        load_weights(backbone(BeansParams(image_size=32, alpha=0.35)), str(file))
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path):
     path = tmp_path / "no.weights.h5"
     path.write_bytes(b"nothing of that kind")
     with pytest.raises(ConfigError, match="does not hold the weights of this backbone"):
-        build(BeansParams(weights=str(path), **SMALL))
+        load_weights(backbone(BeansParams(**SMALL)), str(path))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -56,7 +56,11 @@ def test_where_no_folder_can_be_made_it_says_why(tmp_path):
     [
         ("My-Digits", "as in 'my_digits'"),
         ("2nd", "as in 'my_2nd'"),
-        ("class", "as in 'my_class'"),
+        ("class", "'class' means something else in Python or in YAML: use another name"),
+        ("true", "'true' means something else in Python or in YAML: use another name"),
+        ("null", "as in 'my_null'"),
+        ("yes", "as in 'my_yes'"),
+        ("No", "as in 'my_no'"),
         ("my_", "as in 'my'"),
         ("../x", "as in 'x'"),
         ("", "as in 'recipe'"),
@@ -64,6 +68,7 @@ def test_where_no_folder_can_be_made_it_says_why(tmp_path):
         ("trainer", "a Python module 'trainer' already"),
         ("keras", "a Python module 'keras' already"),
         ("json", "a Python module 'json' already"),
+        ("winreg", "a Python module 'winreg' already"),
     ],
 )
 def test_names_that_cannot_be_are_refused_with_one_that_can(name, said):

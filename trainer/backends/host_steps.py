@@ -72,8 +72,9 @@ def step_of(model: Any, step: Any, arguments: Sequence[str]) -> Any:
     """
     function = getattr(model, step) if isinstance(step, str) else step
     name, backend = function.__name__, keras.backend.backend()
-    has_tape = "GradientTape" in getattr(getattr(function, "__code__", None), "co_names", ())
-    if has_tape or len(inspect.signature(function).parameters) != len(arguments):
+    has_tape = _has_tape(function, model)
+    parameters = inspect.signature(function).parameters.values()
+    if has_tape or sum(p.default is p.empty for p in parameters) != len(arguments):
         why = "uses tf.GradientTape" if has_tape else f"is not {name}({', '.join(arguments)})"
         raise ConfigError(
             f"{name} of {type(model).__name__} is none for KERAS_BACKEND={backend}, it {why}: use "
@@ -81,3 +82,30 @@ def step_of(model: Any, step: Any, arguments: Sequence[str]) -> Any:
             f"trainer/recipes/mnist_steps_{backend}.py shows"
         )
     return function
+
+
+def _has_tape(function: Any, model: Any, seen: tuple[Any, ...] = ()) -> bool:
+    """Whether it names TensorFlow's tape, or another of its module's functions that does."""
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    if not inspect.isfunction(function) or function in seen:
+        return False
+    names = set(_names(function.__code__))
+    if "GradientTape" in names:
+        return True
+    found = function.__globals__ | dict(inspect.getclosurevars(function).nonlocals)
+    called = [
+        other for name in names for other in (found.get(name), getattr(type(model), name, None))
+    ]
+    return any(
+        _has_tape(other, model, (*seen, function))
+        for other in called
+        if getattr(other, "__module__", None) == function.__module__
+    )
+
+
+def _names(code: Any) -> Iterator[str]:
+    """Those that it refers to, and the functions that are written inside of it."""
+    yield from (*code.co_names, *code.co_freevars)
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            yield from _names(constant)

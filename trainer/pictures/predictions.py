@@ -87,25 +87,33 @@ class Predictions(SplitPicture):
         """Those that are shown, and the names of the classes."""
         num_records = self.run.count(self.split)
         spread = np.linspace(0, num_records - 1, min(self._count, num_records)).astype(int)
-        samples: list[_Sample] = []
+        # As of probabilities and of logits: one record may tell, and be the last.
+        samples: dict[bool, list[_Sample]] = {False: [], True: []}
         done, are_logits = 0, False
         for x, found in self.batches():
-            shown = self._shown(found)
+            shown, images = self._shown(found), _images(x)
             are_logits |= not shown.look_like_probabilities
-            likely = shown.probabilities(of_logits=are_logits)
-            predicted = likely.argmax(axis=1)
-            of_batch = spread[(spread >= done) & (spread < done + len(predicted))] - done
-            if self._mistakes:
-                of_batch = np.flatnonzero(predicted != shown.targets)
-            images = _images(x)
-            samples += [
-                _Sample(images[i], int(shown.targets[i]), int(predicted[i]), float(likely[i].max()))
-                for i in of_batch
-            ]
-            if self._mistakes:
-                samples = sorted(samples, key=lambda sample: -sample.probability)[: self._count]
-            done += len(predicted)
-        return samples, names_of(shown.name, shown.num_classes, self.run.class_names())
+            of_batch = spread[(spread >= done) & (spread < done + len(images))] - done
+            for of_logits, kept in samples.items():
+                kept.extend(self._of_batch(images, shown, of_batch, of_logits=of_logits))
+                if self._mistakes:
+                    kept.sort(key=lambda sample: -sample.probability)
+                    del kept[self._count :]
+            done += len(images)
+        names = names_of(shown.name, shown.num_classes, self.run.class_names())
+        return samples[are_logits], names
+
+    def _of_batch(
+        self, images: Any, shown: Classified, spread: Any, *, of_logits: bool
+    ) -> list[_Sample]:
+        """Those at the places `spread` of a batch, or its mistakes."""
+        likely = shown.probabilities(of_logits=of_logits)
+        predicted = likely.argmax(axis=1)
+        places = np.flatnonzero(predicted != shown.targets) if self._mistakes else spread
+        return [
+            _Sample(images[i], int(shown.targets[i]), int(predicted[i]), float(likely[i].max()))
+            for i in places
+        ]
 
 
 def _images(x: Any) -> Any:

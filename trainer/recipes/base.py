@@ -25,6 +25,8 @@ class Recipe:
     model: parameters -> a Keras model that can train: compiled, or a TrainStepModel that was
     equipped. It is called under the strategy's scope, after seeding.
     callbacks: parameters -> Keras callbacks that belong to the recipe.
+    begin: parameters and the built model -> what a run does once, at step 0: weights from
+    elsewhere, say. It is not called where a checkpoint is restored, which overrides them all.
     loop: parameters -> a body for `trainer.loop.TrainLoop` in place of the usual one, or None.
     """
 
@@ -32,4 +34,5 @@ class Recipe:
     data: Callable[[Any], DataSpec]
     model: Callable[[Any], Any]
     callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
+    begin: Callable[[Any, Any], None] = lambda _params, _model: None
     loop: Callable[[Any], Callable[[Any], None] | None] = lambda _params: None

@@ -12,6 +12,7 @@ from trainer.config import changeable, identity
 from trainer.config.locations import check_run_location
 from trainer.data.spec import DataSpec
 from trainer.recipes.base import Params, Recipe
+from trainer.recipes.chosen_loop import chosen_loop
 from trainer.recipes.record_weights import check_class_weights, weighed
 
 WEIGHTS_FILE = ".weights.h5"
@@ -29,7 +30,7 @@ class BeansParams(Params):
     weights: str | None = identity(
         None,
         help=f"A *{WEIGHTS_FILE} file of the backbone alone, as Keras' save_weights writes it, on "
-        "this machine or in gs://; none: random weights.",
+        "this machine or in gs://, from which the run begins; none: random weights.",
     )
     classes: int = identity(3, help="Classes of the data.", ge=2, le=100_000)
     image_size: int = identity(96, help="Photos are resized to so many pixels, both ways.", ge=32)
@@ -45,9 +46,13 @@ class BeansParams(Params):
         "usual", help="The loop of the trainer, or one of the recipe's own, by hand."
     )
     class_weights: tuple[float, ...] = identity(
-        (), help="What a photo of each class weighs; none: all alike.", strict=False
+        (),
+        help="What a photo of each class weighs, in validation and test, too; none: all alike.",
+        strict=False,
     )
-    weigh_by_contrast: bool = identity(False, help="A photo weighs as much as it has contrast.")
+    weigh_by_contrast: bool = identity(
+        False, help="A photo weighs as much as it has contrast, in validation and test, too."
+    )
 
     @field_validator("weights")
     @classmethod
@@ -88,12 +93,16 @@ def _model(params: BeansParams) -> Any:
     return build(params)
 
 
-def _loop(params: BeansParams) -> Any:
-    if params.loop == "usual":
-        return None
-    from trainer.recipes.own_loop import classify
+def _begin(params: BeansParams, model: Any) -> None:
+    from trainer.recipes.beans_model import begin
 
-    return classify
+    begin(params, model)
 
 
-recipe = Recipe(params=BeansParams, data=_data, model=_model, loop=_loop)
+recipe = Recipe(
+    params=BeansParams,
+    data=_data,
+    model=_model,
+    begin=_begin,
+    loop=lambda params: chosen_loop(params.loop),
+)

@@ -49,11 +49,15 @@ def backbone(params: BeansParams) -> Any:
             # Frozen, it uses the statistics that it came with, and keeps them. To call the backbone
             # with training=False is not enough: the model around it passes training=True on.
             layer.trainable = params.phase == "whole"
+    return model
+
+
+def begin(params: BeansParams, model: Any) -> None:
+    """The weights that the backbone begins with."""
     if params.weights is not None:
-        load_weights(model, params.weights)
+        load_weights(model.get_layer("backbone"), params.weights)
     elif params.phase != "whole":
         get_log().info("backbone", weights="random, unless train.start_from gives others")
-    return model
 
 
 def load_weights(model: Any, url: str) -> None:
@@ -70,8 +74,8 @@ def load_weights(model: Any, url: str) -> None:
         data = storage.read(file)
     except ObjectNotFoundError:
         raise ConfigError(
-            f"no file params.weights {url}: put it there, where it is needed as long as the run; "
-            "a new run may start from random weights, with null"
+            f"no file params.weights {url}: put it there, where it is needed until the run's first "
+            "checkpoint; a new run may start from random weights, with null"
         ) from None
     with tempfile.TemporaryDirectory(prefix="trainer-weights-") as temporary:
         path = Path(temporary) / f"backbone{WEIGHTS_FILE}"

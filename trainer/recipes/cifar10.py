@@ -9,6 +9,7 @@ from typing import Any, Literal
 from trainer.config import changeable, identity
 from trainer.data.spec import DataSpec
 from trainer.recipes.base import Params, Recipe
+from trainer.recipes.chosen_loop import chosen_loop
 
 SHAPE = (32, 32, 3)
 CLASSES = 10
@@ -41,14 +42,9 @@ def _model(params: Cifar10Params) -> Any:
     return build(params)
 
 
-def _loop(params: Cifar10Params) -> Any:
-    if params.loop == "usual":
-        return None
-    from trainer.recipes.own_loop import classify
-
-    return classify
-
-
 recipe = Recipe(
-    params=Cifar10Params, data=lambda _params: DataSpec(_decode), model=_model, loop=_loop
+    params=Cifar10Params,
+    data=lambda _params: DataSpec(_decode),
+    model=_model,
+    loop=lambda params: chosen_loop(params.loop),
 )

@@ -26,9 +26,14 @@ class DigitsParams(Params):
         help="Keras' cross-entropy of logits, or a loss of our own: a function, or a class.",
     )
     class_weights: tuple[float, ...] = identity(
-        (), help="What an image of each class weighs, ten numbers; none: all alike.", strict=False
+        (),
+        help="What an image of each class weighs, ten numbers, in validation and test, too; none: "
+        "all alike.",
+        strict=False,
     )
-    weigh_by_ink: bool = identity(False, help="An image weighs as much as it has ink.")
+    weigh_by_ink: bool = identity(
+        False, help="An image weighs as much as it has ink, in validation and test, too."
+    )
     parity_weight: float | None = identity(
         None, help="A second output tells odd from even; its loss weighs this much.", ge=0
     )

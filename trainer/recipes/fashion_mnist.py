@@ -9,6 +9,7 @@ from typing import Any, Literal
 from trainer.config import changeable, identity
 from trainer.data.spec import DataSpec
 from trainer.recipes.base import Params, Recipe
+from trainer.recipes.chosen_loop import chosen_loop
 
 
 class FashionMnistParams(Params):
@@ -73,12 +74,9 @@ def _model(params: FashionMnistParams) -> Any:
     return model
 
 
-def _loop(params: FashionMnistParams) -> Any:
-    if params.loop == "usual":
-        return None
-    from trainer.recipes.own_loop import classify
-
-    return classify
-
-
-recipe = Recipe(params=FashionMnistParams, data=_data, model=_model, loop=_loop)
+recipe = Recipe(
+    params=FashionMnistParams,
+    data=_data,
+    model=_model,
+    loop=lambda params: chosen_loop(params.loop),
+)

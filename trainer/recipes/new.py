@@ -6,8 +6,11 @@ its name and the trainer's version are put in, in texts and in paths.
 
 import keyword
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+import yaml
 
 import trainer
 from trainer.config.messages import shown_value
@@ -34,10 +37,15 @@ def write_package(name: str, folder: Path) -> list[Path]:
 
 def check_name(name: str) -> None:
     """ConfigError unless a recipe and its package may be called so."""
-    if not re.fullmatch("[a-z]([a-z0-9_]*[a-z0-9])?", name) or keyword.iskeyword(name):
+    if not re.fullmatch("[a-z]([a-z0-9_]*[a-z0-9])?", name):
         raise ConfigError(
             f"{shown_value(name)} is no name for a recipe and its Python package: use lower-case "
             f"letters, digits and underscores, as in '{_suggestion(name)}'"
+        )
+    if _is_word(name):
+        raise ConfigError(
+            f"'{name}' means something else in Python or in YAML: use another name, as in "
+            f"'my_{name}'"
         )
     is_recipe = name in {entry.name for entry in list_recipes()}
     if is_recipe or _is_package(name):
@@ -49,13 +57,20 @@ def check_name(name: str) -> None:
 
 def _suggestion(name: str) -> str:
     words = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") or "recipe"
-    return words if words[0].isalpha() and not keyword.iskeyword(words) else f"my_{words}"
+    return words if words[0].isalpha() and not _is_word(words) else f"my_{words}"
+
+
+def _is_word(name: str) -> bool:
+    """Whether it is a word of Python, or in YAML no text: as the value of `recipe:`, it is true."""
+    # Other readers than ours follow YAML 1.1, which has more such words.
+    return keyword.iskeyword(name) or yaml.safe_load(name) != name
 
 
 def _is_package(name: str) -> bool:
     # What has no file is a mere folder on the path of imports, as the one to be written to may be.
     spec = find_spec(name)
-    return spec is not None and spec.origin is not None
+    # Python's own may be missing here, and be there on another machine.
+    return name in sys.stdlib_module_names or (spec is not None and spec.origin is not None)
 
 
 def _sources() -> list[Path]:

@@ -97,6 +97,23 @@ class RunConfig(Section):
             raise ValueError("train.engine: fit does not accumulate: use the loop engine")
         return self
 
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        cluster, served = self.cluster, self.metrics
+        if cluster.port in cluster.ports:
+            raise ValueError(
+                f"cluster.port {cluster.port} is one of cluster.port_range {cluster.port_range}: "
+                "use another"
+            )
+        if served.enabled and served.port in cluster.ports:
+            raise ValueError(
+                f"metrics.port {served.port} is one of cluster.port_range {cluster.port_range}: "
+                "use another"
+            )
+        if served.enabled and served.port == cluster.port:
+            raise ValueError(f"metrics.port {served.port} is also cluster.port: use another")
+        return self
+
     def parts_problem(self, replicas: int, num_workers: int = 1) -> str | None:
         """Why so many replicas cannot share a batch, or its micro-batches, equally; or None.
 
