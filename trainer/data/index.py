@@ -1,12 +1,14 @@
 """From a folder that TensorFlow Datasets wrote to a data set: indexes, and the manifest last."""
 
 import hashlib
+from contextlib import suppress
 
 from trainer.data.directory import OnProgress, read_directory
 from trainer.data.manifest import (
     FEATURES_FILE,
     INDEX_SUFFIX,
     MANIFEST_FILE,
+    STATISTICS_FILE,
     Manifest,
     Shard,
     Split,
@@ -51,9 +53,13 @@ def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manif
                 f"split '{name}' of {directory.name} in {url} has no records:"
                 " write the data set again, or without this split"
             )
+    statistics = None
+    with suppress(ObjectNotFoundError):
+        statistics = hashlib.sha256(storage.read(STATISTICS_FILE)).hexdigest()
     manifest = Manifest(
-        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest()
-    )
+        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest(),
+        statistics_sha256=statistics,
+    )  # fmt: skip
     write_manifest(storage, manifest)
     return manifest
 
