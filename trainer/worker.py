@@ -20,7 +20,9 @@ from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
+from trainer.data.builtin import resolve_data_url
 from trainer.data.dataset import open_dataset
+from trainer.data.facts import read_facts
 from trainer.data.pipeline import Place
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
@@ -76,8 +78,9 @@ def assemble(job: Job) -> Assembled:
         device=devices[0].strip("/").partition(":")[0], replicas=strategy.num_replicas_in_sync,
     )  # fmt: skip
     place = Place(cluster.worker, cluster.num_workers, len(devices))
+    params = _fit_to_data(job)
     with user_code(f"recipe {config.recipe}: its data function"):
-        spec = job.recipe.data(job.params)
+        spec = job.recipe.data(params)
     dataset = open_dataset(
         config.data, spec,
         seed=config.train.seed, threads=config.train.threads, on_bad=_on_bad_record(job),
@@ -87,7 +90,7 @@ def assemble(job: Job) -> Assembled:
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])
     seed_process(config.train)
     with strategy.scope():
-        model = _model_of(job)
+        model = _model_of(job, params)
     with user_code(f"recipe {config.recipe}: its model's test_step on one record"):
         build(model, strategy, sample)
     job.log.info("model", name=model.name, parameters=model.count_params())
@@ -112,11 +115,20 @@ def _of_group(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupRe
     return agreement, GroupReplicas(strategy, first=first, count=place.replicas, total=total)
 
 
-def _model_of(job: Job) -> Any:
+def _fit_to_data(job: Job) -> Any:
+    """The parameters, or what the recipe makes of them and of what the data set tells."""
+    if job.recipe.fit_to is None:
+        return job.params
+    facts = read_facts(job.run.open(resolve_data_url(job.config.data.url)))
+    with user_code(f"recipe {job.config.recipe}: its fit_to function"):
+        return job.recipe.fit_to(job.params, facts)
+
+
+def _model_of(job: Job, params: Any) -> Any:
     """The recipe's model; ConfigError when it cannot be built or cannot train."""
     name = job.config.recipe
     with user_code(f"recipe {name}: building its model"):
-        model = job.recipe.model(job.params)
+        model = job.recipe.model(params)
     if not isinstance(model, keras.Model) or model.optimizer is None:
         raise ConfigError(
             f"recipe {name}: its model function must return a keras.Model with an optimizer "

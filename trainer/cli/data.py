@@ -126,12 +126,14 @@ def prepare(
         return
     from trainer.data.prepare import prepare as prepare_dataset
 
-    _show_ready(prepare_dataset(name or "", to, source=source, on_progress=_say), to, as_json=as_json)
+    _show_ready(
+        prepare_dataset(name or "", to, source=source, on_progress=_say), to, as_json=as_json
+    )
 
 
 def _prepare_own(
-    own: str, to: str, *, as_json: bool, on_bad: str, max_bad_records: int,
-    label: str | None, kinds: tuple[str, ...], test: float | None, validation: float, seed: int,
+    own: str, to: str, *, as_json: bool, on_bad: str, max_bad_records: int, kinds: tuple[str, ...],
+    **wished: Any,
 ) -> None:  # fmt: skip
     from trainer.tensorflow_start import importing_tensorflow
 
@@ -139,7 +141,7 @@ def _prepare_own(
         from trainer.data.own.prepare import prepare_own
         from trainer.data.own.survey import Wishes, read_kinds
 
-    wishes = Wishes(label, test, validation, seed, read_kinds(kinds))
+    wishes = Wishes(kinds=read_kinds(kinds), **wished)
     bound = max_bad_records if on_bad == "skip" else 0
     done = prepare_own(own, to, wishes, max_bad_records=bound, on_progress=_say)
     bad = [{"place": place, "reason": reason} for place, reason in done.bad]
@@ -149,20 +151,36 @@ def _prepare_own(
 @data.command(
     epilog=examples(
         "trainer data index /data/own/1.0.0",
+        "trainer data index gs://bucket/records --label kind",
         "trainer train -c run.yaml --set data.url=/data/own/1.0.0",
     )
 )
 @click.argument("url", callback=follow_parents)
+@click.option(
+    "--label", metavar="FEATURE",
+    help="Of files that nobody described: the integers that are classes, from 0 on.",
+)  # fmt: skip
 @json_option
-def index(url: str, as_json: bool) -> None:
-    """Make a data set of your own ready, where TensorFlow Datasets wrote it.
+def index(url: str, label: str | None, as_json: bool) -> None:
+    """Make TFRecord files of your own ready, where they lie.
 
     URL is a folder NAME/VERSION with dataset_info.json, features.json and TFRecord shards, as
-    `tfds build` and `store_as_tfds_dataset` write it. Every record is checked; indexes are added,
-    and the manifest last. Interrupted, the same command does it anew.
+    `tfds build` and `store_as_tfds_dataset` write it; or a folder with uncompressed files of
+    tf.train.Examples alone, as train-00000-of-00002.tfrecord and test.tfrecord, whose features are
+    then found out and described beside them. Every record is checked; indexes are added, and the
+    manifest last. Interrupted, the same command does it anew.
     """
+    from trainer.data.directory import is_described
     from trainer.data.index import index_directory
+    from trainer.tensorflow_start import importing_tensorflow
 
+    if not is_described(url):
+        with importing_tensorflow():
+            from trainer.data.own.describe import describe
+
+        describe(url, label=label, say=_say)
+    elif label is not None:
+        raise ConfigError(f"--label {label}: {url} is described by its features.json already")
     _show_ready(index_directory(url, on_progress=_say), url, as_json=as_json)
 
 

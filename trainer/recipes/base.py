@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config import Section
+from trainer.data.facts import Facts
 from trainer.data.spec import DataSpec
 
 
@@ -26,6 +27,8 @@ class Recipe:
     equipped. It is called under the strategy's scope, after seeding.
     callbacks: parameters -> Keras callbacks that belong to the recipe.
     loop: parameters -> a body for `trainer.loop.TrainLoop` in place of the usual one, or None.
+    fit_to: (parameters, what the data set tells of itself) -> what `data` and `model` get in place
+    of the parameters; ConfigError where they do not belong together.
     """
 
     params: type[Params]
@@ -33,3 +36,4 @@ class Recipe:
     model: Callable[[Any], Any]
     callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
     loop: Callable[[Any], Callable[[Any], None] | None] = lambda _params: None
+    fit_to: Callable[[Any, Facts], Any] | None = None

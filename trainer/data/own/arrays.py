@@ -101,8 +101,9 @@ def _read_array(archive: zipfile.ZipFile, member: str) -> _Array:
         raise DataError(f"array '{member}' is stored by columns: save np.ascontiguousarray of it")
     name = member.removesuffix(".npy")
     column, _, split = name.rpartition("_")
-    own = (column, split) if column and split in _SPLITS else (name, None)
-    return _Array(member, *own, shape, dtype)
+    if not column or split not in _SPLITS:
+        return _Array(member, name, None, shape, dtype)
+    return _Array(member, column, split, shape, dtype)
 
 
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

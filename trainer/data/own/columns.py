@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -37,10 +37,11 @@ class Column:
             if self.kind == "image":
                 return value
             return value.astype(np.float32 if self.kind == "number" else np.int64)
-        return {
+        converters: dict[Kind, Callable[[Any], Any]] = {
             "integer": _integer, "number": _number, "text": _text,
             "class": self._class, "image": lambda image: image,
-        }[self.kind](value)  # fmt: skip
+        }  # fmt: skip
+        return converters[self.kind](value)
 
     def _class(self, value: Any) -> int:
         name = class_name(value)
@@ -53,7 +54,22 @@ class Column:
 
 def class_name(value: Any) -> str | None:
     """How a class is called: the integer 7 as the text '7'; None for a value that is missing."""
-    return None if value in _MISSING or value != value else str(value).strip()
+    return None if is_missing(value) else str(value).strip()
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is not there: an empty text, None, or not a number."""
+    return value in _MISSING or (isinstance(value, float) and math.isnan(value))
+
+
+def _look_of_text(value: str) -> str:
+    if _INTEGER.fullmatch(value) and int(value) in _INT64:
+        return "integer"
+    try:
+        float(value)
+    except ValueError:
+        return "text"
+    return "number"
 
 
 def _integer(value: Any) -> int:
@@ -68,7 +84,7 @@ def _integer(value: Any) -> int:
 
 def _number(value: Any) -> float:
     try:
-        number = math.nan if value in _MISSING else float(value)
+        number = math.nan if is_missing(value) else float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not a number") from None
     if abs(number) > np.finfo(np.float32).max:  # false for one that is missing
@@ -98,23 +114,13 @@ class Survey:
         self.counts[self._look(value)] += 1
 
     def _look(self, value: Any) -> str:
-        if value is None or value != value:
+        if is_missing(value):
             return "missing"
-        if isinstance(value, (bool, int, np.integer)):
+        if isinstance(value, int):
             return "integer"
         if isinstance(value, float):
             return "number"
-        if self.is_typed:
-            return "text"
-        if value in _MISSING:
-            return "missing"
-        if _INTEGER.fullmatch(value) and int(value) in _INT64:
-            return "integer"
-        try:
-            float(value)
-        except ValueError:
-            return "text"
-        return "number"
+        return "text" if self.is_typed else _look_of_text(value)
 
     def kind(self) -> Kind:
         """What the column is taken for."""

@@ -16,7 +16,9 @@ class Measures:
 
     def __init__(self, columns: list[Column]) -> None:
         self._numbers = {c.name: _Moments() for c in columns if c.kind in ("integer", "number")}
-        self._texts: dict[str, set[str] | None] = {c.name: set() for c in columns if c.kind == "text"}
+        self._texts: dict[str, set[str] | None] = {
+            c.name: set() for c in columns if c.kind == "text"
+        }
 
     def add(self, values: dict[str, Any]) -> None:
         """One more record, as its columns converted it."""
@@ -59,5 +61,3 @@ class _Moments:
     def found(self) -> dict[str, Any]:
         variance = self._squares / np.maximum(self._count, 1)
         return {"mean": np.asarray(self._mean).tolist(), "deviation": np.sqrt(variance).tolist()}
-
-

@@ -33,10 +33,14 @@ from trainer.data.own.survey import Plan, Wishes, survey
 from trainer.data.own.tables import CsvFile, ParquetFile
 from trainer.data.prepare import cache_folder, check_target, deliver, work_folder
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
-from trainer.storage import open_storage
+from trainer.storage import Storage, open_storage
 
 VERSION = "1.0.0"
-_FILES = {".csv": CsvFile, ".parquet": ParquetFile, ".npz": NpzFile}
+_FILES: dict[str, Callable[[Storage, str, str], Source]] = {
+    ".csv": CsvFile,
+    ".parquet": ParquetFile,
+    ".npz": NpzFile,
+}
 _CHUNK_ROWS = 256
 # Decoding images, and waiting for a store's answers.
 _THREADS = 8
@@ -196,7 +200,9 @@ def _feature(column: Column) -> Any:
     if column.kind == "text":
         return features.Text()
     dtype = tf.float32 if column.kind == "number" else tf.int64
-    return features.Tensor(shape=column.shape, dtype=dtype) if column.shape else features.Scalar(dtype)
+    return (
+        features.Tensor(shape=column.shape, dtype=dtype) if column.shape else features.Scalar(dtype)
+    )
 
 
 def _info(name: str, lengths: dict[str, list[int]]) -> str:
@@ -212,9 +218,7 @@ def _info(name: str, lengths: dict[str, list[int]]) -> str:
     return json.dumps(tree, indent=1, sort_keys=True) + "\n"
 
 
-def _in_threads(
-    function: Callable[[Row], Any], rows: Iterable[Row]
-) -> Iterator[tuple[Row, Any]]:
+def _in_threads(function: Callable[[Row], Any], rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
     """Each row with what `function` makes of it, in their order."""
     following = iter(rows)
     with ThreadPoolExecutor(_THREADS) as pool:

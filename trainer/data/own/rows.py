@@ -36,9 +36,15 @@ class Row:
 class Source(Protocol):
     """Something that can be read as rows, twice with the same result."""
 
-    name: str
-    # Whether texts are what they are; else those of a table may be numbers.
-    is_typed: bool
+    @property
+    def name(self) -> str:
+        """What the data set is called."""
+        ...
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether texts are texts; else those of a table may be numbers."""
+        ...
 
     def columns(self) -> dict[str, Column | None]:
         """The columns by name; None where only the values can tell what one holds."""
@@ -61,7 +67,11 @@ def row(place: str, values: Mapping[str, Any], split: str | None = None) -> Row:
 
 
 def _bytes_of(value: Any) -> bytes:
-    return value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value, default=str).encode()
+    return (
+        value.tobytes()
+        if isinstance(value, np.ndarray)
+        else json.dumps(value, default=str).encode()
+    )
 
 
 class _StoredFile(io.RawIOBase):

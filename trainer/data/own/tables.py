@@ -74,7 +74,7 @@ class ParquetFile:
 
     def columns(self) -> dict[str, Column | None]:
         """By the schema; ConfigError for columns of lists or structures."""
-        import pyarrow.types as types
+        from pyarrow import types
 
         schema = self._open().schema_arrow
         for column in schema:
