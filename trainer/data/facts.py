@@ -12,7 +12,7 @@ from trainer.data.manifest import FEATURES_FILE, STATISTICS_FILE, class_names, r
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
 from trainer.storage.base import Storage
 
-_STRICT = ConfigDict(extra="ignore", frozen=True)
+_STRICT = ConfigDict(extra="ignore")
 
 
 @checked(frozen=True, config=_STRICT)

@@ -25,7 +25,7 @@ class TabularClassifierParams(Params):
         (), help="Columns to learn from; none: all numbers and texts.", strict=False
     )
     word_buckets: int = identity(
-        1000, help="Words of texts without a vocabulary fall into so many by their hash.", ge=1
+        10_000, help="Words of texts without a vocabulary fall into so many by their hash.", ge=1
     )
     units: int = identity(64, help="Width of the hidden layers.", ge=1)
     hidden_layers: int = identity(2, help="How many there are.", ge=0, le=20)

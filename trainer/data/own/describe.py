@@ -105,8 +105,8 @@ def _look(storage: Storage, file: str, seen: dict[str, Seen]) -> int:
             example = tf.train.Example.FromString(payload)
         except Exception as error:  # protobuf's own, of either implementation
             raise DataError(
-                f"record {number} of {file} is no tf.train.Example ({type(error).__name__}): prepare"
-                " a data set of the originals by 'trainer data prepare'"
+                f"record {number} of {file} is no tf.train.Example ({type(error).__name__}):"
+                " prepare a data set of the originals by 'trainer data prepare'"
             ) from None
         for name, feature in example.features.feature.items():
             seen.setdefault(name, Seen()).add(feature)
