@@ -20,5 +20,7 @@ def wrong(features):
 
 def refuses(features):
     """Raises when it meets a record, not when it is traced."""
-    with tf.control_dependencies([tf.debugging.assert_less(features["pixel20"], 0)]):
+    with tf.control_dependencies(
+        [tf.debugging.assert_less(features["pixel20"], tf.constant(0, tf.int64))]
+    ):
         return {**features, "pixel20": tf.identity(features["pixel20"])}

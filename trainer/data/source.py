@@ -48,12 +48,10 @@ class Decoder:
         names = ", ".join(sorted(self._features))
         if preprocess is not None:
             self._function = load_object(preprocess, key="data.preprocess")
-            self._read = self._step(
-                self._preprocess, f"data.preprocess {preprocess}", f"the features {names}", manifest
-            )
-            names = ", ".join(sorted(self._read.structured_outputs))
-        given = f"the features {names}"
-        self._traced = self._step(self._decode, "the data function decode", given, manifest)
+            self._read = self._preprocess
+            step = self._step(self._read, f"data.preprocess {preprocess}", names, manifest)
+            names = ", ".join(sorted(step.structured_outputs))
+        self._traced = self._step(self._decode, "the data function decode", names, manifest)
 
         spec_of_many = [tf.TensorSpec([None], tf.string)]
         self.batch = tf.function(self._batch, input_signature=spec_of_many, autograph=False)
@@ -71,9 +69,9 @@ class Decoder:
         return every.get_single_element()
 
     def _step(
-        self, function: Callable[[Any], Any], name: str, given: str, manifest: Manifest
+        self, function: Callable[[Any], Any], name: str, features: str, manifest: Manifest
     ) -> Any:
-        with user_code(f"{name}, given {given} of {manifest.name},"):
+        with user_code(f"{name}, given the features {features} of {manifest.name},"):
             step = traced(function, tf.TensorSpec([], tf.string), name=name)
         self.steps[name] = step
         return step
