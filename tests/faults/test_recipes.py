@@ -18,7 +18,7 @@ FEW_PHOTOS = {
     "data.train": "train[:86]", "data.validation": "train[86:120]", "data.test": "test[:30]",
 }  # fmt: skip
 SOME_PHOTOS = {
-    "data.train": "train[:150]", "data.validation": "train[150:200]", "data.test": "test[:30]",
+    "data.train": "train[:200]", "data.validation": "train[200:250]", "data.test": "test[:30]",
 }  # fmt: skip
 # recipe, its settings
 DISTURBED = [
