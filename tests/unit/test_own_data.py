@@ -8,6 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.own_files import digits, rows, write_csv, write_images, write_parquet
+from trainer.cli.data import data as data_command
 from trainer.data.facts import read_facts
 from trainer.data.manifest import MANIFEST_FILE, read_manifest
 from trainer.data.own import prepare as own
@@ -287,6 +288,22 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no files in .*empty: put images into folders"):
         prepared(tmp_path, "empty", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give the NAME of a data set, or --from"),
+        (["mnist", "--from", "x.csv"], "give the NAME of a data set, or --from"),
+        (["mnist", "--label", "x"], "--label is for files of your own"),
+        (["--from", "x.csv", "--source", "."], "--source has the original files of NAME"),
+        (["--from", ".", "--to", "./data"], "is inside of --from"),
+    ],
+)
+def test_options_that_do_not_go_together(words: list[str], message: str) -> None:
+    command = ["prepare", *words, *(["--to", "data"] if "--to" not in words else [])]
+    with pytest.raises(ConfigError, match=message):
+        data_command.main(command, standalone_mode=False)
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:

@@ -122,8 +122,13 @@ def prepare(
     if (name is None) == (own is None):
         raise ConfigError("give the NAME of a data set, or --from with files of your own")
     if own is not None:
+        if source is not None:
+            raise ConfigError("--source has the original files of NAME: give --from alone")
         _prepare_own(own, to, as_json=as_json, **wishes)
         return
+    if given := [key for key in ("label", "test", "validation", "kinds") if wishes[key]]:
+        option = {"kinds": "type"}.get(given[0], given[0])
+        raise ConfigError(f"--{option} is for files of your own, by --from: {name} has its own")
     from trainer.data.prepare import prepare as prepare_dataset
 
     _show_ready(

@@ -93,7 +93,7 @@ def _model(images: Images) -> Any:
         filters = params.filters * 2**block
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}")(x)
         # Keras' own 0.99 is of hundreds of steps, which a small data set does not have.
-        x = layers.BatchNormalization(momentum=0.9, synchronized=True, name=f"norm{block}")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(x)
         x = layers.MaxPooling2D(name=f"pool{block}")(layers.ReLU(name=f"relu{block}")(x))
     x = layers.Dropout(params.dropout)(layers.GlobalAveragePooling2D()(x))
     classes = layers.Dense(images.classes, activation="softmax", name="classes")(x)

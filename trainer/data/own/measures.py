@@ -9,6 +9,7 @@ from trainer.data.own.columns import Column
 
 # A column of texts with more different values has no vocabulary.
 MAX_VOCABULARY = 1000
+_PIECE = 1024
 
 
 class Measures:
@@ -43,21 +44,33 @@ class Measures:
 
 
 class _Moments:
-    """Mean and deviation of the numbers so far that are there (Welford's method)."""
+    """Mean and deviation of the numbers so far that are there, merged in pieces (Chan's method)."""
 
     def __init__(self) -> None:
+        self._waiting: list[Any] = []
         self._count: Any = 0
         self._mean: Any = 0.0
         self._squares: Any = 0.0
 
     def add(self, value: Any) -> None:
-        value = np.asarray(value, np.float64)
-        is_there = ~np.isnan(value)
-        self._count = self._count + is_there
-        before = np.where(is_there, value - self._mean, 0.0)
-        self._mean = self._mean + before / np.maximum(self._count, 1)
-        self._squares = self._squares + before * np.where(is_there, value - self._mean, 0.0)
+        self._waiting.append(value)
+        if len(self._waiting) == _PIECE:
+            self._merge()
 
     def found(self) -> dict[str, Any]:
+        self._merge()
         variance = self._squares / np.maximum(self._count, 1)
         return {"mean": np.asarray(self._mean).tolist(), "deviation": np.sqrt(variance).tolist()}
+
+    def _merge(self) -> None:
+        values = np.asarray(self._waiting, np.float64)
+        is_there = ~np.isnan(values)
+        count = is_there.sum(axis=0)
+        mean = np.where(is_there, values, 0.0).sum(axis=0) / np.maximum(count, 1)
+        squares = np.where(is_there, (values - mean) ** 2, 0.0).sum(axis=0)
+        total = np.maximum(self._count + count, 1)
+        apart = mean - self._mean
+        self._squares = self._squares + squares + apart**2 * self._count * count / total
+        self._mean = self._mean + apart * count / total
+        self._count = self._count + count
+        self._waiting = []

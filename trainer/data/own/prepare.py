@@ -95,6 +95,8 @@ def prepare_own(
     source = open_source(url)
     if isinstance(source, ImageFolder):
         wishes = replace(wishes, label=wishes.label or LABEL)
+        if f"{to.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
+            raise ConfigError(f"--to {to} is inside of --from: choose a folder beside it")
     target = check_target(to, source.name)
     say = _Progress(on_progress)
     bad = BadRows(max_bad_records, on_progress)
@@ -131,7 +133,9 @@ def _write(
     shards = SortedShards(folder, source.name, splits)
     measures = Measures(plan.columns)
     convert = partial(_convert, plan.columns)
-    for number, (row, values) in enumerate(_in_threads(convert, source.rows()), 1):
+    has_images = any(column.kind == "image" for column in plan.columns)
+    convert_all = _in_threads if has_images else _one_by_one
+    for number, (row, values) in enumerate(convert_all(convert, source.rows()), 1):
         say.now_and_then(f"read {number:,} of {plan.num_rows:,} rows")
         if isinstance(values, str):
             bad.add(row, values)
@@ -224,6 +228,11 @@ def _in_threads(function: Callable[[Row], Any], rows: Iterable[Row]) -> Iterator
     with ThreadPoolExecutor(_THREADS) as pool:
         while chunk := list(islice(following, _CHUNK_ROWS)):
             yield from zip(chunk, pool.map(function, chunk), strict=True)
+
+
+def _one_by_one(function: Callable[[Row], Any], rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
+    """The same, where threads would only wait for each other."""
+    return ((row, function(row)) for row in rows)
 
 
 def _told(plan: Plan) -> str:

@@ -57,21 +57,14 @@ class Source(Protocol):
 
 def row(place: str, values: Mapping[str, Any], split: str | None = None) -> Row:
     """A row that is told from others by its values."""
-    digest, size = hashlib.sha256(), 0
-    for name, value in sorted(values.items()):
-        data = _bytes_of(value)
-        # With their lengths: "ab" and "c" are not "a" and "bc".
-        digest.update(json.dumps([name, len(data)]).encode() + data)
-        size += len(data)
+    arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
+    others = {name: v for name, v in values.items() if name not in arrays}
+    data = json.dumps(others, default=str, sort_keys=True).encode()
+    digest, size = hashlib.sha256(data), len(data)
+    for _, array in sorted(arrays.items()):
+        digest.update(array.tobytes())
+        size += array.nbytes
     return Row(place, values, digest.digest(), split, size=size)
-
-
-def _bytes_of(value: Any) -> bytes:
-    return (
-        value.tobytes()
-        if isinstance(value, np.ndarray)
-        else json.dumps(value, default=str).encode()
-    )
 
 
 class _StoredFile(io.RawIOBase):
