@@ -1,6 +1,7 @@
 """Files of one's own become a data set: columns, splits, broken rows, and the same bytes again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from trainer.data.own import sorted_shards
 from trainer.data.own.columns import Column, Survey
 from trainer.data.own.prepare import open_source, prepare_own
 from trainer.data.own.survey import Wishes, read_kinds
-from trainer.data.verify import verify
+from trainer.data.verify import check_complete, verify
 from trainer.errors import ConfigError, DataError
 from trainer.storage import open_storage
 
@@ -310,3 +311,19 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     write_csv(tmp_path / "digits.csv", TABLE)
     with own.work_folder(tmp_path / "work"), pytest.raises(ConfigError, match="another process"):
         prepared(tmp_path, "digits.csv")
+
+
+def test_damaged_statistics_are_found(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    manifest = prepared(tmp_path, "digits.csv").manifest
+    storage, file = open_storage(str(tmp_path / "data")), tmp_path / "data" / "statistics.json"
+    # A model is made by them: with others, it is another data set.
+    assert replace(manifest, statistics_sha256=None).content_hash != manifest.content_hash
+    file.write_text(file.read_text().replace("much", "more"))
+    assert [problem.file for problem in verify(storage)] == ["statistics.json"]
+    file.write_text("{}")
+    with pytest.raises(DataError, match=r"statistics\.json in .* is missing or damaged"):
+        read_facts(storage)
+    file.unlink()
+    with pytest.raises(DataError, match=r"statistics\.json is missing"):
+        check_complete(storage, manifest)
