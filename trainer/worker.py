@@ -21,7 +21,9 @@ from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.state import ModelState
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
+from trainer.data.builtin import resolve_data_url
 from trainer.data.dataset import TrainingData, open_dataset
+from trainer.data.facts import read_facts
 from trainer.data.pipeline import Place
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
@@ -69,8 +71,9 @@ def assemble(job: Job) -> Assembled:
     strategy, place = compute(job)
     if (problem := config.parts_problem(place.num_replicas, place.num_workers)) is not None:
         raise ConfigError(problem)
+    params = _fit_to_data(job)
     with user_code(f"{config.what}: its data function"):
-        spec = job.recipe.data(job.params)
+        spec = job.recipe.data(params)
     dataset = open_dataset(
         config.data, spec,
         seed=config.train.seed, threads=config.train.threads, on_bad=_on_bad_record(job),
@@ -80,7 +83,7 @@ def assemble(job: Job) -> Assembled:
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])
     seed_process(config.train)
     with strategy.scope(), user_code(f"{config.what}: building its model"):
-        model = job.recipe.model(job.params)
+        model = job.recipe.model(params)
     check_model(model, config)
     return equip(job, strategy, place, dataset, sample, model)
 
@@ -135,6 +138,15 @@ def agree(job: Job, strategy: Any, place: Place) -> tuple[Agreement, GroupReplic
     first = place.worker * place.replicas
     total = strategy.num_replicas_in_sync
     return agreement, GroupReplicas(strategy, first=first, count=place.replicas, total=total)
+
+
+def _fit_to_data(job: Job) -> Any:
+    """The parameters, or what the recipe makes of them and of what the data set tells."""
+    if job.recipe.fit_to is None:
+        return job.params
+    facts = read_facts(job.run.open(resolve_data_url(job.config.data.url)))
+    with user_code(f"{job.config.what}: its fit_to function"):
+        return job.recipe.fit_to(job.params, facts)
 
 
 def check_model(model: Any, config: RunConfig) -> None:

@@ -17,6 +17,9 @@ FEW_PHOTOS = {
     "params.image_size": 32, "params.alpha": 0.1,
     "data.train": "train[:86]", "data.validation": "train[86:120]", "data.test": "test[:30]",
 }  # fmt: skip
+SOME_PHOTOS = {
+    "data.train": "train[:200]", "data.validation": "train[200:250]", "data.test": "test[:30]",
+}  # fmt: skip
 # recipe, its settings
 DISTURBED = [
     ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30}),
@@ -29,6 +32,10 @@ DISTURBED = [
     ("tickets", TWO | SOME | {"params.form": "subclassed"}),
     ("beans", TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"}),
     ("cifar10", TWO | SLIM | {"params.form": "subclassed", "params.loop": "own"}),
+    pytest.param(
+        "image_classifier", TWO | SOME_PHOTOS | {"params.filters": 4}, marks=pytest.mark.long
+    ),
+    pytest.param("tabular_classifier", TWO | SOME, marks=pytest.mark.long),
     pytest.param("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune"}, marks=pytest.mark.long),
     pytest.param("beans", FEW_PHOTOS, marks=pytest.mark.long),
     pytest.param("cifar10", SLIM, marks=pytest.mark.long),
@@ -77,9 +84,11 @@ EXPECTED = [
     pytest.param("beans", marks=[pytest.mark.long, pytest.mark.timeout(330)]),
     pytest.param("cifar10", marks=pytest.mark.long),
     pytest.param("fashion_mnist", marks=pytest.mark.long),
+    pytest.param("image_classifier", marks=pytest.mark.long),
+    pytest.param("tabular_classifier", marks=pytest.mark.long),
 ]  # fmt: skip
 # Of 120 test images, one is nearly a hundredth, and rounding decides some.
-SPREAD = {"beans": 0.06, "cifar10": 0.04}
+SPREAD = {"beans": 0.06, "cifar10": 0.04, "image_classifier": 0.04}
 # No test of speed, but that what is promised does not rot. The processors' time is compared, which
 # other processes on the machine hardly change; two cores spend at most twice as much as it lasts.
 LONGEST = 3

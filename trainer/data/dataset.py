@@ -122,7 +122,7 @@ class Dataset:
 
     @cached_property
     def _decode(self) -> Decoder:
-        return Decoder(self.storage, self.manifest, self.spec)
+        return Decoder(self.storage, self.manifest, self.spec, self.config.preprocess)
 
     @cached_property
     def _files(self) -> Files:

@@ -17,7 +17,7 @@ from trainer.errors import DataError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # PNG, JPEG, GIF and BMP: what TensorFlow decodes, whichever of them is declared.
-_IMAGE_STARTS = (_PNG, b"\xff\xd8", b"GIF8", b"BM")
+IMAGE_STARTS = (_PNG, b"\xff\xd8", b"GIF8", b"BM")
 _KINDS = {
     "bytes_list": "strings of bytes",
     "int64_list": "integers",
@@ -105,7 +105,7 @@ def _misfit_of_image(expected: Expected, values: Sequence[bytes]) -> str | None:
     if len(values) != 1:
         return f"holds {len(values)} images where one is declared"
     image = values[0]
-    if not image.startswith(_IMAGE_STARTS):
+    if not image.startswith(IMAGE_STARTS):
         return f"is not an image (it starts with {image[:8]!r})"
     if image.startswith(_PNG) and expected.shape is not None:
         # Only height and width: the decoder converts to the declared channels.

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from trainer.data.manifest import DATASET_INFO_FILE, MAX_MANIFEST_BYTES, BaseName
 from trainer.errors import DataError, ObjectNotFoundError
+from trainer.storage import open_storage
 from trainer.storage.base import Storage
 
 OnProgress = Callable[[str], None]
@@ -43,6 +44,15 @@ class _DatasetInfo(_Info):
     version: BaseName
     file_format: str = _FILE_FORMAT
     splits: tuple[_SplitInfo, ...] = ()
+
+
+def is_described(url: str) -> bool:
+    """Whether TensorFlow Datasets, or `trainer data index`, has said what lies there."""
+    try:
+        open_storage(url).stat(DATASET_INFO_FILE)
+    except ObjectNotFoundError:
+        return False
+    return True
 
 
 def read_directory(storage: Storage) -> Directory:

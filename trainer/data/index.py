@@ -1,12 +1,14 @@
 """From a folder that TensorFlow Datasets wrote to a data set: indexes, and the manifest last."""
 
 import hashlib
+from contextlib import suppress
 
 from trainer.data.directory import OnProgress, read_directory
 from trainer.data.manifest import (
     FEATURES_FILE,
     INDEX_SUFFIX,
     MANIFEST_FILE,
+    STATISTICS_FILE,
     Manifest,
     Shard,
     Split,
@@ -51,9 +53,13 @@ def index_directory(url: str, *, on_progress: OnProgress | None = None) -> Manif
                 f"split '{name}' of {directory.name} in {url} has no records:"
                 " write the data set again, or without this split"
             )
+    statistics = None
+    with suppress(ObjectNotFoundError):
+        statistics = hashlib.sha256(storage.read(STATISTICS_FILE)).hexdigest()
     manifest = Manifest(
-        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest()
-    )
+        directory.name, directory.version, splits, hashlib.sha256(features).hexdigest(),
+        statistics_sha256=statistics,
+    )  # fmt: skip
     write_manifest(storage, manifest)
     return manifest
 
@@ -66,6 +72,7 @@ def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress)
         raise DataError(f"{where} is missing: write the data set again") from None
     found = scan(lambda start, length: storage.read(file, start=start, length=length), size)
     if found.bad:
+        refuse_compressed(storage, file)
         offset, reason = found.bad[0]
         raise DataError(
             f"record at byte {offset} of {where}: {reason}"
@@ -80,6 +87,17 @@ def _index_shard(storage: Storage, file: str, num_records: int, say: OnProgress)
     storage.write(file + INDEX_SUFFIX, index)
     say(f"indexed {file}: {num_records} records" + (", an empty shard" * (num_records == 0)))
     return Shard(file, num_records, size, found.checksum, checksum(index))
+
+
+def refuse_compressed(storage: Storage, file: str) -> None:
+    """DataError when a file of records that cannot be read begins as a compressed one does."""
+    head = storage.read(file, length=2)
+    if head == b"\x1f\x8b" or (head[:1] == b"\x78" and int.from_bytes(head) % 31 == 0):
+        raise DataError(
+            f"{file} in {storage.url} is compressed, and records are read by their place in a file:"
+            f" decompress it (gzip -dc {file} > NEW, where it is GZIP), or write it anew without"
+            " tf.io.TFRecordOptions"
+        )
 
 
 def _say_nothing(_: str) -> None:

@@ -24,6 +24,7 @@ FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 FEATURES_FILE = "features.json"
 DATASET_INFO_FILE = "dataset_info.json"
+STATISTICS_FILE = "statistics.json"
 INDEX_SUFFIX = ".index"
 LABELS_SUFFIX = ".labels.txt"
 
@@ -81,6 +82,8 @@ class Manifest:
     splits: Annotated[dict[str, Split], Field(min_length=1, max_length=1000)]
     features_sha256: Sha256
     format: int = FORMAT
+    # Of what `trainer.data.facts` reads, where a data set has it: models are made by it.
+    statistics_sha256: Sha256 | None = None
 
     @property
     def content_hash(self) -> str:
@@ -94,6 +97,8 @@ class Manifest:
                 for name, split in self.splits.items()
             },
         }
+        if self.statistics_sha256 is not None:
+            content["statistics_sha256"] = self.statistics_sha256
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -185,6 +190,8 @@ def class_names(storage: Storage) -> dict[str, tuple[str, ...]]:
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Store the manifest: from then on the folder counts as a data set."""
     fields: dict[str, Any] = asdict(manifest)
+    if manifest.statistics_sha256 is None:
+        del fields["statistics_sha256"]
     storage.write(MANIFEST_FILE, (json.dumps(fields, indent=1, sort_keys=True) + "\n").encode())
 
 

@@ -204,7 +204,8 @@ class Pipeline:
 
         records = chunks.map(flatten).unbatch()
         name = "decode" if augment is None else "augment"
-        with user_code(f"the data function {name}"):
+        name = f"the data function {name}"
+        with user_code(name):
             example = traced(example, *records.element_spec, name=name)
         decoded = records.map(example, num_parallel_calls=self.threads, deterministic=True)
         return decoded.batch(rows, drop_remainder=True).map(strip)

@@ -6,12 +6,13 @@ has no manifest, and a repetition keeps the shards that arrived whole.
 """
 
 import dataclasses
+import fcntl
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -96,19 +97,15 @@ def prepare(
         StorageError: `to` refused a write.
     """
     say = _say_nothing if on_progress is None else on_progress
-    cache = work or _cache_folder(name)
+    cache = work or cache_folder(name)
     request = BuildRequest(name, source, cache, cache / "downloads")
     base, _, version = request.parts
     storage = open_storage(to)
     complete = _complete_manifest(storage, base, version, say)
     if complete is not None:
         return complete
-    if is_remote(to):  # before the work of building, which would be for nothing
-        wait_for_access(
-            open_storage(to, deadline_seconds=ATTEMPT_SECONDS),
-            writes=True, seconds=0, on_wait=_say_nothing,
-        )  # fmt: skip
-    with _work_folder(cache) as folder:
+    _check_access(to)
+    with work_folder(cache) as folder:
         say(f"building {name} with TensorFlow Datasets")
         request = dataclasses.replace(request, work=folder)
         built = open_storage(str((build or build_with_tfds)(request)))
@@ -116,6 +113,54 @@ def prepare(
         _copy(built, storage, manifest, say)
     shutil.rmtree(cache / "downloads", ignore_errors=True)
     return manifest
+
+
+def check_target(to: str, name: str) -> Storage:
+    """Where a data set of that name may go; ConfigError when another one is there."""
+    storage = open_storage(to)
+    _check_access(to)
+    with suppress(DataError):
+        manifest = read_manifest(storage)
+        if manifest.name != name:
+            raise _other(storage, manifest)
+    return storage
+
+
+def deliver(built: Storage, to: Storage, say: OnProgress) -> Manifest:
+    """Index what was built, and copy it; the same that is there already is only verified.
+
+    Raises:
+        ConfigError: `to` holds other records, which runs may live on.
+    """
+    manifest = index_directory(built.url, on_progress=say)
+    there = None
+    with suppress(DataError):
+        there = read_manifest(to)
+    if there is not None and there != manifest:
+        raise ConfigError(
+            f"{to.url} holds {there.name} with other records, which runs may have begun with:"
+            " choose another folder, or delete this one"
+        )
+    if there is None or verify(to):
+        _copy(built, to, manifest, say)
+    else:
+        say(f"{to.url} holds {manifest.name} {manifest.version} already, verified")
+    return manifest
+
+
+def _check_access(to: str) -> None:
+    """Before the work of building, which would be for nothing."""
+    if is_remote(to):
+        wait_for_access(
+            open_storage(to, deadline_seconds=ATTEMPT_SECONDS),
+            writes=True, seconds=0, on_wait=_say_nothing,
+        )  # fmt: skip
+
+
+def _other(storage: Storage, manifest: Manifest) -> ConfigError:
+    return ConfigError(
+        f"{storage.url} holds data set {manifest.name} {manifest.version}: choose an empty folder"
+    )
 
 
 def _complete_manifest(
@@ -128,10 +173,7 @@ def _complete_manifest(
     except (ObjectNotFoundError, DataError):
         return None
     if manifest.name != base or version not in (None, manifest.version):
-        raise ConfigError(
-            f"{storage.url} holds data set {manifest.name} {manifest.version}:"
-            " choose an empty folder"
-        )
+        raise _other(storage, manifest)
     problems = verify(storage)
     for problem in problems:
         say(f"{problem}: prepared again")
@@ -225,23 +267,36 @@ def _find_builder(base: str) -> Any:
         raise ConfigError(f"no data set '{base}' in TensorFlow Datasets: {hint}") from None
 
 
-def _cache_folder(name: str) -> Path:
+def cache_folder(name: str) -> Path:
+    """Where downloads of a data set are, and where it is built."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "trainer" / "prepare" / re.sub(r"[^a-z0-9_.-]", "-", name)
 
 
 @contextmanager
-def _work_folder(cache: Path) -> Iterator[Path]:
+def work_folder(cache: Path) -> Iterator[Path]:
+    """A new folder in `cache`, for one process at a time; what killed ones left there goes."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        held = os.open(cache, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in cache.glob("build-*"):
+            shutil.rmtree(left, ignore_errors=True)
         folder = tempfile.TemporaryDirectory(prefix="build-", dir=cache)
+    except BlockingIOError:
+        raise ConfigError(
+            f"another process prepares the same in {cache}: wait for it, or end it"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"cannot build in {cache} ({error.strerror}): set XDG_CACHE_HOME to a folder that"
             " this user may write"
         ) from error
-    with folder as path:
-        yield Path(path)
+    try:
+        with folder as path:
+            yield Path(path)
+    finally:
+        os.close(held)
 
 
 def _first_line(error: Exception) -> str:

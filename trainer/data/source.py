@@ -16,6 +16,7 @@ from trainer.data.order import Ids
 from trainer.data.reader import RecordReader
 from trainer.data.spec import DataSpec
 from trainer.errors import ConfigError, DataError
+from trainer.plugins import load_object
 from trainer.storage.base import Storage
 from trainer.user_code import describe, user_code
 
@@ -30,15 +31,27 @@ class Decoder:
     """What makes an example of a serialized record, traced once for all that reads the data set.
 
     Calling it, in a graph: string [] -> (x, y) or (x, y, weight).
+
+    Args:
+        preprocess: `data.preprocess`, the import path of a function on a record's features.
     """
 
-    def __init__(self, storage: Storage, manifest: Manifest, spec: DataSpec) -> None:
+    def __init__(
+        self, storage: Storage, manifest: Manifest, spec: DataSpec, preprocess: str | None = None
+    ) -> None:
         self.features_json = json.loads(storage.read(FEATURES_FILE))
         self._features = _features(self.features_json)
         self._spec = spec
+        # By name, in the order in which a record goes through them.
+        self.steps: dict[str, Callable[[Any], Any]] = {}
+        self._read = self._features.deserialize_example
         names = ", ".join(sorted(self._features))
-        with user_code(f"the data function decode, given the features {names} of {manifest.name},"):
-            self._traced = traced(self._decode, tf.TensorSpec([], tf.string), name="decode")
+        if preprocess is not None:
+            self._function = load_object(preprocess, key="data.preprocess")
+            self._read = self._preprocess
+            step = self._step(self._read, f"data.preprocess {preprocess}", names, manifest)
+            names = ", ".join(sorted(step.structured_outputs))
+        self._traced = self._step(self._decode, "the data function decode", names, manifest)
 
         spec_of_many = [tf.TensorSpec([None], tf.string)]
         self.batch = tf.function(self._batch, input_signature=spec_of_many, autograph=False)
@@ -55,8 +68,22 @@ class Decoder:
         every = decoded.batch(tf.size(payloads, tf.int64)).with_options(options)
         return every.get_single_element()
 
+    def _step(
+        self, function: Callable[[Any], Any], name: str, features: str, manifest: Manifest
+    ) -> Any:
+        with user_code(f"{name}, given the features {features} of {manifest.name},"):
+            step = traced(function, tf.TensorSpec([], tf.string), name=name)
+        self.steps[name] = step
+        return step
+
     def _decode(self, payload: Any) -> Any:
-        return self._spec.decode(self._features.deserialize_example(payload))
+        return self._spec.decode(self._read(payload))
+
+    def _preprocess(self, payload: Any) -> Any:
+        features = self._function(self._features.deserialize_example(payload))
+        if not isinstance(features, dict):
+            raise TypeError(f"it must return a dict of tensors, not {type(features).__name__}")
+        return features
 
 
 class RecordSource:
@@ -114,17 +141,17 @@ class RecordSource:
         return error if unbatched is None else _shape_error(unbatched[0])
 
     def _decode_each(self, payloads: Sequence[bytes], ids: Ids) -> None:
-        """DataError for the first record that `decode` itself refuses."""
-        done = 0
-        try:
-            for _ in tf.data.Dataset.from_tensor_slices(list(payloads)).map(self.decode):
-                done += 1
-        except tf.errors.OpError as error:
-            file, number = locate(self._manifest.split(self.part.name), int(ids[done]))
-            raise DataError(
-                f"the data function decode, given record {number} of {file}, raised "
-                f"{describe(error)}"
-            ) from error
+        """DataError for the first record that a step of decoding itself refuses."""
+        for name, step in self.decode.steps.items():
+            done = 0
+            try:
+                for _ in tf.data.Dataset.from_tensor_slices(list(payloads)).map(step):
+                    done += 1
+            except tf.errors.OpError as error:
+                file, number = locate(self._manifest.split(self.part.name), int(ids[done]))
+                raise DataError(
+                    f"{name}, given record {number} of {file}, raised {describe(error)}"
+                ) from error
 
 
 class MemorySource:
@@ -213,7 +240,7 @@ def _features(tree: dict[str, Any]) -> Any:
 
 
 def traced(function: Callable[..., Any], *specs: Any, name: str) -> Callable[..., Any]:
-    """The graph of `name`, a function on records.
+    """The graph of a function on records, which `name` names.
 
     ConfigError when it draws from a random state of its own: such draws depend on how often the
     function ran before, so a resumed run would differ.
@@ -224,7 +251,7 @@ def traced(function: Callable[..., Any], *specs: Any, name: str) -> Callable[...
     for node in nodes:
         if _is_stateful_random(node.op):
             raise ConfigError(
-                f"the data function {name} uses {node.op}, a random draw or a state that a resumed "
+                f"{name} uses {node.op}, a random draw or a state that a resumed "
                 "run cannot repeat: use tf.random.stateless_* with the seed that augment receives"
             )
     return cast(Callable[..., Any], concrete)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.data.directory import OnProgress, read_directory
-from trainer.data.manifest import FEATURES_FILE, MANIFEST_FILE, Manifest, Shard, read_manifest
+from trainer.data.manifest import (
+    FEATURES_FILE,
+    MANIFEST_FILE,
+    STATISTICS_FILE,
+    Manifest,
+    Shard,
+    read_manifest,
+)
 from trainer.data.pieces import Pieces
 from trainer.data.reader import read_index
 from trainer.data.tfrecord import Index, Scan, scan
@@ -37,7 +44,11 @@ def verify(storage: Storage, *, on_progress: OnProgress | None = None) -> list[P
         StorageError: the storage refused a read.
     """
     manifest = read_manifest(storage)
-    problems = [*_check_features(storage, manifest), *_check_directory(storage, manifest)]
+    problems = [
+        *_check_file(storage, FEATURES_FILE, manifest.features_sha256),
+        *_check_file(storage, STATISTICS_FILE, manifest.statistics_sha256),
+        *_check_directory(storage, manifest),
+    ]
     for split in manifest.splits.values():
         if split.num_records == 0:
             problems.append(Problem(MANIFEST_FILE, f"split '{split.name}' has no records"))
@@ -54,7 +65,8 @@ def check_complete(storage: Storage, manifest: Manifest) -> None:
     """DataError when a file of the data set is not there; nothing is read but a list."""
     found = {entry.path for entry in storage.list()}
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    wanted = [FEATURES_FILE, *(file for s in shards for file in (s.file, s.index_file))]
+    described = [FEATURES_FILE, *[STATISTICS_FILE] * (manifest.statistics_sha256 is not None)]
+    wanted = [*described, *(file for s in shards for file in (s.file, s.index_file))]
     if missing := [file for file in wanted if file not in found]:
         more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
         raise DataError(
@@ -62,14 +74,14 @@ def check_complete(storage: Storage, manifest: Manifest) -> None:
         )
 
 
-def _check_features(storage: Storage, manifest: Manifest) -> list[Problem]:
-    try:
-        found = hashlib.sha256(storage.read(FEATURES_FILE)).hexdigest()
-    except ObjectNotFoundError:
-        return [Problem(FEATURES_FILE, "missing")]
-    if found == manifest.features_sha256:
+def _check_file(storage: Storage, file: str, expected: str | None) -> list[Problem]:
+    if expected is None:
         return []
-    return [Problem(FEATURES_FILE, f"sha256 is {found}, expected {manifest.features_sha256}")]
+    try:
+        found = hashlib.sha256(storage.read(file)).hexdigest()
+    except ObjectNotFoundError:
+        return [Problem(file, "missing")]
+    return [] if found == expected else [Problem(file, f"sha256 is {found}, expected {expected}")]
 
 
 def _check_directory(storage: Storage, manifest: Manifest) -> list[Problem]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config import Section
+from trainer.data.facts import Facts
 from trainer.data.spec import DataSpec
 
 
@@ -28,6 +29,8 @@ class Recipe:
     begin: parameters and the built model -> what a run does once, at step 0: weights from
     elsewhere, say. It is not called where a checkpoint is restored, which overrides them all.
     loop: parameters -> a body for `trainer.loop.TrainLoop` in place of the usual one, or None.
+    fit_to: (parameters, what the data set tells of itself) -> what `data` and `model` get in place
+    of the parameters; ConfigError where they do not belong together.
     """
 
     params: type[Params]
@@ -36,3 +39,4 @@ class Recipe:
     callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
     begin: Callable[[Any, Any], None] = lambda _params, _model: None
     loop: Callable[[Any], Callable[[Any], None] | None] = lambda _params: None
+    fit_to: Callable[[Any, Facts], Any] | None = None

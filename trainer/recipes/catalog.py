@@ -42,6 +42,14 @@ RECIPES = {
         "trainer.recipes.cifar10:recipe",
         "32x32 colour photos, three blocks of convolution and max-pool, two forms",
     ),
+    "image_classifier": (
+        "trainer.recipes.image_classifier:recipe",
+        "Images of your own in folders, a small convnet",
+    ),
+    "tabular_classifier": (
+        "trainer.recipes.tabular_classifier:recipe",
+        "A table of your own, numbers and texts, a dense net",
+    ),
 }
 
 

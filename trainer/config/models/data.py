@@ -16,6 +16,11 @@ class DataConfig(Section):
         help="A prepared data set: a folder, or builtin:NAME. Its content, not its place, "
         "is part of the run's identity."
     )
+    preprocess: str | None = identity(
+        None,
+        help="package.module:name of a function that maps a record, {feature: tensor}, before the "
+        "recipe's decode; traced into the tf.data graph.",
+    )
     train: str = identity("train", help="Split or slice to train on, as in 'train[:90%]'.")
     validation: str | None = changeable(
         None, help="Split or slice to validate on after each epoch; callbacks may act on it."

@@ -1,0 +1,66 @@
+"""What a data set tells of itself before any record is read: features, classes, statistics."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from trainer.data.diagnose import Expected, read_features
+from trainer.data.manifest import FEATURES_FILE, STATISTICS_FILE, class_names, read_manifest
+from trainer.errors import ConfigError, DataError, ObjectNotFoundError
+from trainer.storage.base import Storage
+
+_STRICT = ConfigDict(extra="ignore")
+
+
+@checked(frozen=True, config=_STRICT)
+class Statistics:
+    """Of one feature's values in the records for training; None where there is no such thing.
+
+    mean, deviation: of numbers that are there, each a number or lists in the feature's shape.
+    vocabulary: all different texts, in order, where they are few.
+    """
+
+    mean: Any = None
+    deviation: Any = None
+    vocabulary: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Features by name, names of classes, and statistics, which `--from` alone has written."""
+
+    features: dict[str, Expected]
+    classes: dict[str, tuple[str, ...]]
+    statistics: dict[str, Statistics]
+
+    def label(self, wanted: str | None = None) -> Expected:
+        """The feature with the class: the wanted one, or the only one; ConfigError without."""
+        labels = {name: f for name, f in self.features.items() if f.num_classes is not None}
+        if wanted is None and len(labels) == 1:
+            return next(iter(labels.values()))
+        if wanted not in labels:
+            raise ConfigError(
+                f"params.label {wanted!r}: the data set's features with classes are"
+                f" {', '.join(labels) or 'none'} (of {', '.join(self.features)}): name one"
+            )
+        return labels[wanted]
+
+
+def read_facts(storage: Storage) -> Facts:
+    """Those of the data set in `storage`. Raises DataError when its files are damaged."""
+    features = {f.name: f for f in read_features(json.loads(storage.read(FEATURES_FILE)))}
+    statistics: dict[str, Statistics] = {}
+    if read_manifest(storage).statistics_sha256 is not None:
+        try:
+            tree = json.loads(storage.read(STATISTICS_FILE))
+            adapter = TypeAdapter(dict[str, Statistics])
+            statistics = adapter.validate_python(tree["features"])
+        except (ObjectNotFoundError, ValueError, TypeError, KeyError, ValidationError) as error:
+            raise DataError(
+                f"{STATISTICS_FILE} in {storage.url} is missing or damaged"
+                f" ({type(error).__name__}): prepare the data set again"
+            ) from None
+    return Facts(features, class_names(storage), statistics)

@@ -1,0 +1,1 @@
+"""From files of one's own to a data set: images in folders, tables, arrays."""
