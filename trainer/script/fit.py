@@ -100,7 +100,10 @@ def _train(
         job, assembled, data.training(session.place, micro_batches=job.config.train.accumulate_steps),
         schedule, call.restored, first=first,
     )  # fmt: skip
+    began = position_of(call.restored.checkpoint) if call.restored.checkpoint else first
+    data.passed(began.epochs_ended(steps), validate_every=job.config.train.validate_every)
     position = training.run()
+    data.passed(position.epochs_ended(steps), validate_every=job.config.train.validate_every)
     session.end(
         call, schedule.first_step + position.step, position,
         {
