@@ -1,5 +1,6 @@
 """Data of users' scripts: another life, which makes fewer of the passes, sees the same batches."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import trainer
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
 
 RECORDS, BATCH, STEPS = 22, 5, 5
 X = np.arange(RECORDS, dtype="float32")[:, np.newaxis]
@@ -107,14 +108,13 @@ def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
     model.compile("sgd")
     seen = [Seen(2 if call == breaks_in else None) for call in range(2)]
     for callback in seen:
-        try:
+        with suppress(TrainerError):  # of BreakError
             trainer.fit(
                 model, data, epochs=3, validation_data=held_out, shuffle=False,
                 callbacks=[callback],
             )  # fmt: skip
-        except Exception as error:
-            assert "BreakError" in str(error)
-            break
+            continue
+        break
     return [callback.logs for callback in seen]
 
 
