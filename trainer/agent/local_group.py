@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.agent.ports import free_port
-from trainer.agent.process import this_command
+from trainer.agent.process import this_command, with_options
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.environment import SECRET_VARIABLE
@@ -86,7 +86,7 @@ class LocalGroup:
     async def _live(self, index: int) -> int:
         passed_on = None if index == 0 else asyncio.subprocess.PIPE
         agent = await asyncio.create_subprocess_exec(
-            *this_command(), *self._arguments, *self._of_own(index),
+            *this_command(), *with_options(self._arguments, self._of_own(index)),
             env={**self._environ, "TRAINER_WORKER_INDEX": str(index)},
             stdin=asyncio.subprocess.DEVNULL, stdout=passed_on, stderr=passed_on,
             limit=_MOST_LINE_BYTES, start_new_session=True, preexec_fn=end_with_parent,

@@ -18,7 +18,7 @@ from trainer import last_words
 from trainer.agent.holding import Held, Holding
 from trainer.agent.life import Life
 from trainer.agent.memory import give_back, killed_by
-from trainer.agent.process import Spawn, WorkerProcess
+from trainer.agent.process import Spawn, WorkerProcess, with_options
 from trainer.agent.restarts import Restarts
 from trainer.agent.spare import Spare
 from trainer.agent.threads import in_thread
@@ -132,7 +132,8 @@ class Supervisor:
         """A worker, with these variables and arguments beside the agent's."""
         process = None if arguments else self._spare.take()
         if process is None:
-            process = WorkerProcess(self._spawn, [*self._arguments, *arguments], environ or {})
+            command = with_options(self._arguments, arguments)
+            process = WorkerProcess(self._spawn, command, environ or {})
         else:
             process.go(environ or {})
         self._life = Life(
