@@ -1,5 +1,6 @@
 """Data of users' scripts: another life, which makes fewer of the passes, sees the same batches."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,22 @@ class Shuffles(keras.utils.PyDataset):
         self.rng.shuffle(self.rows)
 
 
+class Loader:
+    """Makes one batch after the other, in an order that it draws when a pass begins and ends."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(5)
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __iter__(self) -> Iterator[Any]:
+        rows = self.rng.permutation(RECORDS)
+        for number in range(STEPS):
+            yield X[rows[number * BATCH : (number + 1) * BATCH]]
+        self.rng.random()
+
+
 def shuffled() -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(X).shuffle(RECORDS, seed=4).batch(BATCH)
 
@@ -93,6 +110,7 @@ DATA = {
     "cache of a shuffle": lambda: shuffled().cache(),
     "shuffle of a cache": lambda: shuffled().unbatch().cache().shuffle(9, seed=2).batch(BATCH),
     "py_dataset": Shuffles,
+    "loader": Loader,
 }
 
 

@@ -1,5 +1,6 @@
 """What `fit`, `evaluate` and `predict` were given, as data that a run can train on and go on with."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,13 +142,18 @@ def feed_indexed(
 
 
 def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | None) -> Fed:
+    whole: float = 0
     if isinstance(x, tf.data.Dataset):
+        # What a `cache` keeps, it has when its first pass has come to its end.
+        whole = int(_has_cache(x))
         begin, length = _elements(x), None if steps else _cardinality(x, code)
     elif isinstance(x, Iterator):
         if steps is None:
             raise ConfigError(f"{code} is a generator, whose length nobody knows: give its steps")
         begin, length = lambda: x, None
     elif hasattr(x, "__iter__"):
+        # Its own code may count, shuffle or draw anywhere in a pass.
+        whole = math.inf
         begin, length = lambda: iter(x), len(x) if hasattr(x, "__len__") else None
         if not (length or steps):
             raise ConfigError(f"{code} is a {type(x).__name__} without a length: give its steps")
@@ -156,7 +162,7 @@ def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | No
             f"{code} is a {type(x).__name__}: give arrays, a PyDataset, a tf.data.Dataset or a "
             "generator of batches"
         )
-    batches = StreamedBatches(begin, code, weigh, length=length, steps=steps, keeps=_has_cache(x))
+    batches = StreamedBatches(begin, code, weigh, length=length, steps=steps, whole=whole)
     return _fed_batches(batches, is_anywhere=False, shuffle=None)
 
 

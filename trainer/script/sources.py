@@ -138,16 +138,15 @@ class StreamedBatches(MadeBatches):
 
     Where a run goes on in a later epoch, the passes before it are begun and left, which is what
     moves a seeded shuffle of tf.data on; with `steps`, an epoch's, what they gave is dropped.
-    keeps: what the first pass gave, all others give, as with tf.data's `cache`, which wants it to
-    be read to its end.
+    whole: so many passes must be read to their ends all the same, for what they leave behind.
     """
 
     def __init__(
         self, begin: Callable[[], Iterator[Any]], code: str, weigh: Callable[[Any], Any], *,
-        length: int | None, steps: int | None, keeps: bool = False,
+        length: int | None, steps: int | None, whole: float = 0,
     ) -> None:  # fmt: skip
         super().__init__(code, weigh)
-        self._begin, self._steps, self._keeps, self._begun = begin, steps, keeps, 1
+        self._begin, self._steps, self._whole, self._begun = begin, steps, whole, 1
         with user_code(code):
             self._iterator = begin()
             self._first = next(self._iterator, None)
@@ -188,8 +187,7 @@ class StreamedBatches(MadeBatches):
             self._begin_pass()
 
     def _begin_pass(self) -> None:
-        is_whole = self._next[1] >= self.order.steps_per_epoch
-        if not self._steps and (is_whole or (self._keeps and self._begun == 1)):
+        if not self._steps and self._begun <= self._whole:
             for _ in self._iterator:
                 pass
         self._next = (self._next[0] + 1, 0)
