@@ -4,6 +4,7 @@ Used as `trainer.data.batches.Batches` is: `get` gives the global batch of a ste
 worker keeps its share.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -182,8 +183,8 @@ class StreamedBatches(MadeBatches):
                 return batch
 
     def leave(self, passes: int) -> None:
-        """Begin the pass of that number; nothing where an epoch is none."""
-        while not self._steps and self._begun <= passes:
+        """Begin the pass of that number; nothing where that would be reading."""
+        while not self._steps and self._whole < math.inf and self._begun <= passes:
             self._begin_pass()
 
     def _begin_pass(self) -> None:
