@@ -86,7 +86,7 @@ class GroupSupervisor(Supervisor):
         """The code of a run that has nothing left to train: nobody else may come for that."""
         if not await in_thread(holding.is_complete):
             return None
-        life = self._start(HeldForGroup({}, None), arguments=["--if-complete"])
+        life = self._start(HeldForGroup({}, None), options=["--if-complete"])
         stop.on_signal = partial(self._pass_on, life)
         code = await life.run()
         self._life = None

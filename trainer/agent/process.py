@@ -50,12 +50,6 @@ class WorkerProcess:
         self.ended.set_result(os.waitstatus_to_exitcode(status))
 
 
-def with_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
-    """A command's arguments with more options: a script's own follow a `--`, and stay the last."""
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    return [*arguments[:at], *options, *arguments[at:]]
-
-
 def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
     """Start `trainer worker` as this command was started; the `Spawn` of real life."""
     inherited = {n: value for n, value in os.environ.items() if not n.startswith(_OF_AGENTS)}
@@ -69,6 +63,12 @@ def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, s
     # Waited for by pid: the object would warn when it goes before the process does.
     process.returncode = 0
     return process.pid
+
+
+def with_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """A command's arguments and more options, which end where those of a script begin."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [*arguments[:end], *options, *arguments[end:]]
 
 
 def this_command() -> list[str]:

@@ -127,13 +127,14 @@ class Supervisor:
             await self._count(life, *cause_of(life, code), restarts)
 
     def _start(
-        self, held: Held, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+        self, held: Held, environ: Mapping[str, str] | None = None, options: Sequence[str] = ()
     ) -> Life:
-        """A worker, with these variables and arguments beside the agent's."""
-        process = None if arguments else self._spare.take()
+        """A worker, with these variables and options beside the agent's."""
+        process = None if options else self._spare.take()
         if process is None:
-            command = with_options(self._arguments, arguments)
-            process = WorkerProcess(self._spawn, command, environ or {})
+            process = WorkerProcess(
+                self._spawn, with_options(self._arguments, options), environ or {}
+            )
         else:
             process.go(environ or {})
         self._life = Life(
