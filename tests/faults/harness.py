@@ -130,6 +130,7 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     packaged: str | None = None  # a recipe that comes with the trainer, instead of SMALL
+    script: tuple[str, ...] = ()  # a script and its arguments, instead of a recipe
     lives: list[Life] = field(default_factory=list)
 
     @property
@@ -153,13 +154,15 @@ class Run:
         **settings: Any,
     ) -> Life:  # fmt: skip
         """Start a process; `settings` use __ for the dots of keys, `hosts` is its /etc/hosts."""
-        base = {} if self.packaged else SMALL
+        base = {} if self.packaged or self.script else SMALL
+        if self.script:
+            command = {"train": "run"}.get(command, command)
+            args = (*args, "--", *self.script)
         keys = base | self.settings | {k.replace("__", "."): v for k, v in settings.items()}
         if callbacks:
             keys["callbacks"] = list(callbacks)
-            args = (*args, "--allow-change", "callbacks")
-        elif self.lives:
-            args = (*args, "--allow-change", "callbacks")
+        if callbacks or self.lives:
+            args = ("--allow-change", "callbacks", *args)
         config = self.folder / "run.yaml"
         if not config.exists():  # another process may read it just now
             config.write_text("train: {}\n")

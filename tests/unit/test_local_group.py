@@ -8,6 +8,7 @@ import pytest
 
 from trainer.agent.local_group import _forward
 from trainer.agent.ports import free_port, is_free
+from trainer.agent.process import with_options
 
 
 def line(level, event):
@@ -64,3 +65,14 @@ def test_a_port_is_free_unless_somebody_listens():
         client.close()
     assert is_free(port, "127.0.0.1")
     assert free_port([port], "127.0.0.1") == port
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [
+        (["train", "-c", "a"], ["train", "-c", "a", "--set=b=1"]),
+        (["run", "--", "a.py", "--", "-c"], ["run", "--set=b=1", "--", "a.py", "--", "-c"]),
+    ],
+)
+def test_more_options_are_none_of_a_script(arguments, whole):
+    assert with_options(arguments, ["--set=b=1"]) == whole

@@ -22,7 +22,7 @@ from trainer.backends import this_backend
 from trainer.checkpoint.format import Arrays, check_array
 from trainer.checkpoint.shared import Shared, match_shared
 from trainer.errors import CheckpointError, ConfigError
-from trainer.models.held import changed_by, held
+from trainer.models.held import changed_by, drawn_by, held
 from trainer.models.replicas import GroupReplicas, assign_everywhere, local_values
 
 _ROLES = ("model", "optimizer", "metric")
@@ -141,7 +141,14 @@ class ModelState:
                 self._optimizers[name].learning_rate = rate
 
     def check_step(self, function: Any) -> None:
-        """ConfigError when a compiled step changes a variable that would not be saved."""
+        """ConfigError when a compiled step changes, or draws from, what would not be saved."""
+        drawn = drawn_by(function)
+        if drawn:
+            raise ConfigError(
+                f"the model's step draws by {', '.join(drawn)} from a state that no checkpoint "
+                "would hold: use keras.random, with a keras.random.SeedGenerator that is an "
+                "attribute of the model or of a layer"
+            )
         changed = changed_by(function, [entry.variable for entry in self._variables])
         if changed:
             raise ConfigError(

@@ -19,6 +19,8 @@ READS = {
     "LookupTableFindV2", "LookupTableSizeV2", "ReadVariableOp", "ResourceGather",
     "ResourceGatherNd", "VarIsInitializedOp", "VariableShape",
 }  # fmt: skip
+# Those of a tf.random.Generator are "Stateful", and have a variable.
+_DRAWS = re.compile("(Parameterized)?(Random|TruncatedNormal)|Multinomial|SampleDistorted")
 # The loop of several steps puts its name before what is made inside of it.
 _NAME = re.compile(r'name="(?:while/)?(.*?)(?:/\d+)?"')
 
@@ -73,6 +75,13 @@ def changed_by(function: Any, known: Iterable[Any]) -> list[str]:
     functions = {found.signature.name: found for found in graph.library.function}
     changed = [outer for outer, name in unknown if _is_changed(name, graph.node, functions)]
     return sorted({_name_of(outer) for outer in changed})
+
+
+def drawn_by(function: Any) -> list[str]:
+    """Operations of a concrete function that draw from a random state which no variable holds."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return sorted({node.op for node in nodes if _DRAWS.match(node.op)})
 
 
 def _is_changed(name: str, nodes: Iterable[Any], functions: Mapping[str, Any]) -> bool:

@@ -95,7 +95,9 @@ def _train(
         job, assembled, pipeline, schedule, call.restored,
         first=first, world_sizes=session.world_sizes,
     )  # fmt: skip
+    data.passed(begins_at.epochs_ended(steps), validate_every=job.config.train.validate_every)
     position = training.run()
+    data.passed(position.epochs_ended(steps), validate_every=job.config.train.validate_every)
     session.world_sizes = training.world_sizes
     report = {
         "logs": position.epoch_logs, "history": training.history,

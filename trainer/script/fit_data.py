@@ -1,5 +1,6 @@
 """What `fit`, `evaluate` and `predict` were given, as data that a run can go on with."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Fed:
 
     sample: a batch of one. said: what makes it the same data in the next life, as plain JSON.
     is_anywhere: whether training can go on inside an epoch. make: (place, threads, micro-batches)
-    -> its pipeline.
+    -> its pipeline. passed: is told how many passes the call has made, in whatever life.
     """
 
     order: Order
@@ -40,6 +41,7 @@ class Fed:
     said: Mapping[str, Any]
     is_anywhere: bool
     make: Callable[[Place, int, int], Pipeline | BatchPipeline]
+    passed: Callable[[int], None] = lambda _passes: None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class FitData:
     def count(self, text: str) -> int:  # noqa: ARG002
         """Records that are validated on."""
         return (self.validation or self.fed).order.num_records
+
+    def passed(self, epochs: int, *, validate_every: int) -> None:
+        """Let what makes the batches be as in a life that has trained so many epochs."""
+        self.fed.passed(epochs)
+        if self.validation is not None and not self.validation.is_anywhere:
+            # What is asked for by number is validated on as it is, and told of no epoch.
+            self.validation.passed(epochs // validate_every)
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """None are known."""
@@ -140,13 +149,18 @@ def feed_indexed(
 
 
 def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | None) -> Fed:
+    whole: float = 0
     if isinstance(x, tf.data.Dataset):
+        # What a `cache` keeps, it has when its first pass has come to its end.
+        whole = int(_has_cache(x))
         begin, length = _elements(x), None if steps else _cardinality(x, code)
     elif isinstance(x, Iterator):
         if steps is None:
             raise ConfigError(f"{code} is a generator, whose length nobody knows: give its steps")
         begin, length = lambda: x, None
     elif hasattr(x, "__iter__"):
+        # Its own code may count, shuffle or draw anywhere in a pass.
+        whole = math.inf
         begin, length = lambda: iter(x), len(x) if hasattr(x, "__len__") else None
         if not (length or steps):
             raise ConfigError(f"{code} is a {type(x).__name__} without a length: give its steps")
@@ -155,7 +169,7 @@ def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | No
             f"{code} is a {type(x).__name__}: give arrays, a PyDataset, a tf.data.Dataset or a "
             "generator of batches"
         )
-    batches = StreamedBatches(begin, code, weigh, length=length, steps=steps)
+    batches = StreamedBatches(begin, code, weigh, length=length, steps=steps, whole=whole)
     return _fed_batches(batches, is_anywhere=False, shuffle=None)
 
 
@@ -171,7 +185,16 @@ def _fed_batches(
     def make(place: Place, threads: int, micro_batches: int) -> BatchPipeline:
         return BatchPipeline(batches, place, threads, micro_batches)
 
-    return Fed(order, batches.sample, said, is_anywhere=is_anywhere, make=make)
+    return Fed(order, batches.sample, said, is_anywhere, make, batches.passed)
+
+
+def _has_cache(data: Any) -> bool:
+    """Whether a data set, or one that it is made of, is a `cache`."""
+    if not isinstance(data, tf.data.Dataset):
+        return False
+    # Not public, but nothing that is tells: where it fails, the data is read as if there were one.
+    inputs = getattr(data, "_inputs", None)
+    return inputs is None or "Cache" in type(data).__name__ or any(map(_has_cache, inputs()))
 
 
 def _elements(dataset: tf.data.Dataset) -> Callable[[], Iterator[Any]]:

@@ -4,6 +4,8 @@ Used as `trainer.data.batches.Batches` is: `get` gives the global batch of a ste
 worker keeps its share.
 """
 
+import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +28,8 @@ class MadeBatches:
         self.code = code
         self._weigh = weigh
         self._last: tuple[tuple[int, int], Any] | None = None
+        # Batches are fetched ahead, on a thread of tf.data, also when training has ended.
+        self._lock = threading.Lock()
         self.failure: Exception | None = None
         self.specs: Any = None
 
@@ -37,16 +41,25 @@ class MadeBatches:
 
     def get(self, epoch: int, step: int) -> Any:
         """The global batch of a step: arrays [n, ...] in the source's structure."""
-        if self._last is None or self._last[0] != (epoch, step):
-            try:
-                with user_code(self.code):
-                    made = self.fetch(epoch, step)
-                self._last = (epoch, step), self._as_arrays(made)
-            except Exception as error:
-                # tf.data would keep only the text of this error: see `BatchPipeline.explain`.
-                self.failure = error
-                raise
-        return self._last[1]
+        with self._lock:
+            if self._last is None or self._last[0] != (epoch, step):
+                try:
+                    with user_code(self.code):
+                        made = self.fetch(epoch, step)
+                    self._last = (epoch, step), self._as_arrays(made)
+                except Exception as error:
+                    # tf.data would keep only the text of this error: see `BatchPipeline.explain`.
+                    self.failure = error
+                    raise
+            return self._last[1]
+
+    def passed(self, passes: int) -> None:
+        """Let the source be as in a life that has made so many passes, and has begun the next.
+
+        A script's later calls may be given the same object, of which other lives saw more.
+        """
+        with self._lock, user_code(self.code):
+            self.leave(passes)
 
     def num_rows(self, epoch: int, step: int) -> int:
         """Records of that batch."""
@@ -54,6 +67,10 @@ class MadeBatches:
 
     def fetch(self, epoch: int, step: int) -> Any:
         """The batch as the script's object gives it."""
+        raise NotImplementedError
+
+    def leave(self, passes: int) -> None:
+        """Begin the pass of that number, after those before it."""
         raise NotImplementedError
 
     def _as_arrays(self, batch: Any) -> Any:
@@ -95,14 +112,22 @@ class IndexedBatches(MadeBatches):
         """The batch of a step; passes that are over are told so."""
         number = epoch * self.order.steps_per_epoch + step
         passed, number = divmod(number, self._length) if self._length else (0, number)
-        while self._pass < passed:
+        self._leave(passed)
+        if self._key is not None and self._length:
+            number = int(shuffled_batches(self._length, *self._key, passed)[number])
+        return self._source[number]
+
+    def leave(self, passes: int) -> None:
+        """So many epochs, each told to the source."""
+        if self._length:
+            self._leave(passes * self.order.steps_per_epoch // self._length)
+
+    def _leave(self, passes: int) -> None:
+        while self._pass < passes:
             if hasattr(self._source, "on_epoch_end"):
                 self._source.on_epoch_end()
             self._pass += 1
             self._begin()
-        if self._key is not None and self._length:
-            number = int(shuffled_batches(self._length, *self._key, passed)[number])
-        return self._source[number]
 
     def _begin(self) -> None:
         if hasattr(self._source, "on_epoch_begin"):
@@ -114,14 +139,15 @@ class StreamedBatches(MadeBatches):
 
     Where a run goes on in a later epoch, the passes before it are begun and left, which is what
     moves a seeded shuffle of tf.data on; with `steps`, an epoch's, what they gave is dropped.
+    whole: so many passes must be read to their ends all the same, for what they leave behind.
     """
 
     def __init__(
         self, begin: Callable[[], Iterator[Any]], code: str, weigh: Callable[[Any], Any], *,
-        length: int | None, steps: int | None,
+        length: int | None, steps: int | None, whole: float = 0,
     ) -> None:  # fmt: skip
         super().__init__(code, weigh)
-        self._begin, self._steps = begin, steps
+        self._begin, self._steps, self._whole, self._begun = begin, steps, whole, 1
         with user_code(code):
             self._iterator = begin()
             self._first = next(self._iterator, None)
@@ -138,11 +164,11 @@ class StreamedBatches(MadeBatches):
         wanted = (0, epoch * self._steps + step) if self._steps else (epoch, step)
         if wanted < self._next:
             # A validation pass is made again and again.
+            if self._next[1]:
+                self._begin_pass()
             self._next = (wanted[0], 0)
-            self._iterator, self._first = self._begin(), None
         while self._next[0] < wanted[0]:
-            self._next = (self._next[0] + 1, 0)
-            self._iterator, self._first = self._begin(), None
+            self._begin_pass()
         while True:
             batch = self._first if self._first is not None else next(self._iterator, None)
             self._first = None
@@ -155,6 +181,19 @@ class StreamedBatches(MadeBatches):
             at, self._next = self._next, (self._next[0], self._next[1] + 1)
             if at == wanted:
                 return batch
+
+    def leave(self, passes: int) -> None:
+        """Begin the pass of that number; nothing where that would be reading."""
+        while not self._steps and self._whole < math.inf and self._begun <= passes:
+            self._begin_pass()
+
+    def _begin_pass(self) -> None:
+        if not self._steps and self._begun <= self._whole:
+            for _ in self._iterator:
+                pass
+        self._next = (self._next[0] + 1, 0)
+        self._iterator, self._first = self._begin(), None
+        self._begun += 1
 
 
 _WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"

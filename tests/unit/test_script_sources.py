@@ -1,0 +1,169 @@
+"""Data of users' scripts: another life, which makes fewer of the passes, sees the same batches."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import trainer
+from trainer.errors import ConfigError, TrainerError
+
+RECORDS, BATCH, STEPS = 22, 5, 5
+X = np.arange(RECORDS, dtype="float32")[:, np.newaxis]
+
+
+class BreakError(Exception):
+    """What ends a life of the script."""
+
+
+class Seen(keras.callbacks.Callback):
+    """The logs of all batches and passes; breaks training off at the end of an epoch."""
+
+    def __init__(self, breaks_after: int | None = None) -> None:
+        super().__init__()
+        self.logs: list[Any] = []
+        self._left = breaks_after
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        pass
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.logs.append(logs)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.logs.append(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self._left == 0:
+            raise BreakError
+        if self._left is not None:
+            self._left -= 1
+
+
+class Tells(keras.Model):
+    """Logs which records a batch has, in their order; learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return self.test_step(data)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x = data[:, 0]
+        places = tf.range(1, tf.size(x) + 1)
+        return {"order": tf.reduce_sum(x * tf.cast(places, tf.float32))}
+
+
+class Shuffles(keras.utils.PyDataset):
+    """In an order of its own, another in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(5)
+        self.rows = np.arange(RECORDS)
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __getitem__(self, number: int) -> Any:
+        return X[self.rows[number * BATCH : (number + 1) * BATCH]]
+
+    def on_epoch_end(self) -> None:
+        self.rng.shuffle(self.rows)
+
+
+class Loader:
+    """Makes one batch after the other, in an order that it draws when a pass begins and ends."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(5)
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __iter__(self) -> Iterator[Any]:
+        rows = self.rng.permutation(RECORDS)
+        for number in range(STEPS):
+            yield X[rows[number * BATCH : (number + 1) * BATCH]]
+        self.rng.random()
+
+
+def shuffled() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(X).shuffle(RECORDS, seed=4).batch(BATCH)
+
+
+DATA = {
+    "shuffle": shuffled,
+    "cache of a shuffle": lambda: shuffled().cache(),
+    "shuffle of a cache": lambda: shuffled().unbatch().cache().shuffle(9, seed=2).batch(BATCH),
+    "py_dataset": Shuffles,
+    "loader": Loader,
+}
+
+
+def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
+    """A life of a script that trains twice on the same objects: what each call saw.
+
+    It ends after two epochs of a call, if so told.
+    """
+    trainer.setup(str(folder))
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    data, held_out, model = DATA[name](), DATA[name](), Tells()
+    if name == "loader":
+        held_out = tf.data.Dataset.from_tensor_slices(X).batch(BATCH)
+    model.compile("sgd")
+    seen = [Seen(2 if call == breaks_in else None) for call in range(2)]
+    for callback in seen:
+        if name == "loader":  # whose state would go on by what was read ahead
+            data = Loader()
+        with suppress(TrainerError):  # of BreakError
+            trainer.fit(
+                model, data, epochs=3, validation_data=held_out, shuffle=False,
+                callbacks=[callback],
+            )  # fmt: skip
+            continue
+        break
+    return [callback.logs for callback in seen]
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_another_life_sees_the_same_batches(name: str, tmp_path: Path) -> None:
+    epoch = 2 * STEPS
+    whole = live(tmp_path / "whole", name)
+    assert list(map(len, whole)) == [3 * epoch, 3 * epoch]
+    assert live(tmp_path / "broken", name, breaks_in=0) == [whole[0][: 2 * epoch], []]
+    assert live(tmp_path / "broken", name, breaks_in=1) == [
+        whole[0][2 * epoch :],
+        whole[1][: 2 * epoch],
+    ]
+    assert live(tmp_path / "broken", name) == [[], whole[1][2 * epoch :]]
+
+
+class Draws(Tells):
+    """Draws what nobody saves."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        return {"drawn": tf.reduce_mean(tf.random.uniform(tf.shape(data)))}
+
+
+def test_a_step_that_draws_what_nobody_saves_is_refused(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    keras.utils.set_random_seed(1)
+    model = Draws()
+    model.compile("sgd")
+    with pytest.raises(ConfigError, match=r"draws by RandomUniform from a state .*SeedGenerator"):
+        trainer.fit(model, X)
