@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.agreement import Agreement
+from trainer.errors import ConfigError
 from trainer.models.micro_batches import MicroBatches
 from trainer.models.optimizers import replica_step
 from trainer.models.replicas import (
@@ -256,10 +257,31 @@ def _first_copy(variable: Any) -> Any:
 
 def flat_logs(logs: Any) -> dict[str, Any]:
     """Logs of a step by name; a metric that holds several, as compiled ones do, gives them all."""
-    flat: dict[str, Any] = {}
+    if not isinstance(logs, Mapping):
+        given = "nothing" if logs is None else f"a {type(logs).__name__}"
+        raise ConfigError(f"{_RETURN}, and it returned {given}")
+    flat: dict[Any, Any] = {}
     for name, value in logs.items():
         flat |= value if isinstance(value, dict) else {name: value}
+    for name, value in flat.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{_RETURN}, and one has the name {name!r}")
+        if (shape := _known_shape(value)) is not None and math.prod(shape) != 1:
+            raise ConfigError(f"{_RETURN}, and {name} has the shape {shape}")
     return flat
+
+
+_RETURN = (
+    "the model's step must return a dictionary of numbers by name, as {'loss': loss, 'accuracy': …}"
+)
+
+
+def _known_shape(value: Any) -> tuple[int, ...] | None:
+    """Of a tensor or an array; () of a number, None where it is not known yet."""
+    shape = getattr(value, "shape", ())
+    if getattr(shape, "rank", 0) is None or None in tuple(shape):
+        return None
+    return tuple(shape)
 
 
 def _now_if(condition: Any, after: list[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from trainer.backends import this_backend
-from trainer.callbacks.assemble import Reporting, choose_callbacks
+from trainer.callbacks.assemble import Reporting, check_callbacks, choose_callbacks
 from trainer.callbacks.state import CallbackStates
 from trainer.calls import Step
 from trainer.checkpoint.boundary import Captured, Checkpoints
@@ -26,7 +26,7 @@ from trainer.export import check_export
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job, run_info
 from trainer.loop import Own, TrainLoop, Validation
-from trainer.user_code import describe, find_callback, find_place, user_code
+from trainer.user_code import NEVER_PASSING, describe, find_callback, find_place, user_code
 
 _FIRST = Position()
 
@@ -50,7 +50,8 @@ class Training:
             traces=job.run.storage if assembled.place.is_chief else None,
         )  # fmt: skip
         with user_code(f"{job.config.what}: its callbacks function"):
-            own = job.recipe.callbacks(job.params)
+            own = list(job.recipe.callbacks(job.params))
+            check_callbacks(own)
         with user_code(f"{job.config.what}: its loop function"):
             body = job.recipe.loop(job.params)
         self._own = body and Own(body, self._steps, partial(records_of_step, pipeline.order))
@@ -132,11 +133,15 @@ class Training:
         callback = find_callback(error)
         if callback is not None:
             return TrainerError(f"{callback} raised {describe(error)}")
-        if find_place(error) is None:
+        is_operation = hasattr(error, "error_code")
+        if find_place(error) is None and not is_operation:
             return error
         steps = f"{self._job.config.what}: its {'loop' if self._own else 'model'}'s step"
         # While it runs, the same step may go well another time; while it is traced, it never does.
-        kind = TrainerError if isinstance(error, this_backend().PASSING) else ConfigError
+        may_pass = isinstance(error, this_backend().PASSING)
+        if self._assembled.place.num_workers == 1:
+            may_pass = may_pass and getattr(error, "error_code", None) not in NEVER_PASSING
+        kind = TrainerError if may_pass else ConfigError
         return kind(f"{steps} raised {describe(error)}")
 
     def _by_loop(self) -> Position:

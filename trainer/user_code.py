@@ -15,6 +15,8 @@ _MOST_CHARACTERS = 500
 # Of memory and of other workers, as TensorFlow numbers its errors: cancelled, deadline exceeded,
 # resource exhausted, aborted, unavailable. Another time they may not come.
 _PASSING = (1, 4, 8, 10, 14)
+# Invalid argument, unimplemented: what one worker alone computes fails so each time.
+NEVER_PASSING = (3, 12)
 # As Python prints a frame; TensorFlow's messages hold the frames of what it traced.
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)')
 _TRACED = "in user code:"
@@ -41,10 +43,19 @@ def describe(error: BaseException) -> str:
     # TensorFlow raises another error of the same type, with frames in its message.
     while str(cause).startswith(_TRACED) and cause.__context__ is not None:
         cause = cause.__context__
-    message = _NODES.sub("", str(getattr(cause, "message", cause))).strip()
+    message = _NODES.sub("", _reason(str(getattr(cause, "message", cause)))).strip()
     place = find_place(error)
     said = f"{type(cause).__name__}: {message[:_MOST_CHARACTERS]}"
     return f"{said} ({place})" if place else said
+
+
+def _reason(message: str) -> str:
+    """What TensorFlow says of a failed operation, without the frames that it was defined in."""
+    if not message.startswith("Graph execution error"):
+        return message
+    headings = ("Graph execution error", "Detected at node", "Stack trace for op", " ", "\t")
+    lines = [line for line in message.splitlines() if line and not line.startswith(headings)]
+    return "\n".join(lines) or message
 
 
 def find_place(error: BaseException) -> str | None:
@@ -80,11 +91,12 @@ def _is_callback(value: Any) -> bool:
 
 
 def _libraries() -> list[str]:
-    return [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_frameworks()]
+    paths = ("purelib", "platlib", "scripts")
+    return [*map(sysconfig.get_path, paths), *_frameworks()]
 
 
 def _frameworks() -> list[str]:
-    names = ("trainer", "keras", "tensorflow", "jax", "torch")
+    names = ("trainer", "click", "keras", "tensorflow", "jax", "torch")
     specs = (find_spec(name) for name in names)
     folders = [str(Path(spec.origin).parent) for spec in specs if spec and spec.origin]
     return [sysconfig.get_path("stdlib"), *folders]

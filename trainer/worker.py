@@ -25,6 +25,7 @@ from trainer.data.builtin import resolve_data_url
 from trainer.data.dataset import TrainingData, open_dataset
 from trainer.data.facts import read_facts
 from trainer.data.pipeline import Place
+from trainer.data.spec import DataSpec
 from trainer.errors import ConfigError, TrainerError
 from trainer.evaluation import Evaluator
 from trainer.job import Assembled, Job
@@ -74,6 +75,11 @@ def assemble(job: Job) -> Assembled:
     params = _fit_to_data(job)
     with user_code(f"{config.what}: its data function"):
         spec = job.recipe.data(params)
+    if not isinstance(spec, DataSpec):
+        raise ConfigError(
+            f"{config.what}: its data function must return a DataSpec, as in DataSpec(decode), not "
+            f"a {type(spec).__name__}"
+        )
     dataset = open_dataset(
         config.data, spec,
         seed=config.train.seed, threads=config.train.threads, on_bad=_on_bad_record(job),

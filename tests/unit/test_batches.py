@@ -127,10 +127,17 @@ class Raising(Shuffled):
         return super().__getitem__(index if index != 1 else 1 // (index - 1))
 
 
+class OtherStructure(Shuffled):
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return ({"x": x}, y) if index == 1 else (x, y)
+
+
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
         (Uneven, "gave 3 records as batch 1, and not 16"),
+        (OtherStructure, "gave another structure as batch 1"),
         (Raising, "data set of batches raised ZeroDivisionError"),
     ],
 )
@@ -157,6 +164,24 @@ class ShuffledByChance(Shuffled):
 @pytest.mark.parametrize("batches", [Unrepeatable, ShuffledByChance])
 def test_a_source_that_cannot_be_repeated_is_refused(vectors: str, batches: Any) -> None:
     with pytest.raises(ConfigError, match="other batches when it was made anew"):
+        pipeline_of(vectors, batches)
+
+
+class AsList(Shuffled):
+    def __getitem__(self, index: int) -> Any:
+        return list(super().__getitem__(index))
+
+
+class Growing(Shuffled):
+    def __len__(self) -> int:
+        return super().__len__() + self.epoch
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"), [(AsList, "a batch is a tuple"), (Growing, "5 batches in epoch 2")]
+)
+def test_what_is_no_source_of_batches_is_refused(vectors: str, batches: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         pipeline_of(vectors, batches)
 
 

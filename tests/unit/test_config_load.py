@@ -241,3 +241,18 @@ def test_allowing_an_identity_key_is_refused():
     old, new = runs(width=9)
     with pytest.raises(ConfigError, match=r"only these may change: .*, params\.rate"):
         check_same_run(old, new, Params, ["params.width"])
+
+
+def test_changed_callbacks_are_named():
+    base = {"params": Params().model_dump()}
+    old, new = (
+        checked(f"callbacks={callbacks}").model_copy(update=base)
+        for callbacks in (
+            "[{name: csv_logger, args: {filename: secret}}]",
+            "[{name: loss_curves}, {name: csv_logger}]",
+        )
+    )
+    with pytest.raises(CheckpointError) as raised:
+        check_same_run(old, new, Params, [])
+    assert "callbacks: [csv_logger] -> [loss_curves, csv_logger]" in str(raised.value)
+    assert "secret" not in str(raised.value)

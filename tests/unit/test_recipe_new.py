@@ -133,3 +133,14 @@ def test_a_plugged_recipe_takes_its_name(plug):
     plug("blobs = other.blobs:recipe")
     with pytest.raises(ConfigError, match="a recipe 'blobs' already"):
         check_name("blobs")
+
+
+def test_a_name_may_hold_what_stands_for_the_version(tmp_path):
+    written = write_package("my_trainer_version", tmp_path / "package")
+    (config,) = [path for path in written if path.name == "my_trainer_version.yaml"]
+    assert "recipe: my_trainer_version\n" in config.read_text()
+
+
+def test_a_folder_that_cannot_be_named_so_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot write to"):
+        write_package("blobs", tmp_path / ("x" * 300))

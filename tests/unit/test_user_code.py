@@ -34,6 +34,21 @@ def test_an_error_of_a_librarys_own_has_no_place_of_the_users() -> None:
     assert find_callback(error) == "callback LearningRateScheduler.on_epoch_begin"
 
 
+def test_an_operation_that_fails_is_told_by_its_reason_alone() -> None:
+    @tf.function
+    def picked(rows: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.UnsortedSegmentSum(data=rows, segment_ids=rows, num_segments=2)
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        picked(tf.constant([0, 7]))
+    message = "Graph execution error:\n\nDetected at node x defined at (most recent call last):\n"
+    message += f'  File "{__file__}", line 1, in bug\n\n{raised.value.message}'
+    error = tf.errors.InvalidArgumentError(None, None, message)
+    said = describe(error)
+    assert said.startswith("InvalidArgumentError: segment_ids[1] = 7 is out of range [0, 2)")
+    assert said.endswith(", in picked)")
+
+
 def test_what_was_traced_is_told_by_its_own_message() -> None:
     with pytest.raises(ConfigError) as raised, user_code("the step"):
         tf.function(bug)()

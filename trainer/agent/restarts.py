@@ -49,8 +49,9 @@ class Restarts:
             # Whoever starts it again, after mending what was wrong, has all tries again.
             self.storage.delete(RESTARTS_FILE)
             raise NoProgressError(
-                f"{record.failures} workers in a row failed without a new step, the last at step "
-                f"{max(record.step, 0)}: {reason}; mend the cause and start again, or raise "
+                f"{record.failures} worker{'s' if record.failures > 1 else ''} in a row failed "
+                f"without a new step, the last at step {max(record.step, 0)}: {reason}; mend the "
+                "cause and start again, or raise "
                 "run.max_restarts"
             )
         self.storage.write(RESTARTS_FILE, record.model_dump_json().encode())

@@ -162,6 +162,16 @@ def choose_callbacks(
     )
 
 
+def check_callbacks(callbacks: Sequence[Any]) -> None:
+    """ConfigError unless all of them are Keras callbacks."""
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ConfigError(
+                f"a {type(callback).__name__} is among the callbacks: give objects of "
+                "keras.callbacks.Callback"
+            )
+
+
 def _show_run(run: RunInfo, callbacks: Sequence[Any]) -> None:
     for callback in callbacks:
         if isinstance(callback, KnowsRun):

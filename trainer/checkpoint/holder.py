@@ -70,4 +70,6 @@ def _started(pid: int) -> str | None:
     except OSError:
         return None
     # The name of the program, in parentheses, may hold spaces and parentheses.
-    return text.rpartition(")")[2].split()[19]
+    fields = text.rpartition(")")[2].split()
+    # A zombie has ended, and only its parent has not looked yet.
+    return None if fields[0] in "ZX" else fields[19]

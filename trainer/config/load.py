@@ -143,11 +143,17 @@ def check_same_run(
     return changed
 
 
+def _shown(value: Any) -> str:
+    """A value, or of a list of callbacks their names: arguments may be anything."""
+    is_named = isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    return (
+        f"[{', '.join(str(one.get('name')) for one in value)}]" if is_named else shown_value(value)
+    )
+
+
 def _refusal(run_dir: str, refused: dict[str, tuple[Any, Any]], *, is_allowable: bool) -> str:
     lines = [f"run {run_dir} was started with another configuration:"]
-    lines += [
-        f"  {key}: {shown_value(old)} -> {shown_value(new)}" for key, (old, new) in refused.items()
-    ]
+    lines += [f"  {key}: {_shown(old)} -> {_shown(new)}" for key, (old, new) in refused.items()]
     if is_allowable:
         flags = " ".join(f"--allow-change {key}" for key in refused)
         lines.append(f"to go on with the change: {flags}")

@@ -69,7 +69,13 @@ class Batches:
             steps = len(self._start())
             if steps < 1:
                 raise ConfigError(f"{_CODE} has no batch: its len is {steps}")
+            self._length = steps
             sample, rows = self._source[0], _num_rows(self._source[steps - 1])
+            if not isinstance(sample, tuple):
+                raise ConfigError(
+                    f"{_CODE} gave a {type(sample).__name__}: a batch is a tuple, (x, y) or "
+                    "(x, y, weight)"
+                )
             # The usual mistake is a generator that goes on: from batch to batch, or at each end.
             firsts = [self._first_batches() for _ in range(2)]
         if not _is_equal(*firsts):
@@ -119,9 +125,18 @@ class Batches:
             self._source.on_epoch_end()
             self._source.on_epoch_begin()
             self._epoch += 1
+            if len(self._source) != self._length:
+                raise ConfigError(
+                    f"{_CODE} has {len(self._source)} batches in epoch {self._epoch + 1}, and had "
+                    f"{self._length}: all epochs have as many"
+                )
         return self._source
 
     def _check(self, batch: Any, step: int, rows: int) -> None:
+        try:
+            tf.nest.assert_same_structure(batch, self.specs)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{_CODE} gave another structure as batch {step}") from error
         if _num_rows(batch) != rows:
             raise ConfigError(
                 f"{_CODE} gave {_num_rows(batch)} records as batch {step}, and not {rows}: all "

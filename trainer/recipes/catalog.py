@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from trainer.config import RunConfig, load_config, validate
 from trainer.config.messages import shown_value
@@ -116,6 +117,12 @@ def find_recipe(name: str) -> Recipe:
     recipe = load_object(path, key="recipe")
     if not isinstance(recipe, Recipe):
         raise ConfigError(f"recipe: {path} is a {type(recipe).__name__}, not a Recipe")
+    params: Any = recipe.params
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        raise ConfigError(
+            f"recipe: the params of {path} are no subclass of trainer.recipes.base.Params: "
+            f"{params!r}"
+        )
     return recipe
 
 

@@ -27,9 +27,11 @@ def write_package(name: str, folder: Path) -> list[Path]:
     Raises ConfigError, for names and folders before anything is written.
     """
     check_name(name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already, and not an empty folder: use another --dir")
     try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(
+                f"{folder} is there already, and not an empty folder: use another --dir"
+            )
         return [_write(source, name, folder) for source in _sources()]
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
@@ -81,6 +83,8 @@ def _sources() -> list[Path]:
 def _write(source: Path, name: str, folder: Path) -> Path:
     target = folder / str(source.relative_to(_TEMPLATE)).replace(_NAME, name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = source.read_text().replace(_NAME, name).replace(_VERSION, trainer.__version__)
+    given = {_NAME: name, _VERSION: trainer.__version__}
+    # At once: a name may hold the other placeholder.
+    text = re.sub("|".join(given), lambda found: given[found[0]], source.read_text())
     target.write_text(text)
     return target
