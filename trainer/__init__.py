@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 # For users' scripts. Loaded when they are asked for, since they bring TensorFlow.
 _OF_SCRIPTS = {
+    "close": "trainer.script.processes",
     "evaluate": "trainer.script.fit",
     "fit": "trainer.script.fit",
     "is_chief": "trainer.script.processes",

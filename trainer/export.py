@@ -153,8 +153,10 @@ def _save_and_load(model: Any, path: Path, sample: Any) -> Any:
         loaded = tf.saved_model.load(str(path))
         return loaded.serve(sample)
     except Exception as error:
+        # A full disk is not mended by another class.
+        hint = "" if isinstance(error, OSError) else f"; {_WAYS_OUT}"
         raise TrainerError(
-            f"the model cannot be written as {path.name}: {str(error)[:200]}; {_WAYS_OUT}"
+            f"the model cannot be written as {path.name}: {str(error)[:200]}{hint}"
         ) from error
 
 

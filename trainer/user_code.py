@@ -65,7 +65,8 @@ def find_place(error: BaseException) -> str | None:
     # A recipe that was installed lies beside the libraries.
     for libraries in (_libraries(), _frameworks()):
         for file, line, name in reversed(in_text or in_stack):
-            if Path(file).is_file() and not any(Path(file).is_relative_to(f) for f in libraries):
+            path = Path(file).absolute()
+            if path.is_file() and not any(path.is_relative_to(folder) for folder in libraries):
                 return f"{file}:{line}, in {name}"
     return None
 
@@ -91,12 +92,12 @@ def _is_callback(value: Any) -> bool:
 
 
 def _libraries() -> list[str]:
-    paths = ("purelib", "platlib", "scripts")
-    return [*map(sysconfig.get_path, paths), *_frameworks()]
+    return [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *_frameworks()]
 
 
 def _frameworks() -> list[str]:
     names = ("trainer", "click", "keras", "tensorflow", "jax", "torch")
     specs = (find_spec(name) for name in names)
     folders = [str(Path(spec.origin).parent) for spec in specs if spec and spec.origin]
-    return [sysconfig.get_path("stdlib"), *folders]
+    # The command that was called stands among the scripts.
+    return [sysconfig.get_path("stdlib"), sysconfig.get_path("scripts"), *folders]

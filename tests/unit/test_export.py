@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.export import _is_equal, export_model
+from trainer.errors import TrainerError
+from trainer.export import _is_equal, _save_and_load, export_model
 from trainer.storage import open_storage
 
 
@@ -70,3 +71,11 @@ def test_inputs_of_integers_are_exported_as_they_are(
     serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     specs = serve.structured_input_signature[1].values()
     assert {(spec.shape[0], spec.dtype) for spec in specs} == {(None, tf.int32)}
+
+
+def test_a_file_that_cannot_be_written_is_no_fault_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    with pytest.raises(TrainerError, match=r"cannot be written as model\.keras: ") as raised:
+        _save_and_load(model, tmp_path / "file" / "model.keras", np.ones([1, 1], np.float32))
+    assert "get_config" not in str(raised.value)

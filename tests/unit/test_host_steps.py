@@ -56,6 +56,11 @@ def test_a_tape_is_found_wherever_the_step_opens_it(name: str) -> None:
         step_of(Model(), name, ("data",))
 
 
+def test_a_step_of_an_own_loop_is_told_the_usual_one() -> None:
+    with pytest.raises(ConfigError, match=r"of the recipe's own loop .*params\.loop=usual"):
+        step_of(Model(), gradients, ("variables",))
+
+
 def test_a_tape_is_found_in_a_function_around_the_step() -> None:
     function = gradients
 

@@ -14,6 +14,11 @@ def test_failures_without_a_new_step_are_waited_after_and_end() -> None:
         restarts.failed(None, "crashed")
 
 
+def test_one_worker_that_failed_is_no_row() -> None:
+    with pytest.raises(NoProgressError, match=r"^a worker failed without a new step"):
+        Restarts(MemoryStorage(), limit=0).failed(0, "killed")
+
+
 def test_a_new_step_begins_the_count_anew() -> None:
     restarts = Restarts(MemoryStorage(), limit=2)
     assert [restarts.failed(step, "killed") for step in (1, 1, 2, 2, 3)] == [0, 1, 0, 1, 0]

@@ -14,6 +14,14 @@ import tensorflow as tf
 import trainer
 from trainer.errors import CheckpointError, ConfigError, DataError
 
+
+@pytest.fixture(autouse=True)
+def given_back() -> Iterator[None]:
+    """No run stays held, and no lease is refreshed, after its test."""
+    yield
+    trainer.close()
+
+
 RECORDS, BATCH = 70, 16
 STEPS = 5  # an epoch's; the last has 6 records
 

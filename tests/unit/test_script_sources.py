@@ -13,6 +13,14 @@ import tensorflow as tf
 import trainer
 from trainer.errors import ConfigError, TrainerError
 
+
+@pytest.fixture(autouse=True)
+def given_back() -> Iterator[None]:
+    """No run stays held, and no lease is refreshed, after its test."""
+    yield
+    trainer.close()
+
+
 RECORDS, BATCH, STEPS = 22, 5, 5
 X = np.arange(RECORDS, dtype="float32")[:, np.newaxis]
 

@@ -1,5 +1,9 @@
 """An error of a user's own code is told with its place and the callback it came through."""
 
+import sysconfig
+from pathlib import Path
+
+import click
 import keras
 import pytest
 import tensorflow as tf
@@ -34,21 +38,6 @@ def test_an_error_of_a_librarys_own_has_no_place_of_the_users() -> None:
     assert find_callback(error) == "callback LearningRateScheduler.on_epoch_begin"
 
 
-def test_an_operation_that_fails_is_told_by_its_reason_alone() -> None:
-    @tf.function
-    def picked(rows: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.UnsortedSegmentSum(data=rows, segment_ids=rows, num_segments=2)
-
-    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
-        picked(tf.constant([0, 7]))
-    message = "Graph execution error:\n\nDetected at node x defined at (most recent call last):\n"
-    message += f'  File "{__file__}", line 1, in bug\n\n{raised.value.message}'
-    error = tf.errors.InvalidArgumentError(None, None, message)
-    said = describe(error)
-    assert said.startswith("InvalidArgumentError: segment_ids[1] = 7 is out of range [0, 2)")
-    assert said.endswith(", in picked)")
-
-
 def test_what_was_traced_is_told_by_its_own_message() -> None:
     with pytest.raises(ConfigError) as raised, user_code("the step"):
         tf.function(bug)()
@@ -65,3 +54,27 @@ def test_want_of_memory_is_no_fault_of_the_code(kind: type) -> None:
     error = kind() if kind is MemoryError else kind(None, None, "OOM")
     with pytest.raises(kind), user_code("the step"):
         raise error
+
+
+def look_up(label: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(label[None], tf.zeros([1, 9]))
+
+
+def test_an_error_of_a_graph_that_runs_is_told_by_its_reason() -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        tf.function(look_up, autograph=False)(tf.constant(9))
+    assert "Detected at node" in raised.value.message
+    told = describe(raised.value)
+    assert told.startswith("InvalidArgumentError: Received a label value of 9")
+    assert told.endswith(f"({__file__}:{look_up.__code__.co_firstlineno + 1}, in look_up)")
+    assert "Detected" not in told
+
+
+def test_the_command_that_was_called_is_no_place_of_the_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Path(sysconfig.get_path("scripts")) / "trainer"
+    # As it was called, from a folder above, too.
+    monkeypatch.chdir(script.parent.parent)
+    for file in (script, script.relative_to(Path.cwd()), click.core.__file__):
+        assert find_place(ValueError(f'File "{file}", line 8, in main')) is None

@@ -49,9 +49,8 @@ class Restarts:
             # Whoever starts it again, after mending what was wrong, has all tries again.
             self.storage.delete(RESTARTS_FILE)
             raise NoProgressError(
-                f"{record.failures} worker{'s' if record.failures > 1 else ''} in a row failed "
-                f"without a new step, the last at step {max(record.step, 0)}: {reason}; mend the "
-                "cause and start again, or raise "
+                f"{_workers(record.failures)} failed without a new step, the last at step "
+                f"{max(record.step, 0)}: {reason}; mend the cause and start again, or raise "
                 "run.max_restarts"
             )
         self.storage.write(RESTARTS_FILE, record.model_dump_json().encode())
@@ -69,3 +68,7 @@ class Restarts:
         except (ObjectNotFoundError, ValidationError):
             # A count that was damaged starts again: it bounds restarts, nothing depends on it.
             return _Record()
+
+
+def _workers(number: int) -> str:
+    return "a worker" if number == 1 else f"{number} workers in a row"

@@ -76,10 +76,17 @@ def step_of(model: Any, step: Any, arguments: Sequence[str]) -> Any:
     parameters = inspect.signature(function).parameters.values()
     if has_tape or sum(p.default is p.empty for p in parameters) != len(arguments):
         why = "uses tf.GradientTape" if has_tape else f"is not {name}({', '.join(arguments)})"
+        if isinstance(step, str):
+            whose = type(model).__name__
+            way_out = (
+                "give the class a step for this backend, as "
+                f"trainer/recipes/mnist_steps_{backend}.py shows"
+            )
+        else:
+            whose, way_out = "the recipe's own loop", "train by the usual loop (params.loop=usual)"
         raise ConfigError(
-            f"{name} of {type(model).__name__} is none for KERAS_BACKEND={backend}, it {why}: use "
-            "KERAS_BACKEND=tensorflow, or give the class a step for this backend, as "
-            f"trainer/recipes/mnist_steps_{backend}.py shows"
+            f"{name} of {whose} is none for KERAS_BACKEND={backend}, it {why}: use "
+            f"KERAS_BACKEND=tensorflow, or {way_out}"
         )
     return function
 

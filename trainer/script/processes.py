@@ -87,12 +87,18 @@ def setup(
             "a script that several workers run is started by `trainer run SCRIPT`, which gathers "
             "them: TF_CONFIG or TRAINER_NUM_WORKERS names others here"
         )
-    _here.closing.close()
-    _here.session = None
+    close()
     own = [] if run_dir is None else [f"run.dir={run_dir}"]
     settings = load_script_config(config, [*own, *overrides], name=_name())
     _here.session = _alone(settings)
     return _here.session
+
+
+def close() -> None:
+    """Give back the run of a plain script or a notebook; the next call begins with it anew."""
+    if not _here.is_launched:
+        _here.closing.close()
+        _here.session = None
 
 
 def _alone(config: RunConfig) -> Session:
@@ -124,7 +130,7 @@ def _alone(config: RunConfig) -> Session:
         tf.config.experimental.enable_op_determinism()
     restored = held.restore(start_over=config.checkpoint.start_over)
     log.info("run", dir=run.url)
-    atexit.register(_here.closing.close)
+    atexit.register(close)
     return Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
 
 
