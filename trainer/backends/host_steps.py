@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.compiled_steps import CallResult, flat_logs
+from trainer.compiled_steps import CallResult
 from trainer.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ class HostSteps:
                 asked = time.monotonic()
                 examples, _ = next(iterator)
                 waited.append(time.monotonic() - asked)
-                all_logs.append(flat_logs(self._step(examples)))
+                all_logs.append(self._step(examples))
         logs = {
             name: np.array([keras.ops.convert_to_numpy(one[name]) for one in all_logs], np.float32)
             for name in sorted(all_logs[0])  # in the order in which Keras hands them to callbacks
@@ -47,7 +47,7 @@ class HostSteps:
         yield
 
     def _step(self, examples: Any) -> dict[str, Any]:
-        """One step's logs; they need not be computed yet."""
+        """One step's logs by name, as `flat_logs` gives them; they need not be computed yet."""
         raise NotImplementedError
 
 

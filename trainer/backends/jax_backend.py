@@ -16,6 +16,7 @@ import tensorflow as tf
 from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
+from trainer.compiled_steps import flat_logs
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
@@ -90,7 +91,17 @@ class StatelessSteps(HostSteps):
     def __init__(self, model: Any, step: Any) -> None:
         self._model = model
         self._is_training = step != "test_step"
-        self._function = jax.jit(step_of(model, step, _ARGUMENTS), donate_argnums=0)
+        function = step_of(model, step, _ARGUMENTS)
+
+        def checked(state: Any, data: Any) -> Any:
+            # Here, while it is traced: an array of JAX holds no text, nor a structure None.
+            returned = function(state, data)
+            if not isinstance(returned, tuple) or len(returned) != 2:
+                raise ConfigError(f"{function.__qualname__} must return (logs, state)")
+            logs, state = returned
+            return flat_logs(logs), state
+
+        self._function = jax.jit(checked, donate_argnums=0)
         self._state: Any = None
 
     def _variables(self) -> list[list[Any]]:
@@ -116,4 +127,4 @@ class StatelessSteps(HostSteps):
 
     def _step(self, examples: Any) -> dict[str, Any]:
         logs, self._state = self._function(self._state, as_numpy(examples))
-        return dict(logs)
+        return logs

@@ -11,6 +11,7 @@ import torch
 from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
+from trainer.compiled_steps import flat_logs
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
@@ -102,7 +103,7 @@ class EagerSteps(HostSteps):
 
     def _step(self, examples: Any) -> dict[str, Any]:
         logs = self._function(as_data(examples))
-        return tf.nest.map_structure(_taken, dict(logs))
+        return tf.nest.map_structure(_taken, flat_logs(logs))
 
 
 def _taken(value: Any) -> Any:
