@@ -125,9 +125,11 @@ def launch(
 def _admissible(start: Launch, run: RunDir, data_hash: str, log: Any) -> Outcome | None:
     """Whether the run is complete. Raises unless it is, or may be gone on with."""
     config = start.config
-    run.check(config, type(start.params), data_hash, start.allow_change)
+    changes = run.check(config, type(start.params), data_hash, start.allow_change)
     summary = run.summary()
     if summary is not None and _is_enough(summary, start):
+        if changes:
+            log.warning("the run is complete: changes have no effect", keys=sorted(changes))
         log.info("complete", run=config.run_name, steps=summary["steps"])
         return Outcome(0, summary, was_complete=True)
     run.check_goes_on(start_over=config.checkpoint.start_over)

@@ -169,6 +169,16 @@ def _broken_step_model(params: SmallParams) -> Any:
     return model
 
 
+def _nine_classes_model(params: SmallParams) -> Any:
+    """One class too few, which is known only when a step meets the tenth."""
+    import keras
+
+    plain = _model(params)
+    model = keras.Model(plain.input, keras.layers.Dense(9, "softmax")(plain.layers[-2].output))
+    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy")
+    return model
+
+
 def _broken_decode(_features: dict[str, Any]) -> tuple[Any, Any]:
     raise RuntimeError("no such format")
 
@@ -190,6 +200,10 @@ normalized = Recipe(SmallParams, _DATA, _normalized_model)
 with_lambda = Recipe(SmallParams, _DATA, _lambda_model)
 broken = Recipe(SmallParams, _DATA, _broken_model)
 broken_step = Recipe(SmallParams, _DATA, _broken_step_model)
+nine_classes = Recipe(SmallParams, _DATA, _nine_classes_model)
+no_spec = Recipe(SmallParams, lambda _params: _decode, _model)  # type: ignore[arg-type, return-value]
+no_callbacks = Recipe(SmallParams, _DATA, _model, callbacks=lambda _params: "x")
+no_params = Recipe(object, _DATA, _model)  # type: ignore[arg-type]
 broken_decode = Recipe(SmallParams, lambda _params: DataSpec(_broken_decode), _model)
 picky_decode = Recipe(SmallParams, lambda _params: DataSpec(_picky_decode), _model)
 recipe = Recipe(SmallParams, _DATA, _model)

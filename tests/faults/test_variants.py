@@ -63,6 +63,10 @@ def test_a_best_metric_that_is_none_ends_after_the_first_epoch(run, undisturbed)
 
 
 BUGS = {
+    "nine_classes": (2, "step raised InvalidArgumentError: indices[", "= 9 is not in [0, 9)"),
+    "no_spec": (2, "its data function must return a DataSpec", "not a function"),
+    "no_callbacks": (2, "a str is among the callbacks", "keras.callbacks.Callback"),
+    "no_params": (2, "are no subclass of trainer.recipes.base.Params", "<class 'object'>"),
     "broken": (2, "building its model raised RuntimeError: no such layer", "in _broken_model"),
     "broken_step": (2, "its model's step raised RuntimeError: no such step", "in train_step"),
     "broken_decode": (2, "decode, given the features image, label", "in _broken_decode"),
@@ -105,3 +109,12 @@ def test_a_bug_in_a_callback_is_named_with_its_place(run, undisturbed, engine):
     assert re.search(r"\(/.*/tests/faults/inject.py:\d+, in _read\)", life.text())
     assert run.committed() == [9]
     finish(run, undisturbed)
+
+
+def test_a_complete_run_says_that_a_change_has_no_effect(run):
+    assert run.train(train__epochs=1).code == 0
+    # The harness allows the change of callbacks.
+    life = run.train(train__epochs=1, callbacks=[{"name": "terminate_on_nan"}])
+    assert life.code == 0, life.text()
+    (told,) = life.events("the run is complete: changes have no effect")
+    assert told["keys"] == ["callbacks"]
