@@ -36,7 +36,7 @@ def failed(zygote, tmp_path_factory):
 def raised(zygote, tmp_path_factory):
     """The same with an error in that step."""
     settings = FAILING | {"params.raises": True}
-    return ended(Run(zygote, tmp_path_factory.mktemp("raised"), settings), 1)
+    return ended(Run(zygote, tmp_path_factory.mktemp("raised"), settings), 2)
 
 
 def ended(run, code):

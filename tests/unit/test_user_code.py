@@ -1,5 +1,6 @@
 """An error of a user's own code is told with its place and the callback it came through."""
 
+import re
 import sysconfig
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def test_an_error_of_a_graph_that_runs_is_told_by_its_reason() -> None:
         tf.function(look_up, autograph=False)(tf.constant(9))
     assert "Detected at node" in raised.value.message
     told = describe(raised.value)
-    assert told.startswith("InvalidArgumentError: Received a label value of 9")
+    # With repeatable operations, which other tests may have asked for, another one meets it.
+    assert re.match(
+        r"InvalidArgumentError: (Received a label value of 9|indices\[0\] = 9 is)", told
+    )
     assert told.endswith(f"({__file__}:{look_up.__code__.co_firstlineno + 1}, in look_up)")
     assert "Detected" not in told
 

@@ -6,11 +6,13 @@ import what they need when they are called.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import Section
-from trainer.data.facts import Facts
 from trainer.data.spec import DataSpec
+
+if TYPE_CHECKING:  # it brings numpy, which an agent is without
+    from trainer.data.facts import Facts
 
 
 class Params(Section):
@@ -39,4 +41,4 @@ class Recipe:
     callbacks: Callable[[Any], Sequence[Any]] = lambda _params: ()
     begin: Callable[[Any, Any], None] = lambda _params, _model: None
     loop: Callable[[Any], Callable[[Any], None] | None] = lambda _params: None
-    fit_to: Callable[[Any, Facts], Any] | None = None
+    fit_to: "Callable[[Any, Facts], Any] | None" = None
