@@ -70,3 +70,21 @@ def test_a_script_that_trains_nothing_says_so_and_may_train_later(tmp_path: Path
     assert "never called trainer.fit" in ended.stdout
     later = run(tmp_path, MODEL + "trainer.fit(model, x, x[:, :1])")
     assert later.returncode == 0, later.stderr
+
+
+STOPS = """
+import os, signal
+class Stops(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+trainer.fit(model, x, x[:, :1], batch_size=1, epochs=2, callbacks=[Stops()])
+"""
+
+
+def test_a_stop_is_agreed_saved_and_told(tmp_path: Path) -> None:
+    ended = run(tmp_path, MODEL + STOPS, "--token=hunter2")
+    assert ended.returncode == 75, ended.stderr
+    (stopped,) = [json.loads(line) for line in ended.stdout.splitlines() if '"stopped"' in line]
+    assert "saved" in stopped["reason"]
+    assert "hunter2" not in ended.stdout + ended.stderr

@@ -220,6 +220,16 @@ def test_a_damaged_end_is_named(tmp_path: Path) -> None:
         two_calls(tmp_path)
 
 
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, capsys: Any) -> None:
+    live(tmp_path, DATA["arrays"](), epochs=2)
+    for part in (tmp_path / "checkpoints").glob("*10*/*/*.safetensors"):
+        part.write_bytes(b"damaged")
+    restored = trainer.setup(str(tmp_path)).restored
+    assert restored.checkpoint is not None
+    assert restored.checkpoint.manifest.step == 8
+    assert "checkpoint skipped" in capsys.readouterr().out
+
+
 def plain(shuffle: bool = False, **more: Any) -> tuple[keras.Model, dict[str, Any]]:
     """A model without noise, and arguments."""
     keras.utils.clear_session()

@@ -156,4 +156,6 @@ def leaving(stop: StopRequest) -> Iterator[None]:
             stop.forget()
             for number, handler in before.items():
                 signal.signal(number, handler)
-        stop.defer(False)
+        # Where a stop is under way, it would end the process here, without another word.
+        if not stop.is_set:
+            stop.defer(False)

@@ -39,9 +39,6 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
         tf.distribute.experimental_set_strategy(strategy)
     agreement, _ = agree(job, strategy, place)
     restored = job.run.restore(start_over=job.config.checkpoint.start_over, agreement=agreement)
-    job.metrics.checkpoint_fallbacks.inc(len(restored.damaged))
-    for reason in restored.reasons:
-        job.log.warning("checkpoint skipped", reason=reason)
     job.on_progress()
     job.run.reopen()
     session = Session(job, strategy, place, agreement, restored)
@@ -65,7 +62,8 @@ def _run(script: Script, log: Any) -> None:
     script.read()
     sys.argv = [path, *script.arguments]
     sys.path.insert(0, str(Path(path).resolve().parent))
-    log.info("script", path=path, arguments=list(script.arguments))
+    # Its arguments may hold what no log may.
+    log.info("script", path=path, arguments=len(script.arguments))
     try:
         runpy.run_path(path, run_name="__main__")
     except TrainerError:

@@ -60,6 +60,9 @@ class Session:
         saved = self._saved
         self._known = [Ended(**ended) for ended in saved.get("ended", [])]
         self._current: int = saved.get("call", 0)
+        self.job.metrics.checkpoint_fallbacks.inc(len(self.restored.damaged))
+        for reason in self.restored.reasons:
+            self.job.log.warning("checkpoint skipped", reason=reason)
 
     @property
     def _saved(self) -> dict[str, Any]:
