@@ -15,6 +15,7 @@ lock() { # FILE, WHAT…
 upgrade=("$@")
 lock cpu pyproject.toml --extra=cpu
 lock gpu pyproject.toml --extra=gpu
-lock dev pyproject.toml --extra=cpu --extra=jax --extra=dev --extra=pictures --extra=tensorboard
+lock dev pyproject.toml --extra=cpu --extra=jax --extra=dev --extra=pictures --extra=tensorboard \
+  --extra=mlflow --extra=wandb
 lock build --group=build --constraint=requirements/dev.txt
 lock torch --group=torch --constraint=requirements/dev.txt

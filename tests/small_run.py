@@ -26,7 +26,8 @@ def run_info(batches: Batches = (), **fields: Any) -> RunInfo:
         return iter(batches)
 
     defaults: dict[str, Any] = {
-        "name": "demo", "is_resumed": False, "writes": True, "storage": MemoryStorage(),
+        "name": "demo", "id": "0123456789abcdef", "config": {"train": {"epochs": 2}},
+        "url": "memory", "step": 0, "is_resumed": False, "writes": True, "storage": MemoryStorage(),
         "validation": "test", "batch_size": 8, "num_records": 30, "output_names": (),
         "class_names": dict, "count": count, "predict": predict,
     }  # fmt: skip

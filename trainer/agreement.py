@@ -1,4 +1,4 @@
-"""What all workers of a group must decide alike: when to stop, when to save, how long a call is.
+"""What all workers of a group must decide alike: when to stop or save, how long a call is.
 
 A collective operation that only some workers begin hangs. So none of them acts on its own clock
 or on a signal that it alone got: each call of compiled steps also adds up the workers' ballots,
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.stop import StopRequest
 
-BALLOT = 3
+BALLOT = 4
 MOST_BYTES = 100
 
 
@@ -35,6 +35,23 @@ class Agreement(Protocol):
     @property
     def is_save_due(self) -> bool:
         """Whether the chief's clock wants a save."""
+        ...
+
+    @property
+    def is_objected(self) -> bool:
+        """Whether a worker has found, by now or a call before, that the run must not go on."""
+        ...
+
+    def object_to(self, reason: str) -> None:
+        """Let all workers hear why the run must not go on; said by the chief alone."""
+        ...
+
+    def hear(self) -> None:
+        """Take over an objection here, where no call follows; all workers come here."""
+        ...
+
+    def objection(self) -> str:
+        """Why, where there is one; all workers ask for it."""
         ...
 
     def ballot(self, wanted_size: int) -> Any:
@@ -69,6 +86,7 @@ class Alone:
         self.stop = stop
         self.by_clock: Callable[[], bool] = lambda: False
         self._wanted = 1
+        self._reason = ""
 
     @property
     def stops(self) -> bool:
@@ -79,6 +97,22 @@ class Alone:
     def is_save_due(self) -> bool:
         """By this process's clock."""
         return self.by_clock()
+
+    @property
+    def is_objected(self) -> bool:
+        """At once."""
+        return bool(self._reason)
+
+    def object_to(self, reason: str) -> None:
+        """The first reason counts."""
+        self._reason = self._reason or reason
+
+    def hear(self) -> None:
+        """Nobody else to hear."""
+
+    def objection(self) -> str:
+        """Its own."""
+        return self._reason
 
     def ballot(self, wanted_size: int) -> Any:
         """None."""
@@ -122,6 +156,20 @@ class Group:
         self.by_clock: Callable[[], bool] = lambda: False
         self.stops = False
         self.is_save_due = False
+        self.is_objected = False
+        self._reason = ""
+
+    def object_to(self, reason: str) -> None:
+        """With the next ballot, or when all `hear`; the first reason counts."""
+        self._reason = self._reason or reason
+
+    def hear(self) -> None:
+        """Once there is one, it stays."""
+        self.is_objected |= not self.all(not self._reason)
+
+    def objection(self) -> str:
+        """The chief's, or its beginning."""
+        return self.of_chief(self._reason.encode()[:MOST_BYTES].decode(errors="ignore"))
 
     def meet(self) -> None:
         """By adding up nothing."""
@@ -151,15 +199,16 @@ class Group:
             self.meet()
 
     def ballot(self, wanted_size: int) -> Any:
-        """Stop (of anybody), size and save (of the chief)."""
+        """Stop and objection (of anybody), size and save (of the chief)."""
         mine = (wanted_size, self.by_clock()) if self._is_chief else (0, 0)
-        return np.array([self.stop.is_set, *mine], np.float64)
+        return np.array([self.stop.is_set, *mine, bool(self._reason)], np.float64)
 
     def count(self, totals: Any) -> int:
-        """Once decided, a stop stays."""
-        stops, size, saves = np.asarray(totals) / self._replicas
+        """Once decided, a stop stays, as an objection does."""
+        stops, size, saves, objections = np.asarray(totals) / self._replicas
         if stops > 0:
             self.stops = True
             self.stop.agree()
         self.is_save_due = bool(saves > 0)
+        self.is_objected |= bool(objections > 0)
         return int(size)

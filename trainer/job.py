@@ -57,8 +57,10 @@ class Assembled:
     agreement: Agreement
 
 
-def run_info(job: Job, assembled: Assembled, *, is_resumed: bool, writes: bool) -> RunInfo:
-    """What callbacks may know of the run."""
+def run_info(
+    job: Job, assembled: Assembled, *, step: int, is_resumed: bool, writes: bool
+) -> RunInfo:
+    """What callbacks may know of the run; all workers ask, because the first one tells its id."""
     order = assembled.dataset.training_order()
 
     def predict(split: str) -> Iterator[tuple[Any, Any, Any]]:
@@ -68,6 +70,10 @@ def run_info(job: Job, assembled: Assembled, *, is_resumed: bool, writes: bool) 
 
     return RunInfo(
         name=job.config.run_name,
+        id=assembled.agreement.of_chief(job.run.id if assembled.place.is_chief else ""),
+        config=job.config.model_dump(mode="json"),
+        url=job.run.url,
+        step=step,
         is_resumed=is_resumed,
         writes=writes,
         storage=job.run.storage,

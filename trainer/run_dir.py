@@ -1,7 +1,8 @@
 """The folder of one run: what it holds, and who may go on with it. No TensorFlow.
 
 config.yaml      the resolved configuration of the last start
-run.json         identity of the data, changes that were allowed, whether there was a checkpoint
+run.json         the run's id, identity of the data, changes that were allowed, whether there was a
+                 checkpoint
 checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
 events/          what happened, one file a life; see trainer.run_events
@@ -13,6 +14,7 @@ summary.json     written last: the run is complete
 
 import json
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,6 +88,11 @@ class RunDir:
             clock=self.clock,
             on_commit=self._remember_checkpoint,
         )
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that it keeps for ever; "" before it was begun."""
+        return str((self._record() or {}).get("id", ""))
 
     @contextmanager
     def held(self, lease_seconds: float, on_wait: Callable[[str], None]) -> Iterator["RunDir"]:
@@ -172,6 +179,7 @@ class RunDir:
         if not self.writes:
             return changes
         record = self._record() or {"format": 1, "created": self.clock(), "changes": []}
+        record.setdefault("id", secrets.token_hex(8))
         if changes:
             record["changes"].append({"time": self.clock(), "keys": changes})
         if self._had_checkpoint():

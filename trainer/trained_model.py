@@ -80,7 +80,7 @@ def _finish(
 ) -> None:
     """What a worker does that finds training over: begin, put everything back, end."""
     # Nothing is written for who only looks.
-    run = run_info(job, assembled, is_resumed=True, writes=False)
+    run = run_info(job, assembled, step=position.step, is_resumed=True, writes=False)
     chosen = choose_callbacks(job.config, job.recipe.callbacks(job.params), run=run)
     states = CallbackStates(chosen.resumable)
     callbacks = keras.callbacks.CallbackList(

@@ -58,9 +58,10 @@ class Training:
         self._chosen = choose_callbacks(
             job.config, own, self._reporting,
             run_info(
-                job, assembled,
+                job, assembled, step=schedule.first_step + self._start.step,
                 is_resumed=self._checkpoint is not None, writes=job.run.writes,
             ),
+            assembled.agreement,
         )  # fmt: skip
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
@@ -83,8 +84,7 @@ class Training:
             agreement=assembled.agreement, metrics=job.metrics, look_up=self._look_up,
             clock=job.clock,
         )  # fmt: skip
-        names = [type(callback).__name__ for callback in self._chosen.all]
-        job.log.info("callbacks", names=names)
+        job.log.info("callbacks", names=self._chosen.names)
 
     @property
     def history_callback(self) -> Any:

@@ -75,6 +75,15 @@ class StopAt(_At):
         self.model.stop_training = True
 
 
+class RateAt(_At):
+    """Lowers the learning rate."""
+
+    reads_logs_only = False
+
+    def fire(self) -> None:
+        self.model.optimizer.learning_rate = 0.001
+
+
 class HastyStopAt(StopAt):
     """The same, though it says that it only reads."""
 
@@ -149,6 +158,21 @@ class NoteBits(keras.callbacks.Callback):
             bits = b"".join(np.asarray(variable).tobytes() for variable in variables)
             worker = read_cluster(os.environ).worker
             note(f"bits {self._calls} {worker} {hashlib.sha256(bits).hexdigest()}")
+
+
+class NoteRun(keras.callbacks.Callback):
+    """Notes what each worker that has it is told of its run."""
+
+    stateless = True
+
+    def __init__(self, name: str = "run") -> None:
+        super().__init__()
+        self._name = name
+        note(f"{name} built {read_cluster(os.environ).worker}")
+
+    def set_run(self, run: Any) -> None:
+        assert run.config["train"]["seed"] == 0
+        note(f"{self._name} {read_cluster(os.environ).worker} {run.id} {run.step}")
 
 
 class Unsettable(keras.callbacks.Callback):

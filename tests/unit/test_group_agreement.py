@@ -55,6 +55,26 @@ def test_the_chief_s_clock_decides_on_saves():
     assert not any(worker.is_save_due for worker in workers)
 
 
+def test_an_objection_of_one_is_heard_by_all_with_the_next_call():
+    workers = group()
+    vote(workers)
+    workers[0].object_to("it stopped training")
+    workers[0].object_to("and something else")
+    assert not any(worker.is_objected for worker in workers)
+    vote(workers)
+    assert all(worker.is_objected for worker in workers)
+    vote(workers)
+    assert all(worker.is_objected for worker in workers)
+    assert workers[0].objection() == "it stopped training"
+
+
+def test_a_long_objection_is_cut_between_letters():
+    chief = group()[0]
+    chief.object_to("é" * 60 + "x")
+    chief.hear()
+    assert (chief.is_objected, chief.objection()) == (True, "é" * 50)
+
+
 def test_a_worker_alone_decides_at_once():
     stop = StopRequest()
     alone = Alone(stop)
@@ -64,6 +84,9 @@ def test_a_worker_alone_decides_at_once():
     stop._handle(15, None)
     alone.by_clock = lambda: True
     assert (alone.stops, alone.is_save_due) == (True, True)
+    assert not alone.is_objected
+    alone.object_to("no")
+    assert (alone.is_objected, alone.objection()) == (True, "no")
 
 
 def test_who_parts_has_met_all_once_and_may_miss_the_second_time():

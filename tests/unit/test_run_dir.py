@@ -1,5 +1,6 @@
 """Who may go on with a run's folder, and where it may be."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_slash_at_the_end_changes_nothing() -> None:
     run = RunDir("gs://bucket/demo/", open)
     assert (run.checkpoints.all(), list(run.model.list())) == ([], [])
     assert {"gs://bucket/demo/checkpoints", "gs://bucket/demo/model"} <= set(opened)
+
+
+def test_a_run_keeps_its_id(tmp_path: Path) -> None:
+    assert run_in(tmp_path).id == ""
+    known = admit(tmp_path).id
+    assert re.fullmatch("[0-9a-f]{16}", known)
+    assert admit(tmp_path).id == run_in(tmp_path).id == known
+    assert admit(tmp_path / "other").id != known
 
 
 def test_a_checkpoint_is_remembered(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The callbacks of one life of a worker: ours, the recipe's, and those of the configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import keras
 from keras import callbacks as keras_callbacks
 
-from trainer.callbacks.catalog import make_callback
+from trainer.agreement import Agreement
+from trainer.callbacks.catalog import factory_of, make_callback
+from trainer.callbacks.chief import ChiefOnly, guarded, is_chief_only, overrides
 from trainer.callbacks.metrics import MetricsCallback
 from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
@@ -20,7 +22,7 @@ from trainer.checkpoint.position import Schedule
 from trainer.compiled_steps import CallResult
 from trainer.config import RunConfig
 from trainer.data.order import Order
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
 from trainer.metrics import Metrics
 from trainer.pictures.picture import Picture
 from trainer.storage import Storage
@@ -32,15 +34,6 @@ _READ_LOGS = (
     keras_callbacks.History,
     keras_callbacks.TensorBoard,
     keras_callbacks.TerminateOnNaN,
-)
-
-
-# They only write files: not for workers beside the chief, nor for who looks at a model.
-_WRITERS = (
-    keras_callbacks.CSVLogger,
-    keras_callbacks.ModelCheckpoint,
-    keras_callbacks.RemoteMonitor,
-    keras_callbacks.TensorBoard,
 )
 
 
@@ -116,23 +109,87 @@ class Chosen:
     is_step_by_step: bool
     appends: bool
 
+    @property
+    def names(self) -> list[str]:
+        """Their classes, in that order."""
+        shown = [cb.callback if isinstance(cb, ChiefOnly) else cb for cb in self.all]
+        return [type(callback).__name__ for callback in shown]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A callback of the recipe's or of the configuration's."""
+
+    callback: Any
+    is_chief_only: bool
+    is_stateless: bool = False
+
 
 def choose_callbacks(
     config: RunConfig,
     own: Sequence[Any],
     reporting: Reporting | None = None,
     run: RunInfo | None = None,
+    agreement: Agreement | None = None,
 ) -> Chosen:
     """Build the configured callbacks and put them in order with the recipe's `own` and ours.
 
     `run` is shown to those that want to know of it. Where it is resumed, what it has written is
-    kept; where this worker does not write, those that do nothing else are left out.
+    kept; where this worker does not write, those for the chief alone are left out. What follows
+    from all of them, also from those, workers have to do alike: with an `agreement` the chief says
+    it, and what one of them refuses, all refuse.
     """
+    given = _together(agreement, lambda: _given(config, own, run))
+    theirs = [one.callback for one in given]
+    per_call = config.train.steps_per_call
+    is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
+    appends = any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs)
+    if agreement is not None:
+        said = agreement.of_chief(f"{is_step_by_step:d}{appends:d}")
+        is_step_by_step, appends = (digit == "1" for digit in said)
     first, last = (reporting.first, reporting.last) if reporting else ([], [])
+    may_stop = [
+        one.callback for one in given if not one.is_chief_only and _may_stop_at_a_step(one.callback)
+    ]
+    if may_stop and not is_step_by_step and config.train.engine == "loop":
+        last = [StopCheck(may_stop), *last]
+    if agreement is not None:
+        theirs = [
+            guarded(one.callback, agreement.object_to) if one.is_chief_only else one.callback
+            for one in given
+        ]
     history = keras_callbacks.History()
-    configured = [(make_callback(item), item.stateless) for item in config.callbacks]
-    theirs = [*own, *(callback for callback, _ in configured)]
-    for callback in theirs:
+    # States are numbered by class, and other workers have none of the chief's: those come last.
+    by_worker = sorted(given, key=lambda one: one.is_chief_only)
+    return Chosen(
+        # As Keras orders them: others, as ReduceLROnPlateau, add to the logs that are kept.
+        all=[*first, *theirs, history, *last],
+        resumable=[history, *(one.callback for one in by_worker if not one.is_stateless)],
+        history=history,
+        is_step_by_step=is_step_by_step,
+        appends=appends,
+    )
+
+
+def here(callbacks: Sequence[Any], *, writes: bool) -> list[Any]:
+    """Those that run on this worker. Raises ConfigError for what is no callback of Keras'."""
+    check_callbacks(callbacks)
+    return [callback for callback in callbacks if writes or not is_chief_only(callback)]
+
+
+def _given(config: RunConfig, own: Sequence[Any], run: RunInfo | None) -> list[_Given]:
+    """Those that run here, built and told of the run."""
+    writes = run is None or run.writes
+    given = [_Given(callback, is_chief_only(callback)) for callback in here(own, writes=writes)]
+    for item in config.callbacks:
+        is_chiefs = is_chief_only(factory_of(item), configured=item.chief_only)
+        if is_chiefs and not writes:
+            continue  # to build it may be to connect already
+        callback = make_callback(item)
+        is_chiefs = is_chief_only(callback, configured=item.chief_only)
+        if writes or not is_chiefs:  # it was made by a function
+            given.append(_Given(callback, is_chiefs, item.stateless))
+    for callback in (one.callback for one in given):
         if isinstance(callback, keras_callbacks.TensorBoard) and not find_spec("tensorboard"):
             raise ConfigError(
                 "callback TensorBoard needs its package: pip install 'trainer-k8s[tensorboard]'"
@@ -140,26 +197,28 @@ def choose_callbacks(
         if type(callback) is keras_callbacks.CSVLogger:
             # It would empty the file; what was written after the checkpoint, its state cuts off.
             callback.append |= run is not None and run.is_resumed
-    per_call = config.train.steps_per_call
-    is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
-    may_stop = [callback for callback in theirs if _may_stop_at_a_step(callback)]
-    if may_stop and not is_step_by_step and config.train.engine == "loop":
-        last = [StopCheck(may_stop), *last]
-    appends = any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs)
-    if run is not None and not run.writes:
-        own = [callback for callback in own if type(callback) not in _WRITERS]
-        configured = [item for item in configured if type(item[0]) not in _WRITERS]
-        theirs = [*own, *(callback for callback, _ in configured)]
-    if run is not None:
-        _show_run(run, theirs)
-    return Chosen(
-        # As Keras orders them: others, as ReduceLROnPlateau, add to the logs that are kept.
-        all=[*first, *theirs, history, *last],
-        resumable=[history, *own, *(cb for cb, stateless in configured if not stateless)],
-        history=history,
-        is_step_by_step=is_step_by_step,
-        appends=appends,
-    )
+        if run is not None and isinstance(callback, KnowsRun):
+            with user_code(f"callback {type(callback).__name__}: its set_run"):
+                callback.set_run(run)
+    return given
+
+
+def _together(agreement: Agreement | None, build: Callable[[], list[_Given]]) -> list[_Given]:
+    """What is built here, if no worker refuses: one that went on alone would wait for ever."""
+    refusal: TrainerError | None = None
+    built: list[_Given] = []
+    try:
+        built = build()
+    except TrainerError as error:
+        refusal = error
+    is_refused = refusal is not None
+    if agreement is not None:
+        is_refused = not agreement.all(not is_refused)
+    if is_refused:
+        if agreement is not None:
+            agreement.part()
+        raise refusal or ConfigError("another worker refuses its callbacks: see what it says")
+    return built
 
 
 def check_callbacks(callbacks: Sequence[Any]) -> None:
@@ -170,13 +229,6 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
                 f"a {type(callback).__name__} is among the callbacks: give objects of "
                 "keras.callbacks.Callback"
             )
-
-
-def _show_run(run: RunInfo, callbacks: Sequence[Any]) -> None:
-    for callback in callbacks:
-        if isinstance(callback, KnowsRun):
-            with user_code(f"callback {type(callback).__name__}: its set_run"):
-                callback.set_run(run)
 
 
 def _wants_steps(callback: Any) -> bool:
@@ -193,10 +245,5 @@ def _may_stop_at_a_step(callback: Any) -> bool:
 
 
 def _has_hooks_of_steps(callback: Any) -> bool:
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-    base = keras.callbacks.Callback
-    # A LambdaCallback's hooks are plain functions, without __func__.
-    return any(
-        getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook)
-        for hook in hooks
-    )
+    hooks = ("on_train_batch_begin", "on_train_batch_end")
+    return any(overrides(callback, hook) for hook in hooks)

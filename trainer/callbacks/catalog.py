@@ -9,9 +9,14 @@ from trainer.errors import ConfigError
 from trainer.plugins import load_object
 
 
+def factory_of(config: CallbackConfig) -> Any:
+    """The class, or a function that makes one. ConfigError when it cannot be imported."""
+    return load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
+
+
 def make_callback(config: CallbackConfig) -> Any:
     """The callback, built with its arguments; ConfigError when that cannot be done."""
-    factory = load_object(CALLBACKS.get(config.name, config.name), key="callbacks")
+    factory = factory_of(config)
     try:
         callback = factory(**config.args)
     except Exception as error:

@@ -17,6 +17,11 @@ class RunInfo:
     """One run, as its callbacks see it.
 
     name: as in logs and metrics.
+    id: 16 hex digits, the same in each life, on each worker and at any number of them; "" for who
+    only looks at a run of a version that had none.
+    config: the configuration as it was resolved, of plain values; credentials are refused in it.
+    url: the run's folder.
+    step: of the run, that this life goes on from: 0 at the beginning.
     is_resumed: this life goes on from a checkpoint of an earlier one.
     writes: this worker writes files. No other does, nor who only looks at a trained model, or
     debugs a run.
@@ -34,6 +39,10 @@ class RunInfo:
     """
 
     name: str
+    id: str
+    config: Mapping[str, Any]
+    url: str
+    step: int
     is_resumed: bool
     writes: bool
     storage: Storage

@@ -73,6 +73,7 @@ class Checkpoints:
             self.inside_epoch(position.step)
             return
         self._look_up(position.step)
+        self._heed(position)
         if self._agreement.stops:
             self._save_and_stop(position)
         # A position of validation is no place for a cadence: the pass would start again.
@@ -89,6 +90,8 @@ class Checkpoints:
         Raises StoppedError.
         """
         self._look_up(step)
+        if self._agreement.is_objected:
+            raise self._objected()
         if self._agreement.stops:
             self.close()
             saved = "nothing" if self._last is None else f"step {self._global(self._last)}"
@@ -99,6 +102,7 @@ class Checkpoints:
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
         self._look_up(position.step)
+        self._heed(position)
         if (problem := self._best_problem(position.epoch_logs)) is not None:
             self.save(position)  # the name can be mended, the epoch is not to be lost
             raise ConfigError(problem)
@@ -142,8 +146,11 @@ class Checkpoints:
     def commit(self, position: Position) -> None:
         """Save, unless that was done already; returns when it is committed.
 
-        Raises StorageError when it cannot be written, and StoppedError when told to stop.
+        Raises StorageError when it cannot be written, StoppedError when told to stop, and
+        ConfigError for an objection.
         """
+        self._agreement.hear()
+        self._heed(position)
         if self._agreement.stops:
             self._save_and_stop(position)
         # A save is the work of all workers, but whether it is written, one of them knows.
@@ -151,6 +158,20 @@ class Checkpoints:
             self.save(position)
             if not self._agreement.all(self._committed()):
                 raise self._saver.last_error or StorageError("worker 0 could not save: see its log")
+
+    def _heed(self, position: Position) -> None:
+        """ConfigError when a worker objects, after a save: what was trained is as it should be."""
+        if self._agreement.is_objected:
+            self.save(position)
+            raise self._objected()
+
+    def _objected(self) -> ConfigError:
+        reason = self._agreement.objection()
+        self._agreement.part()
+        return ConfigError(
+            f"{reason} on worker 0 alone (chief_only), and the others would "
+            "not have: let it run on all of them, or decide in a callback that does"
+        )
 
     def _best_problem(self, logs: dict[str, float]) -> str | None:
         """Why no epoch can be the best: there is no such metric as `checkpoint.best` names."""

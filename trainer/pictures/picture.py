@@ -33,6 +33,7 @@ class Picture(keras.callbacks.Callback):
         every_seconds: it is drawn after an epoch at most so often, and at the end in any case.
     """
 
+    chief_only = True
     reads_logs_only = True
     # Python packages and programs without which it cannot be drawn.
     packages: tuple[str, ...] = ("matplotlib",)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.backends import this_backend
+from trainer.callbacks.assemble import here
 from trainer.checkpoint.position import Position, Schedule
 from trainer.config import RunConfig
 from trainer.data.pipeline import Place
@@ -127,7 +128,8 @@ def evaluate(
     job = _as_loud_as(session.job, verbose)
     data = FitData(fed, None, job.config.train.threads)
     assembled = _assemble(session, job, data, model)
-    driven = keras.callbacks.CallbackList(list(callbacks or ()), model=model)
+    own = here(callbacks or (), writes=session.place.is_chief)
+    driven = keras.callbacks.CallbackList(own, model=model)
     logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)
     job.log.info("evaluate", **{name: round(value, 5) for name, value in logs.items()})
     if return_dict:

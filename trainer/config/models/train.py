@@ -17,12 +17,14 @@ CALLBACKS = {
     "early_stopping": "keras.callbacks:EarlyStopping",
     "loss_curves": "trainer.pictures.loss_curves:LossCurves",
     "loss_history": "trainer.pictures.loss_history:LossHistory",
+    "mlflow": "trainer.callbacks.mlflow_logger:MlflowLogger",
     "model_checkpoint": "keras.callbacks:ModelCheckpoint",
     "model_picture": "trainer.pictures.model_picture:ModelPicture",
     "predictions": "trainer.pictures.predictions:Predictions",
     "reduce_lr_on_plateau": "keras.callbacks:ReduceLROnPlateau",
     "tensorboard": "keras.callbacks:TensorBoard",
     "terminate_on_nan": "keras.callbacks:TerminateOnNaN",
+    "wandb": "trainer.callbacks.wandb_logger:WandbLogger",
 }
 
 
@@ -133,6 +135,10 @@ class CallbackConfig(Section):
     stateless: bool = changeable(
         False, help="The callback holds nothing that a resumed run would need."
     )
+    chief_only: bool = changeable(
+        False, help="Run it on worker 0 alone, as those of ours and Keras' are that write files or "
+        "report to a service. It must not end training or change the learning rate.",
+    )  # fmt: skip
 
     @field_validator("name")
     @classmethod
