@@ -144,6 +144,7 @@ def test_a_service_that_does_not_answer_is_warned_of_once(run, undisturbed):
     assert life.code == 0, life.text()
     [warning] = life.events("tracking fails")
     assert warning["service"] == "MLflow"
+    assert life.events("tracking is incomplete")[0]["rows"] == 18
     assert run.sha256() == undisturbed.sha256()
     rows = run.last().manifest.state["callbacks"]["MlflowLogger-0"]["rows"]
     assert [row[0] for row in rows] == list(range(1, 19))

@@ -95,13 +95,16 @@ class Reporter:
             self._changed.notify()
 
     def end(self) -> None:
-        """The run is complete: send what is left, for so long as may be waited at its end."""
+        """Training is over: send what is left, for so long as may be waited, and finish."""
         self._ends.set()
         with self._changed:
             self._changed.notify()
         self._thread.join(_END_SECONDS)
         if self._thread.is_alive() or self._rows:
-            self._warn(f"{len(self._rows)} rows were not sent within {_END_SECONDS:g} s")
+            get_log().warning(
+                "tracking is incomplete", service=self._service.name, rows=len(self._rows),
+                reason="the run has ended, and its service does not answer",
+            )  # fmt: skip
 
     def _run(self) -> None:
         try:
