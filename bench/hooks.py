@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
@@ -24,13 +24,14 @@ from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Saver
-from trainer.compiled_steps import CompiledSteps
+from trainer.compiled_steps import CompiledSteps, Steps
 from trainer.job import Assembled, Job
 from trainer.log import configure_logging, get_log
 from trainer.loop import TrainLoop
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import load_run
 from trainer.run_dir import RunDir
+from trainer.step_times import StepTimes
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 from trainer.worker import assemble
@@ -154,7 +155,7 @@ def _train(
     schedule = Schedule(EPOCHS, pipeline.order.steps_per_epoch, call_seconds=1.0)
     reporting = Reporting(
         metrics=job.metrics, log=job.log, console=None, config=job.config, order=pipeline.order,
-        start=0, target=schedule.target_step,
+        start=0, schedule=schedule,
     )  # fmt: skip
     chosen = choose_callbacks(job.config, [], reporting)
     states = CallbackStates(chosen.resumable)
@@ -165,15 +166,16 @@ def _train(
 
     checkpoints = Checkpoints(
         job.config, capture=capture, schedule=schedule, agreement=parts.agreement,
-        metrics=job.metrics,
+        metrics=job.metrics, goodput=job.goodput,
         saver=Saver(job.run.checkpoints, job.config.checkpoint, job.metrics),
     )  # fmt: skip
+    times = StepTimes(job.goodput, done=0, reached=0, fetching=pipeline.fetching)
     epochs = Epochs(watch)
     callbacks = keras.callbacks.CallbackList([epochs, *chosen.all], model=parts.model)
     # The loop calls them one by one at every step.
     callbacks.callbacks = [Watched(each, watch, "callbacks") for each in callbacks.callbacks]
     loop = TrainLoop(
-        parts.model, watch.around("steps", steps), schedule,
+        parts.model, times.of(cast(Steps, watch.around("steps", steps))), schedule,
         Watched(checkpoints, watch, "boundary", after_epoch="saves"),
         callbacks=Watched(callbacks, watch, "callbacks"), validation=None,
         on_call=watch.around("metrics", reporting.on_call),

@@ -34,7 +34,9 @@ would be another one.
 """
 METRICS = """\
 Served at `/metrics` (keys `metrics.*`). Counters start at 0 in every process; a gauge is absent
-until its value is known; `metrics.labels` are added to every series.
+until its value is known; `metrics.labels` are added to every series. Causes and phases:
+[goodput.md](goodput.md). How busy a GPU is, NVIDIA's dcgm-exporter tells for each pod
+(`DCGM_FI_DEV_GPU_UTIL`).
 """
 ENDINGS = {
     0: ("the run is complete, also when it was found complete", "nothing"),

@@ -161,6 +161,7 @@ class Run:
     validation: str | None = None
     steps_per_call: int | None = None
     micro_batches: int = 1
+    gradient_norm: bool = False
     boundary: Any = field(default_factory=NoBoundary)
     position: Position = field(default_factory=Position)
     put_back: Callable[[], None] = lambda: None
@@ -184,7 +185,10 @@ class Run:
             return evaluator.steps(self.validation, step, callbacks=hooks, between=between)
 
         def compiled(step: Any) -> CompiledSteps:
-            return CompiledSteps(model, strategy, step, micro_batches=self.micro_batches)
+            return CompiledSteps(
+                model, strategy, step,
+                micro_batches=self.micro_batches, gradient_norm=self.gradient_norm,
+            )  # fmt: skip
 
         loop = TrainLoop(
             model, compiled("train_step"), schedule, self.boundary,

@@ -67,6 +67,8 @@ def _problems(config: RunConfig, num_workers: int) -> Iterator[tuple[str, str]]:
             f"train.accumulate_steps: {train.accumulate_steps} does not work",
             "set train.accumulate_steps=1",
         )
+    if train.gradient_norm:
+        yield "train.gradient_norm does not work", "leave it out"
     if train.profile is not None:
         yield "train.profile does not work", "leave it out"
     if train.precision == "mixed_float16":

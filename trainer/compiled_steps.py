@@ -25,6 +25,7 @@ from trainer.models.replicas import (
 
 # A clock in the graph enters Python and costs up to 60 µs: one step in so much time is enough.
 _CLOCK_SECONDS = 0.1
+GRADIENT_NORM = "gradient_norm"
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,15 @@ class CompiledSteps:
     clock_every: of so many steps, one is timed; follows the speed that calls have.
     check: is given the concrete function before the first step, and may raise.
     micro_batches: in so many parts each replica's share of a step is worked on, one by one.
+    gradient_norm: whether it is one of the logs.
     """
 
     def __init__(
         self, model: Any, strategy: Any, step: str | Callable[[Any], Any], *,
         check: Callable[[Any], None] | None = None, micro_batches: int = 1,
-        agreement: Agreement | None = None,
+        agreement: Agreement | None = None, gradient_norm: bool = False,
     ) -> None:  # fmt: skip
+        self._measures = gradient_norm
         self._model = model
         self._check = check
         self._agreement = agreement
@@ -95,7 +98,7 @@ class CompiledSteps:
         if self._is_distributed:
             prepare_replicas(model)
         else:
-            prepare_device(model, micro_batches)
+            prepare_device(model, micro_batches, measures=gradient_norm)
         # As in fit, a step is traced as it is: rewriting it by AutoGraph is a third of a start.
         self._function = tf.function(self._run, reduce_retracing=True, autograph=False)
         self.clock_every = 1
@@ -195,10 +198,12 @@ class CompiledSteps:
     def _replica_step(self, element: Any) -> dict[str, Any]:
         data, shares = element
         if self._is_distributed:
-            with replica_step(shares[0, 0]):
-                return self._counted_step(data, shares[0])
-        with replica_step():
-            return flat_logs(self._step(data))
+            with replica_step(shares[0, 0], measures=self._measures) as step:
+                outputs = self._counted_step(data, shares[0])
+        else:
+            with replica_step(measures=self._measures) as step:
+                outputs = flat_logs(self._step(data))
+        return outputs | ({GRADIENT_NORM: step.gradient_norm} if self._measures else {})
 
     def _counted_step(self, data: Any, share: Any) -> dict[str, Any]:
         """One replica's logs, weighted so that their mean over replicas is that over records."""
@@ -236,9 +241,13 @@ class CompiledSteps:
             lambda part, *_: part < parts.count, body,
             (tf.constant(0), self._strategy.run(parts.zeros), logs), parallel_iterations=1,
         )  # fmt: skip
-        self._strategy.run(parts.apply, args=(sums,))
         means = tf.reduce_mean(logs.stack(), axis=0)
-        return {name: means[index] for index, name in enumerate(names)}
+        outputs = {name: means[index] for index, name in enumerate(names)}
+        if self._measures:
+            norms = self._strategy.run(parts.measured_apply, args=(sums,))
+            return outputs | {GRADIENT_NORM: self._mean(norms)}
+        self._strategy.run(parts.apply, args=(sums,))
+        return outputs
 
     def _is_metric(self, name: str, metrics: Mapping[str, Any]) -> bool:
         return name in metrics and (name in self._updated or not self._is_own)

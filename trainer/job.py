@@ -13,6 +13,7 @@ from trainer.config import RunConfig
 from trainer.data.dataset import TrainingData
 from trainer.data.pipeline import Place
 from trainer.evaluation import Evaluator
+from trainer.goodput import CauseClock
 from trainer.metrics import Metrics
 from trainer.recipes.base import Params, Recipe
 from trainer.run_dir import RunDir
@@ -41,6 +42,9 @@ class Job:
     on_progress: Callable[..., None] = lambda _step=None: None
     # Told of each committed checkpoint, by the thread that saves.
     on_saved: Callable[[], None] = lambda: None
+    # What this life's seconds go to, and the highest step that an earlier one had made.
+    goodput: CauseClock = field(default_factory=CauseClock)
+    reached: int = 0
 
 
 @dataclass(frozen=True)

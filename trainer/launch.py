@@ -19,6 +19,7 @@ from trainer.checkpoint.holder import this_holder
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.errors import StoppedError
+from trainer.goodput import CauseClock
 from trainer.link import Link
 from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics
@@ -151,6 +152,8 @@ def _train(
         console=None if is_for_machines(config.log) else _console(),
         on_progress=(lambda _step=None: None) if link is None else link.progress,
         on_saved=(lambda: None) if link is None else link.saved,
+        goodput=CauseClock() if link is None else link.goodput,
+        reached=0 if link is None else link.reached,
     )  # fmt: skip
     run.events.add("start", holder=str(this_holder()), version=trainer.__version__)
     try:

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cached_property
 
 from prometheus_client import CollectorRegistry
 
 from trainer.channel import Channel
 from trainer.errors import StorageError
+from trainer.goodput import CauseClock
 from trainer.metrics.relay import snapshot
 from trainer.run_dir import RunDir
 
@@ -44,12 +46,27 @@ class AgentLease:
 
 
 class Link:
-    """What a worker does by its agent."""
+    """What a worker does by its agent.
+
+    reached: the highest step that an earlier life had made, once the run is held.
+    """
 
     def __init__(self, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
         self._clock = clock
         self._told = float("-inf")
+        self._step: int | None = None
+        self._telling_time = threading.Lock()
+        self.reached = 0
+
+    @cached_property
+    def goodput(self) -> CauseClock:
+        """This worker's, from the first use on; the agent is told what it says."""
+        return CauseClock(on_change=self._tell_time)
+
+    def _tell_time(self, clock: CauseClock) -> None:
+        with self._telling_time:  # in the order in which it passed
+            self._channel.tell("time", step=self._step, **asdict(clock.drain()))
 
     @contextmanager
     def held(self, run: RunDir, on_wait: Callable[[str], None]) -> Iterator[RunDir]:
@@ -63,6 +80,7 @@ class Link:
             raise run.refused(error) from error
         if answer["waited"] is not None:
             on_wait(answer["waited"])
+        self.reached = answer["reached"]
         yield replace(
             run, lease=AgentLease(self._channel, answer["fence"], _limits(answer["limits"]))
         )
@@ -70,6 +88,7 @@ class Link:
     def progress(self, step: int | None = None) -> None:
         """Say that this worker is alive, and where; cheap enough for every call."""
         now = self._clock()
+        self._step = self._step if step is None else step
         if step is None or now - self._told > _PROGRESS_SECONDS:
             self._told = now
             self._channel.tell("progress", step=step)
@@ -84,12 +103,13 @@ class Link:
 
     @contextmanager
     def relayed(self, registry: CollectorRegistry) -> Iterator[None]:
-        """Send the metrics every second while the context lasts, and at its end."""
+        """Send metrics and time every second while the context lasts, and at its end."""
         is_over = threading.Event()
 
         def send() -> None:
             while not is_over.wait(_SNAPSHOT_SECONDS):
                 self._channel.tell("metrics", families=snapshot(registry))
+                self._tell_time(self.goodput)
 
         sender = threading.Thread(target=send, name="metrics", daemon=True)
         sender.start()
@@ -99,6 +119,7 @@ class Link:
             is_over.set()
             sender.join(_SNAPSHOT_SECONDS)
             self._channel.tell("metrics", families=snapshot(registry))
+            self.goodput.switch("down")
 
 
 def _limits(answer: dict[str, int]) -> dict[int, int]:

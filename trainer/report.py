@@ -22,7 +22,8 @@ def report(
     config = job.config
     if config.export.weights == "best":
         assembled.state.restore_weights(job.run.checkpoint("best").arrays)
-    test = assembled.evaluator.evaluate(config.data.test) if config.data.test else {}
+    with job.goodput.cause("validation"):
+        test = assembled.evaluator.evaluate(config.data.test) if config.data.test else {}
     files, failure = _export(job, assembled)
     logs = position.epoch_logs
     summary = {

@@ -6,6 +6,7 @@ run.json         the run's id, identity of the data, changes that were allowed, 
 checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
 events/          what happened, one file a life; see trainer.run_events
+goodput/         what the seconds went to, one file a life; see trainer.ledger
 model/           exported files
 pictures/        what callbacks draw; see trainer.pictures
 plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace

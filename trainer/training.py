@@ -1,6 +1,6 @@
 """callbacks -> train -> final save, of an assembled model, from a restored position."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import keras
 from trainer.backends import this_backend
 from trainer.callbacks.assemble import Reporting, check_callbacks, choose_callbacks
 from trainer.callbacks.state import CallbackStates
-from trainer.calls import Step
+from trainer.calls import Logs, Step
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Position, Schedule
@@ -26,6 +26,7 @@ from trainer.export import check_export
 from trainer.fit_engine import fit
 from trainer.job import Assembled, Job, run_info
 from trainer.loop import Own, TrainLoop, Validation
+from trainer.step_times import StepTimes
 from trainer.user_code import NEVER_PASSING, describe, find_callback, find_place, user_code
 
 _FIRST = Position()
@@ -82,7 +83,11 @@ class Training:
         self._checkpoints = Checkpoints(
             job.config, capture=self._capture, saver=saver, schedule=schedule,
             agreement=assembled.agreement, metrics=job.metrics, look_up=self._look_up,
-            clock=job.clock,
+            goodput=job.goodput,
+        )  # fmt: skip
+        self._times = StepTimes(
+            job.goodput, done=schedule.first_step + self._start.step, reached=job.reached,
+            fetching=pipeline.fetching,
         )  # fmt: skip
         job.log.info("callbacks", names=self._chosen.names)
 
@@ -159,7 +164,8 @@ class Training:
         begin_training(callbacks, self._schedule, position, self._put_back)
         if not position.is_over(self._schedule.target_step):
             dataset = self._pipeline.dataset(position.step)
-            position = loop.run(position, iter(dataset), self._own)
+            with self._job.goodput.cause("step"):
+                position = loop.run(position, iter(dataset), self._own)
         self._checkpoints.commit(position)
         # Nothing is lost from here on: a signal ends the process at once.
         self._job.stop.defer(False)
@@ -168,18 +174,25 @@ class Training:
 
     def _steps(self, step: str | Step = "train_step") -> Steps:
         model, strategy = self._assembled.model, self._assembled.strategy
-        return this_backend().make_steps(
+        steps = this_backend().make_steps(
             model, strategy, step, check=self._assembled.state.check_step,
             micro_batches=self._job.config.train.accumulate_steps,
             agreement=self._assembled.agreement,
+            gradient_norm=self._job.config.train.gradient_norm,
         )  # fmt: skip
+        return self._times.of(steps)
 
     def _validation(self, callbacks: Any) -> Validation | None:
         split = self._job.config.data.validation
         if split is None:
             return None
-        steps = self._assembled.evaluator.steps
-        return lambda step, between: steps(split, step, callbacks=callbacks, between=between)
+        steps, goodput = self._assembled.evaluator.steps, self._job.goodput
+
+        def validate(step: Step | None, between: Callable[[], None]) -> Iterator[tuple[Logs, int]]:
+            with goodput.cause("validation"):
+                yield from steps(split, step, callbacks=callbacks, between=between)
+
+        return validate
 
     def _look_up(self, step: int) -> None:
         self._job.on_progress(self._schedule.first_step + step)
@@ -199,12 +212,14 @@ class Training:
         self._job.stop.defer(True)
         split = self._job.config.data.validation
         last = keras.callbacks.LambdaCallback(on_train_begin=self._begin_fit)
-        position = fit(
-            self._assembled.model, self._pipeline,
-            self._assembled.evaluator.pipeline(split) if split else None,
-            self._schedule, self._start,
-            callbacks=[*self._chosen.all, last], boundary=self._checkpoints,
-        )  # fmt: skip
+        with self._job.goodput.cause("compile"):
+            position = fit(
+                self._assembled.model, self._pipeline,
+                self._assembled.evaluator.pipeline(split) if split else None,
+                self._schedule, self._start,
+                callbacks=[self._times.of_fit(), *self._chosen.all, last],
+                boundary=self._checkpoints,
+            )  # fmt: skip
         self._checkpoints.commit(position)
         self._job.stop.defer(False)
         return position
@@ -230,6 +245,10 @@ class Training:
 
     def _put_back(self) -> None:
         """The state of the checkpoint, into model and callbacks; a warm start is made one."""
+        with self._job.goodput.cause("restore"):
+            self._put_all_back()
+
+    def _put_all_back(self) -> None:
         if self._checkpoint is None:
             if self._job.config.train.start_from is not None or self._chosen.appends:
                 # A restart begins with the same weights, whatever has become of the other run, and

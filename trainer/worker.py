@@ -54,16 +54,18 @@ def train(job: Job) -> dict[str, Any]:
         assembled.place, micro_batches=job.config.train.accumulate_steps
     )
     schedule = schedule_of(job.config, pipeline.order.steps_per_epoch)
-    restored = _restore(job, assembled, schedule)
+    with job.goodput.cause("restore"):
+        restored = _restore(job, assembled, schedule)
     job.on_progress()
     job.run.reopen()
     training = Training(job, assembled, pipeline, schedule, restored)
     position = training.run()
     job.on_progress()
-    return report(
-        job, assembled, position, history=training.history, world_sizes=training.world_sizes,
-        seconds=job.clock() - started,
-    )  # fmt: skip
+    with job.goodput.cause("checkpoint"):
+        return report(
+            job, assembled, position, history=training.history, world_sizes=training.world_sizes,
+            seconds=job.clock() - started,
+        )  # fmt: skip
 
 
 def assemble(job: Job) -> Assembled:

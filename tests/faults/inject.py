@@ -231,6 +231,19 @@ class GateAt(_At):
             time.sleep(0.01)
 
 
+class Linger(keras.callbacks.Callback):
+    """Takes its time after every step."""
+
+    reads_logs_only = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        time.sleep(self._seconds)
+
+
 # In this process: a folder may be opened more than once.
 _OPERATIONS = itertools.count(1)
 

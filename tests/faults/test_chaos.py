@@ -15,6 +15,14 @@ def chaos(run, *, seconds, epochs, settings=(), **options):
     return life, life.events()[-1]
 
 
+def check_causes(result):
+    """Every second has a cause, but those of Python's start and end."""
+    seconds = sum(result["goodput"].values())
+    assert seconds == pytest.approx(result["seconds"], abs=0.01 * result["seconds"] + 1)
+    assert result["goodput"]["down"] > 0
+    assert result["goodput"]["restore"] > 0
+
+
 @pytest.mark.timeout(240)
 def test_a_disturbed_group_ends_as_an_undisturbed_one(run):
     life, result = chaos(
@@ -25,6 +33,7 @@ def test_a_disturbed_group_ends_as_an_undisturbed_one(run):
     assert result["equal"]
     assert result["sha256"] == result["undisturbed_sha256"]
     assert result["recovery"]["kill leader"]["count"] == 1
+    check_causes(result)
     # Nothing is left but what the test itself wrote.
     assert {path.suffix for path in run.folder.iterdir()} <= {".yaml", ".txt", ".log"}
 
@@ -36,6 +45,7 @@ def test_a_disturbed_worker_alone_ends_as_an_undisturbed_one(run):
     assert life.code == 0, life.text()
     assert result["equal"]
     assert {"kill leader", "kill worker"} < set(result["recovery"])
+    check_causes(result)
 
 
 THREE = {"data__batch_size": 96, "data__streams": 12, "data__train": "train[:5000]"}
@@ -55,6 +65,7 @@ def test_f43_campaigns_of_more_than_100_kills(run, workers, seed, settings, reco
     )
     assert life.code == 0, life.text()
     assert result["equal"]
+    check_causes(result)
     assert result["faults"] == len(life.events("fault")) == sum(amounts.values())
     killed = [event["what"] for event in life.events("fault") if "SIGKILL" in event["what"]]
     assert len(killed) == amounts["kills"]

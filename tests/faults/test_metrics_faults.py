@@ -23,6 +23,16 @@ def scrape(life: Life) -> dict[str, float]:
     return {s.name: s.value for family in families for s in family.samples if not s.labels}
 
 
+def labelled(life: Life) -> dict[tuple[str, str], float]:
+    """Samples by name and the value of their only label, if they have one."""
+    with urllib.request.urlopen(life.wait_for("metrics")["url"], timeout=10) as page:
+        families = list(text_string_to_metric_families(page.read().decode()))
+    return {
+        (s.name, next(iter(s.labels.values()), "")): s.value
+        for family in families for s in family.samples if len(s.labels) < 2
+    }  # fmt: skip
+
+
 def at_gate(run: Run, at: int, path: object, **settings: object) -> tuple[Life, dict[str, float]]:
     """Start, scrape once when `at` steps of this life are done, and go on."""
     life = run.start(

@@ -29,9 +29,10 @@ def store(proxy, counts, monkeypatch):
     gcs._client.cache_clear()
     monkeypatch.setattr("trainer.storage.gcs._FIRST_WAIT_SECONDS", 0.01)
 
-    def count(operation, code, size):
+    def count(operation, code, size, is_repeated):
         counts[operation, code] += 1
         counts["bytes"] += size
+        counts["retries"] += is_repeated
 
     return GCSStorage(
         "bucket", f"runs/{uuid.uuid4().hex}", timeout_seconds=2, deadline_seconds=20,
@@ -55,7 +56,7 @@ def test_temporary_refusals_are_repeated_and_counted(store, proxy, counts, code)
     proxy.faults.append(Fault("status", "POST /upload", code, times=2))
     store.write("a", b"data")
     assert counts["write", str(code)] == proxy.num_fired("status") == 2
-    assert (counts["write", "ok"], counts["bytes"]) == (1, 4)
+    assert (counts["write", "ok"], counts["bytes"], counts["retries"]) == (1, 4, 2)
     assert store.read("a") == b"data"
 
 

@@ -30,6 +30,9 @@ def set_everything(metrics: Metrics) -> None:
         version="0.1.0", tensorflow="2.21", keras="3.15", backend="jax 0.9", python="3.11"
     )
     metrics.set_run_info("demo")
+    metrics.set_phase("step")
+    metrics.gpu_memory_bytes.set(1e9, gpu="0")
+    metrics.gpu_memory_peak_bytes.set(2e9, gpu="0")
     for gauge in vars(metrics).values():
         if isinstance(gauge, LateGauge):
             gauge.set(1)

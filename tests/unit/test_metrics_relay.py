@@ -25,7 +25,7 @@ def page(relay: Relay) -> dict[str, float]:
 def test_counts_of_all_workers_and_the_agent_add_up() -> None:
     registry = CollectorRegistry()
     own = Metrics(registry)
-    own.count_request("write", "ok", 10)
+    own.count_request("write", "ok", 10, False)
     relay = Relay(registry)
     relay.update(worker(5, 0.9, saves=1))
     relay.update(worker(7, 0.8, saves=1))

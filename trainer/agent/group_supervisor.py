@@ -17,7 +17,7 @@ from trainer.agent.group_place import GroupPlace
 from trainer.agent.holding import HeldForGroup, Holding
 from trainer.agent.life import Life
 from trainer.agent.restarts import Restarts
-from trainer.agent.supervisor import FINAL, Stop, Supervisor, cause_of
+from trainer.agent.supervisor import FINAL, Stop, Supervisor, cause_of, end_of
 from trainer.agent.threads import in_thread
 from trainer.cluster import tf_config
 from trainer.errors import GatheringError, NoProgressError, StoppedError
@@ -25,6 +25,7 @@ from trainer.gathering.leader import Leader
 from trainer.gathering.member import Event, Member
 from trainer.gathering.messages import Broken, EndCode, Ended, Plan
 from trainer.gathering.messages import Stop as StopOfAll
+from trainer.goodput import COMPLETE
 
 _PROGRESS_SECONDS = 1.0
 _CAUSE_SECONDS = 0.5
@@ -36,13 +37,14 @@ class GroupSupervisor(Supervisor):
     """Keeps one worker of a group training, in generations that all agents begin together."""
 
     def __init__(self, *args: Any, place: GroupPlace, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, is_kept=place.leads, **kwargs)
         self._place = place
         self._restarts: Restarts | None = None  # only agent 0 counts
         self._leader: Leader | None = None
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
+        self._metrics.group_wanted_workers.set(place.num_workers)
         if (code := await self._found_complete(holding, stop)) is not None:
             return code
         async with AsyncExitStack() as closing:
@@ -74,8 +76,12 @@ class GroupSupervisor(Supervisor):
                     return plan
                 held = HeldForGroup(plan.chosen, holding if place.leads else None)
                 life = self._start(held, self._environ(plan))
+                self._metrics.generation.set(held.answer["fence"])
+                self._metrics.group_present_workers.set(len(plan.indices))
                 code = await self._live(life, member, stop)
+                self._metrics.group_present_workers.set(0)
                 self._life = None
+                self._line.because(COMPLETE if code == 0 else "stopped")
                 # Whoever ended may have completed the run, and nobody else comes for that.
                 if code is None:
                     code = await self._found_complete(holding, stop)
@@ -102,6 +108,7 @@ class GroupSupervisor(Supervisor):
         self, holding: Holding, number: int, indices: tuple[int, ...]
     ) -> Mapping[str, Any]:
         """Hold the run for all, with a fence of its own for each generation."""
+        self._line.workers = len(indices)
         answer = await in_thread(holding.hold_for_group)
         num_workers = self._place.num_workers
         self._log.info("generation", number=number, workers=len(indices), of=num_workers)
@@ -110,6 +117,7 @@ class GroupSupervisor(Supervisor):
 
     async def _gather(self, member: Member, stop: Stop) -> Plan | int:
         """The next generation, or the code with which to end."""
+        self._line.switch("gathering")
         joining = asyncio.ensure_future(member.join(await in_thread(self._place.offer)))
         stop.on_signal = joining.cancel
         try:
@@ -190,6 +198,8 @@ class GroupSupervisor(Supervisor):
             while not isinstance(event, Broken | Ended):
                 event = await member.next_event()
             return self._ended(event) if isinstance(event, Ended) else None
+        if code != 0:
+            self._line.because(*end_of(life, code))
         return self._ended(await member.end(cast(EndCode, code), life.error))
 
     async def _end_with_others(self, running: "asyncio.Task[int]", ended: Ended) -> int:
@@ -202,6 +212,7 @@ class GroupSupervisor(Supervisor):
         """The code; why is said by all who did not find out themselves."""
         if ended.code != 0:
             self._reason = f"worker {ended.index}: {ended.message}"
+            self._line.because("group", self._reason)
         if ended.code != 0 and ended.index != self._place.index:
             self._log.error(
                 "run ended", worker=ended.index, code=ended.code, reason=ended.message
@@ -221,12 +232,14 @@ class GroupSupervisor(Supervisor):
             await self._broken(life, member, event)
         else:
             member.failed(reason)
+            self._line.because(cause, reason)
             await self._again(life, member, cause, reason, self._restarts)
         return None
 
     async def _broken(self, life: Life, member: Member, event: Broken) -> None:
         # Only what a worker did is a failure: a pod that goes was most likely told to.
         failures = self._restarts if event.failed else None
+        self._line.because("group", event.reason)
         await self._again(life, member, "group", event.reason, failures)
 
     async def _again(

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from trainer.agent.time_line import TimeLine
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import Lease, Timing, acquire
 from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE, parse_folder
@@ -25,11 +26,12 @@ class Holding:
     """Acquired when the first worker asks, refreshed by a thread, released by `close`.
 
     Methods wait for the store. They raise RunHeldError when another job has the run, and
-    StorageError.
+    StorageError. Each hold begins a life in the time line.
     """
 
-    def __init__(self, storage: Storage, seconds: float, log: Any) -> None:
+    def __init__(self, storage: Storage, seconds: float, log: Any, line: TimeLine) -> None:
         self._storage = storage
+        self._line = line
         self._timing = Timing(seconds, grace=seconds)
         self._log = log
         self._closing = ExitStack()
@@ -50,12 +52,15 @@ class Holding:
                     self._storage, this_holder(), self._timing, above=above, on_wait=on_wait
                 )
                 self._closing.enter_context(self.lease.kept(self._timing))
+                self._line.goes_on(self._storage, waited=bool(waited))
             else:
                 self.lease.raise_fence()
+            self._line.begin(self.lease.fence)
         return {
             "fence": self.lease.fence,
             "limits": _as_json(self.lease.limits),
             "waited": waited[0] if waited else None,
+            "reached": self._line.reached,
         }
 
     def is_complete(self) -> bool:

@@ -12,6 +12,7 @@ from trainer.agent.process import WorkerProcess
 from trainer.agent.threads import in_thread
 from trainer.channel import MAX_MESSAGE_BYTES, Message, decode, describe_error, encode
 from trainer.errors import RunHeldError, TrainerError
+from trainer.goodput import Spent
 from trainer.metrics.relay import Relay
 
 _LOOK_SECONDS = 0.5
@@ -25,8 +26,9 @@ class Life:
     """From a started process to its end.
 
     `step` is the last that it told of, `error` what it said of its end. `on_step` is called at its
-    first step, `on_saved` at each checkpoint. `hang_seconds`: so long without a word of progress,
-    and it is taken for hung: its stacks are dumped, and it is killed.
+    first step, `on_saved` at each checkpoint, `on_progress` with each step that it tells of,
+    `on_time` with what it says of its time, `on_end` at its end. `hang_seconds`: so long without a
+    word of progress, and it is taken for hung: its stacks are dumped, and it is killed.
     """
 
     process: WorkerProcess
@@ -40,6 +42,9 @@ class Life:
     is_hung: bool = False
     on_step: Callable[[], None] = lambda: None
     on_saved: Callable[[], None] = lambda: None
+    on_progress: Callable[[int], None] = lambda _step: None
+    on_time: Callable[[Spent], None] = lambda _spent: None
+    on_end: Callable[[int], None] = lambda _code: None
     error: str = ""
     _progress: float = field(init=False)
     _told_to_stop: float | None = None
@@ -74,6 +79,7 @@ class Life:
             code = await ended
             # What it said last is still to be read.
             await asyncio.wait([listening], timeout=_LOOK_SECONDS)
+            self.on_end(code)
             return code
         finally:
             for task in (listening, watching):
@@ -100,6 +106,9 @@ class Life:
                 elif kind == "progress":
                     self._progress = self.clock()
                     self._note_step(message["step"])
+                elif kind == "time":
+                    self._note_step(message["step"])
+                    self.on_time(Spent(message["seconds"], message["cause"], message["at"]))
                 elif kind == "saved":
                     self.on_saved()
                 elif kind == "error":
@@ -119,6 +128,7 @@ class Life:
             return
         is_first = self.step is None
         self.step = step
+        self.on_progress(step)
         if is_first:
             self.on_step()
 

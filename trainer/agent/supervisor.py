@@ -22,9 +22,11 @@ from trainer.agent.process import Spawn, WorkerProcess, with_options
 from trainer.agent.restarts import Restarts
 from trainer.agent.spare import Spare
 from trainer.agent.threads import in_thread
+from trainer.agent.time_line import TimeLine
 from trainer.config import RunConfig
 from trainer.environment import SPARE_VARIABLE
 from trainer.errors import ConfigError, NoProgressError, StoppedError, TrainerError
+from trainer.goodput import COMPLETE
 from trainer.metrics import Metrics
 from trainer.metrics.exposition import MetricsServer
 from trainer.metrics.relay import Relay
@@ -40,7 +42,10 @@ STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 class Supervisor:
-    """Keeps a worker of `config` training; `arguments` are those of `trainer worker`."""
+    """Keeps a worker of `config` training; `arguments` are those of `trainer worker`.
+
+    is_kept: this agent's time line is the group's.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Supervisor:
         open_storage: Callable[..., Storage],
         spawn: Spawn,
         log: Any,
+        is_kept: bool = True,
     ) -> None:
         registry = CollectorRegistry()
         self._config = config
@@ -59,6 +65,7 @@ class Supervisor:
         self._log = log
         self._metrics = Metrics(registry, labels=config.metrics.labels)
         self._relay = Relay(registry)
+        self._line = TimeLine(self._metrics, is_kept=is_kept, log=log)
         self._life: Life | None = None
         self._spare = Spare(self._start_spare)
         self._reason = ""
@@ -77,8 +84,10 @@ class Supervisor:
             except TrainerError as error:
                 # A cluster starts the pod again after the others.
                 if error.exit_code in _ENDS_RUN:
+                    self._metrics.run_exit_code.set(error.exit_code)
                     await self._last_scrape(server, stop, str(error))
                 raise
+            self._metrics.run_exit_code.set(code)
             await self._last_scrape(server, stop, f"the run ended with {code}")
             return code
 
@@ -89,12 +98,14 @@ class Supervisor:
             config.run.dir, deadline_seconds=DEADLINE_SECONDS,
             on_request=self._metrics.count_request,
         )  # fmt: skip
-        holding = Holding(storage, config.run.lease_seconds, self._log)
+        holding = Holding(storage, config.run.lease_seconds, self._log, self._line)
+        self._line.start()
         try:
             return await self._lives(holding, Restarts(storage, config.run.max_restarts), stop)
         finally:
             stop.on_signal = stop.leave
             self._spare.close()
+            await in_thread(self._line.close)
             holding.close()
 
     async def _last_scrape(self, server: MetricsServer | None, stop: "Stop", reason: str) -> None:
@@ -113,11 +124,15 @@ class Supervisor:
         told.cancel()
 
     async def _lives(self, holding: Holding, restarts: Restarts, stop: "Stop") -> int:
+        self._metrics.group_wanted_workers.set(1)
         while True:
             life = self._start(holding)
+            self._metrics.group_present_workers.set(1)
             stop.on_signal = partial(self._pass_on, life)
             code = await life.run()
+            self._metrics.group_present_workers.set(0)
             self._life = None
+            self._line.because(*end_of(life, code))
             if code in FINAL:
                 self._reason = life.error
                 return code
@@ -130,6 +145,7 @@ class Supervisor:
         self, held: Held, environ: Mapping[str, str] | None = None, options: Sequence[str] = ()
     ) -> Life:
         """A worker, with these variables and options beside the agent's."""
+        self._line.switch("startup")
         process = None if options else self._spare.take()
         if process is None:
             process = WorkerProcess(
@@ -141,10 +157,15 @@ class Supervisor:
             process, held, self._relay, self._log,
             self._config.run.hang_seconds, self._config.train.grace_seconds,
         )  # fmt: skip
+        self._life.on_time, self._life.on_progress = self._line.take, self._line.at_step
+        self._life.on_end = self._worker_ended
         if self._config.run.warm_spare:
             self._life.on_step = self._spare.prepare
         self._log.info("worker starts", pid=process.pid)
         return self._life
+
+    def _worker_ended(self, code: int) -> None:
+        self._line.worker_ended(is_broken_off=code not in (*FINAL, *STOPPED))
 
     def _start_spare(self) -> WorkerProcess:
         return WorkerProcess(self._spawn, self._arguments, {SPARE_VARIABLE: "1"})
@@ -183,6 +204,15 @@ class Stop:
     def _handle(self, number: int) -> None:
         self.signal = self.signal or number
         self.on_signal()
+
+
+def end_of(life: Life, code: int) -> tuple[str, str]:
+    """Why a worker ended, for the time line: `cause_of`, or that nothing is left to do."""
+    if code == 0:
+        return COMPLETE, ""
+    if life.is_stopping:
+        return "stopped", "it was told to"
+    return cause_of(life, code)
 
 
 def cause_of(life: Life, code: int) -> tuple[str, str]:

@@ -33,6 +33,10 @@ class Backend(Protocol):
         """Of the package that computes."""
         ...
 
+    def gpu_memory(self) -> list[tuple[int, int]]:
+        """Bytes that are used on each GPU, now and at most so far; empty without a GPU."""
+        ...
+
     def check_model(self, model: Any) -> None:
         """Make a model ready to be built; ConfigError when its steps are another backend's."""
         ...
@@ -52,7 +56,7 @@ class Backend(Protocol):
     def make_steps(
         self, model: Any, strategy: Any, step: str | Callable[..., Any], /, *,
         check: Callable[[Any], None] | None = None, micro_batches: int = 1,
-        agreement: Agreement | None = None,
+        agreement: Agreement | None = None, gradient_norm: bool = False,
     ) -> Steps:  # fmt: skip
         """One of the model's steps or another, to run any number of times a call: CompiledSteps."""
         ...

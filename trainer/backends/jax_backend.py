@@ -59,6 +59,12 @@ def version() -> str:
     return jax.__version__
 
 
+def gpu_memory() -> list[tuple[int, int]]:
+    """See `Backend`."""
+    infos = [device.memory_stats() for device in jax.local_devices() if device.platform == "gpu"]
+    return [(info["bytes_in_use"], info["peak_bytes_in_use"]) for info in infos if info]
+
+
 def check_model(model: Any) -> None:
     """See `Backend`."""
     for name in ("train_step", "test_step"):

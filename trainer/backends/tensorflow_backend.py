@@ -77,6 +77,15 @@ def version() -> str:
     return str(tf.__version__)
 
 
+def gpu_memory() -> list[tuple[int, int]]:
+    """See `Backend`."""
+    infos = [
+        tf.config.experimental.get_memory_info(device.name.removeprefix("/device:"))
+        for device in tf.config.list_logical_devices("GPU")
+    ]
+    return [(info["current"], info["peak"]) for info in infos]
+
+
 def check_model(model: Any) -> None:
     """Not XLA: it was slower on CPUs, and TensorFlow refuses it for repeatable operations."""
     model.jit_compile = False

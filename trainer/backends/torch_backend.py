@@ -44,6 +44,12 @@ def version() -> str:
     return str(torch.__version__)
 
 
+def gpu_memory() -> list[tuple[int, int]]:
+    """See `Backend`."""
+    gpus = range(torch.cuda.device_count())
+    return [(torch.cuda.memory_allocated(n), torch.cuda.max_memory_allocated(n)) for n in gpus]
+
+
 def check_model(model: Any) -> None:
     """See `Backend`."""
     for name in ("train_step", "test_step"):

@@ -12,7 +12,8 @@ from typing import Any
 
 import keras
 
-from trainer.compiled_steps import CallResult
+from trainer.backends import this_backend
+from trainer.compiled_steps import GRADIENT_NORM, CallResult
 from trainer.metrics import Metrics
 from trainer.models.replicas import local_values
 
@@ -60,6 +61,7 @@ class MetricsCallback(keras.callbacks.Callback):
         if self._step % 10 == 0 or is_last:
             self._metrics.global_step.set(self._step)
             self._export("train", logs)
+            self._export_memory()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Say which epoch is trained; time between epochs is no step's."""
@@ -78,12 +80,20 @@ class MetricsCallback(keras.callbacks.Callback):
             # A variable, maybe mirrored, or what a schedule gives for this step.
             value = local_values(rate)[0] if hasattr(rate, "value") else rate
             self._metrics.learning_rate.set(float(value))
+        self._export_memory()
+
+    def _export_memory(self) -> None:
         self._metrics.worker_resident_memory_bytes.set(resident_bytes())
+        for number, (now, peak) in enumerate(this_backend().gpu_memory()):
+            self._metrics.gpu_memory_bytes.set(now, gpu=str(number))
+            self._metrics.gpu_memory_peak_bytes.set(peak, gpu=str(number))
 
     def _export(self, split: str, logs: dict[str, Any] | None) -> None:
         for name, value in (logs or {}).items():
             if name == "loss":
                 self._metrics.loss.set(float(value), split=split)
+            elif name == GRADIENT_NORM:
+                self._metrics.gradient_norm.set(float(value))
             else:
                 self._metrics.metric.set(float(value), split=split, metric=name)
 

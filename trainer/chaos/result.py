@@ -1,7 +1,7 @@
 """What came of two runs: whether they are equal, and what the faults have cost."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -35,13 +35,17 @@ def read_ending(run_dir: str) -> Ending:
 
 @dataclass(frozen=True)
 class Result:
-    """A disturbed run beside an undisturbed one; `planned` faults were to happen."""
+    """A disturbed run beside an undisturbed one; `planned` faults were to happen.
+
+    goodput: the disturbed run's seconds by cause, as its ledger has them.
+    """
 
     planned: int
     disturbed: Trained
     undisturbed: Trained
     ending: Ending
     expected: Ending
+    goodput: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -85,6 +89,7 @@ class Result:
             "recovery": recovery_by_kind(self.disturbed.fired, self.recoveries),
             "seconds": round(self.disturbed.seconds, 1),
             "productive": _share(self.disturbed),
+            "goodput": {cause: round(value, 1) for cause, value in self.goodput.items()},
             "undisturbed_seconds": round(self.undisturbed.seconds, 1),
             "undisturbed_productive": _share(self.undisturbed),
             "sha256": self.ending.sha256,

@@ -14,9 +14,10 @@ from trainer.chaos.injector import Fired
 from trainer.chaos.result import Result, read_ending
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, TrainerError
+from trainer.ledger import read
 from trainer.run_dir import RunDir
 from trainer.run_removal import delete_run
-from trainer.storage import is_remote
+from trainer.storage import is_remote, open_storage
 
 # Seconds until a cluster has started another pod; short, since nobody is to wait for it here.
 _RESTART_SECONDS = (0.0, 2.0)
@@ -80,7 +81,8 @@ class Trial:
         trained = self._train(disturbed, faults)
         ending = read_ending(disturbed)
         self.log.info("disturbed run complete", steps=ending.steps, seconds=_short(trained))
-        return Result(len(faults), trained, calm, ending, expected)
+        goodput = read(open_storage(disturbed)).seconds
+        return Result(len(faults), trained, calm, ending, expected, goodput)
 
     def remove(self) -> None:
         """Both runs and all logs."""

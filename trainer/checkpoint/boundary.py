@@ -1,10 +1,9 @@
 """What happens between two calls of the loop: save when due, stop when told to."""
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from trainer.agreement import Agreement
 from trainer.checkpoint.policy import SaveCadence
@@ -12,6 +11,7 @@ from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Bystander, Save, Saver
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, StoppedError, StorageError
+from trainer.goodput import CauseClock
 from trainer.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ class Capture(Protocol):
 class Checkpoints:
     """Saves the run's state, by cadence or because it must stop.
 
-    look_up: called with the step wherever training could end; may raise.
+    look_up: called with the step wherever training could end; may raise. goodput: is told while
+    training stands still for a save.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Checkpoints:
         agreement: Agreement,
         metrics: Metrics,
         look_up: Callable[[int], None] = lambda _step: None,
-        clock: Callable[[], float] = time.monotonic,
+        goodput: CauseClock | None = None,
     ) -> None:
         self._capture = capture
         self._saver = saver
@@ -57,9 +58,10 @@ class Checkpoints:
         self._grace_seconds = config.train.grace_seconds
         self._metrics = metrics
         self._look_up = look_up
-        self._clock = clock
-        self._cadence = SaveCadence(config.checkpoint, last_save=clock())
-        agreement.by_clock = lambda: self._cadence.is_due_by(clock())
+        self._goodput = goodput or CauseClock()
+        self._clock = self._goodput.now
+        self._cadence = SaveCadence(config.checkpoint, last_save=self._clock())
+        agreement.by_clock = lambda: self._cadence.is_due_by(self._clock())
         self._last: Position | None = None
         self._before_validation: Captured | None = None
 
@@ -119,6 +121,10 @@ class Checkpoints:
 
     def save(self, position: Position) -> None:
         """Copy the state and let it be written; waits for the save before, if there is one."""
+        with self._goodput.cause("checkpoint"):
+            self._save(position)
+
+    def _save(self, position: Position) -> None:
         started = self._clock()
         self._saver.wait()
         captured = self._capture(whole=True)
@@ -153,11 +159,14 @@ class Checkpoints:
         self._heed(position)
         if self._agreement.stops:
             self._save_and_stop(position)
-        # A save is the work of all workers, but whether it is written, one of them knows.
-        if self._last != position or not self._agreement.all(self._committed()):
-            self.save(position)
-            if not self._agreement.all(self._committed()):
-                raise self._saver.last_error or StorageError("worker 0 could not save: see its log")
+        with self._goodput.cause("checkpoint"):
+            # A save is the work of all workers, but whether it is written, one of them knows.
+            if self._last != position or not self._agreement.all(self._committed()):
+                self.save(position)
+                if not self._agreement.all(self._committed()):
+                    raise self._saver.last_error or StorageError(
+                        "worker 0 could not save: see its log"
+                    )
 
     def _heed(self, position: Position) -> None:
         """ConfigError when a worker objects, after a save: what was trained is as it should be."""
@@ -196,13 +205,15 @@ class Checkpoints:
 
     def close(self) -> None:
         """Give the save in flight its time to end, when training ended before it."""
-        self._saver.wait(self._left() if self._agreement.stops else self._grace_seconds)
+        with self._goodput.cause("checkpoint"):
+            self._saver.wait(self._left() if self._agreement.stops else self._grace_seconds)
 
     def _left(self) -> float:
         """Seconds of the grace that are left."""
         return max(self._grace_seconds - self._agreement.stop.seconds_since(), 0.0)
 
-    def _save_and_stop(self, position: Position) -> None:
+    def _save_and_stop(self, position: Position) -> NoReturn:
+        self._goodput.switch("checkpoint")  # and nothing else any more
         step = self._global(position)
         is_wanted = self._saver.wait(self._left()) and (
             self._last != position or self._saver.last_error is not None

@@ -144,6 +144,8 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("", "undisturbed_"):
         seconds, share = found[f"{name}seconds"], found[f"{name}productive"]
         yield f"{name}productive".replace("_", ", "), f"{share:.1%} of {seconds} s"
+    spent = (f"{cause} {value}" for cause, value in found["goodput"].items() if value)
+    yield "seconds by cause", ", ".join(spent)
     yield "sha256", found["sha256"][:16]
     yield "undisturbed", found["undisturbed_sha256"][:16]
     yield "result", "equal to the undisturbed run's" if found["equal"] else "NOT EQUAL"

@@ -7,12 +7,13 @@ seed, the epoch and i alone. Each worker makes the whole batch and keeps its sha
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.fetching import Fetching
 from trainer.data.order import Ids, Order
 from trainer.data.pipeline import Place, options_of, shares_of
 from trainer.data.source import MemorySource, RecordSource
@@ -172,6 +173,7 @@ class BatchPipeline:
     place: Place
     threads: int
     micro_batches: int = 1
+    fetching: Fetching = field(default_factory=Fetching, compare=False)
 
     @property
     def order(self) -> Order:
@@ -207,7 +209,8 @@ class BatchPipeline:
         step, replica = divmod(int(number), self.place.replicas)
         epoch, step = divmod(step, self.order.steps_per_epoch)
         rows, shares = shares_of(self.order, self.place, self.micro_batches, epoch, step)[replica]
-        batch = self.batches.get(epoch, step)
+        with self.fetching.going_on():
+            batch = self.batches.get(epoch, step)
         pairs = zip(tf.nest.flatten(batch), tf.nest.flatten(self.batches.specs), strict=True)
         own = [np.asarray(array, spec.dtype.as_numpy_dtype)[rows] for array, spec in pairs]
         return [np.asarray(shares, np.float32), *own]

@@ -11,7 +11,7 @@ measure is not counted. The third is the number of records.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.fetching import Fetching
 from trainer.data.order import Ids, Order, Part, divide, micro_batches
 from trainer.data.source import MemorySource, RecordSource, traced
 from trainer.user_code import user_code
@@ -61,6 +62,7 @@ class Pipeline:
     seed: int
     threads: int
     micro_batches: int = 1
+    fetching: Fetching = field(default_factory=Fetching, compare=False)
 
     def dataset(self, start_step: int = 0, *, num_passes: int | None = None) -> tf.data.Dataset:
         """(examples, shares) for each replica and step from global step `start_step` on.
@@ -139,7 +141,8 @@ class Pipeline:
                 return ids, share, epochs
             expect(source, int(number))
             filled = np.where(ids == _PADDING, ids[:, :1], ids)
-            return ids, share, epochs, source.read(filled)
+            with self.fetching.going_on():
+                return ids, share, epochs, source.read(filled)
 
         types = [tf.int64, tf.float32, tf.int32, *([] if source is None else [tf.string])]
 

@@ -27,11 +27,25 @@ METRICS = (
         "trainer_step_duration_seconds", "histogram", "Wall time of one step", buckets=_STEP_BUCKETS
     ),
     Declaration("trainer_data_wait_seconds_total", "counter", "Time that steps waited for data"),
+    Declaration(
+        "trainer_goodput_seconds_total",
+        "counter",
+        "Time of the run by what it went to; of the whole group, on the page of worker 0 alone",
+        ("cause",),
+    ),
+    Declaration(
+        "trainer_phase", "gauge", "1 for what this worker is at now, 0 for all else", ("phase",)
+    ),
     Declaration("trainer_loss", "gauge", "Latest loss", ("split",)),
     Declaration(
         "trainer_metric", "gauge", "Latest value of a compiled metric", ("split", "metric")
     ),
     Declaration("trainer_learning_rate", "gauge", "Latest learning rate"),
+    Declaration(
+        "trainer_gradient_norm",
+        "gauge",
+        "Latest norm of a step's gradients, before they are clipped (`train.gradient_norm`)",
+    ),
     Declaration("trainer_global_step", "gauge", "Steps of the run done, over all restarts"),
     Declaration("trainer_epoch", "gauge", "Epoch being trained, from 0"),
     Declaration("trainer_target_step", "gauge", "Global step at which the run is complete"),
@@ -77,6 +91,12 @@ METRICS = (
         ("operation", "code"),
     ),
     Declaration(
+        "trainer_storage_retries_total",
+        "counter",
+        "Those of the requests that repeated one",
+        ("operation",),
+    ),
+    Declaration(
         "trainer_storage_bytes_total",
         "counter",
         "Bytes moved by requests that were answered",
@@ -89,7 +109,27 @@ METRICS = (
         ("cause",),
     ),
     Declaration(
+        "trainer_generation",
+        "gauge",
+        "Number of the present life of the workers, which grows over all restarts",
+    ),
+    Declaration(
+        "trainer_group_present_workers",
+        "gauge",
+        "Workers of the present generation, 0 while there is none",
+    ),
+    Declaration("trainer_group_wanted_workers", "gauge", "Workers that the run is to have"),
+    Declaration(
+        "trainer_gathering_seconds_total", "counter", "Time that this agent waited for the others"
+    ),
+    Declaration(
         "trainer_worker_resident_memory_bytes", "gauge", "Resident memory of the worker process"
+    ),
+    Declaration(
+        "trainer_gpu_memory_bytes", "gauge", "Memory of a GPU that this worker uses now", ("gpu",)
+    ),
+    Declaration(
+        "trainer_gpu_memory_peak_bytes", "gauge", "The most that it has used so far", ("gpu",)
     ),
     Declaration(
         "trainer_build_info",
@@ -98,6 +138,11 @@ METRICS = (
         ("version", "tensorflow", "keras", "backend", "python"),
     ),
     Declaration("trainer_run_info", "gauge", "1; the run's name as label", ("run",)),
+    Declaration(
+        "trainer_run_exit_code",
+        "gauge",
+        "With which code the run has ended, until it was scraped for the last time",
+    ),
 )
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from trainer.errors import ConfigError
+from trainer.goodput import CAUSES, PHASES
 from trainer.metrics.declarations import METRICS
 
 MAX_LABEL_VALUES = 10
@@ -112,9 +113,12 @@ class Metrics:
         self.examples = make.counter("trainer_examples_total")
         self.step_duration_seconds = make.histogram("trainer_step_duration_seconds")
         self.data_wait_seconds = make.counter("trainer_data_wait_seconds_total")
+        self.goodput_seconds = make.counters("trainer_goodput_seconds_total", tuple(CAUSES))
+        self._phase = make.gauges("trainer_phase")
         self.loss = make.gauges("trainer_loss")
         self.metric = make.gauges("trainer_metric")
         self.learning_rate = make.gauge("trainer_learning_rate")
+        self.gradient_norm = make.gauge("trainer_gradient_norm")
         self.global_step = make.gauge("trainer_global_step")
         self.epoch = make.gauge("trainer_epoch")
         self.target_step = make.gauge("trainer_target_step")
@@ -137,19 +141,34 @@ class Metrics:
         self.checkpoint_fallbacks = make.counter("trainer_checkpoint_fallbacks_total")
         self.data_bad_records = make.counter("trainer_data_bad_records_total")
         self._storage_requests = make.family("trainer_storage_requests_total")
+        self._storage_retries = make.counters("trainer_storage_retries_total", OPERATIONS)
         self._storage_bytes = make.family("trainer_storage_bytes_total")
         for operation in OPERATIONS:
             self._storage_requests(operation, "ok")
             self._storage_bytes(operation)
         self.worker_restarts = make.counters("trainer_worker_restarts_total", RESTART_CAUSES)
+        self.generation = make.gauge("trainer_generation")
+        self.group_present_workers = make.gauge("trainer_group_present_workers")
+        self.group_wanted_workers = make.gauge("trainer_group_wanted_workers")
+        self.gathering_seconds = make.counter("trainer_gathering_seconds_total")
         self.worker_resident_memory_bytes = make.gauge("trainer_worker_resident_memory_bytes")
+        self.gpu_memory_bytes = make.gauges("trainer_gpu_memory_bytes")
+        self.gpu_memory_peak_bytes = make.gauges("trainer_gpu_memory_peak_bytes")
         self._build_info = make.gauges("trainer_build_info")
         self._run_info = make.gauges("trainer_run_info")
+        self.run_exit_code = make.gauge("trainer_run_exit_code")
 
-    def count_request(self, operation: str, code: str, num_bytes: int) -> None:
+    def count_request(self, operation: str, code: str, num_bytes: int, is_repeated: bool) -> None:
         """Count a request to a store, see `trainer.storage.OnRequest`."""
         self._storage_requests(operation, code).inc()
+        self._storage_retries[operation].inc(is_repeated)
         self._storage_bytes(operation).inc(num_bytes)
+
+    def set_phase(self, phase: str) -> None:
+        """What this worker is at, one of `trainer.goodput.PHASES`; steps of any kind are one."""
+        now = phase if phase in PHASES else "step"
+        for other in PHASES:
+            self._phase.set(float(other == now), phase=other)
 
     def set_build_info(
         self, *, version: str, tensorflow: str, keras: str, backend: str, python: str

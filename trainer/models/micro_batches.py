@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.errors import ConfigError
-from trainer.models.optimizers import ReplicaStep
+from trainer.models.optimizers import ReplicaStep, replica_step
 
 
 class MicroBatches:
@@ -62,3 +62,10 @@ class MicroBatches:
         """The step's update, with clipping and all that follows."""
         gradients = [g if i in self._present else None for i, g in enumerate(sums)]
         self._model.optimizer.apply(gradients, self._model.trainable_variables)
+
+    def measured_apply(self, sums: list[Any]) -> Any:
+        """The same; returns the norm of the gradients."""
+        with replica_step(measures=True) as step:
+            step.scaled.add(id(self._model.optimizer))  # for each micro-batch
+            self.apply(sums)
+        return step.gradient_norm

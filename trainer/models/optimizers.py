@@ -26,14 +26,26 @@ class ReplicaStep:
     """What one replica's step asks of the optimizers that it calls; while it is traced.
 
     weight: float32 scalar tensor; None is 1. collected: (gradient, variable) pairs of a step that
-    only collects them, and of no other.
+    only collects them, and of no other. squares: of the norms of all gradients that were applied.
     """
 
     def __init__(self, weight: Any, *, collects: bool) -> None:
+        self.squares: list[Any] = []
         self.weight = weight
         self.collects = collects
         self.collected: Gradients | None = None
         self.scaled: set[int] = set()  # optimizers that have scaled the loss
+        self.measures = False
+
+    @property
+    def gradient_norm(self) -> Any:
+        """float32 scalar tensor: of what optimizers of this module were given, before clipping."""
+        return tf.sqrt(tf.add_n([tf.zeros([]), *self.squares]))
+
+    def measure(self, gradients: Sequence[Any], scale: Any) -> None:
+        """Note the gradients of all records, `scale` times as large as they are."""
+        present = [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in gradients if g is not None]
+        self.squares += [tf.reduce_sum(tf.square(g / scale)) for g in present]
 
     def collect(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Keep the gradients; ConfigError when there are some already."""
@@ -46,9 +58,15 @@ class ReplicaStep:
 
 
 @contextmanager
-def replica_step(weight: Any = None, *, collects: bool = False) -> Iterator[ReplicaStep]:
-    """What is traced inside is one replica's step, or its part for one micro-batch."""
+def replica_step(
+    weight: Any = None, *, collects: bool = False, measures: bool = False
+) -> Iterator[ReplicaStep]:
+    """What is traced inside is one replica's step, or its part for one micro-batch.
+
+    measures: the norm of its gradients is wanted.
+    """
     _replica.step = step = ReplicaStep(weight, collects=collects)
+    step.measures = measures
     try:
         yield step
     finally:
@@ -130,7 +148,11 @@ class _Outer(_Summed):
             if trainable_variables is None:
                 trainable_variables = self._trainable_variables  # type: ignore[attr-defined]
             return step.collect(grads, trainable_variables)
-        return super().apply(self._summed(grads), trainable_variables)  # type: ignore[misc]
+        summed = self._summed(grads)
+        if step is not None and step.measures:
+            scale = getattr(self, "dynamic_scale", 1.0)  # of a LossScaleOptimizer
+            step.measure(summed, scale)
+        return super().apply(summed, trainable_variables)  # type: ignore[misc]
 
     def _summed(self, grads: list[Any]) -> list[Any]:
         context = tf.distribute.get_replica_context()

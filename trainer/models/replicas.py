@@ -39,15 +39,19 @@ def prepare_replicas(model: Any) -> None:
         extend_optimizer(optimizer)
 
 
-def prepare_device(model: Any, micro_batches: int) -> None:
-    """The same for one device: what a step needs there, and no more."""
+def prepare_device(model: Any, micro_batches: int, *, measures: bool = False) -> None:
+    """The same for one device: what a step needs there, and no more.
+
+    measures: the norm of its gradients, too.
+    """
     if micro_batches > 1:
         _check_losses(model)
     for optimizer in optimizers_of(model):
         if micro_batches > 1:
             refuse_own_accumulation(optimizer)
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        if micro_batches > 1 or inner is not optimizer or inner.ema_overwrite_frequency:
+        is_plain = inner is optimizer and not inner.ema_overwrite_frequency
+        if micro_batches > 1 or measures or not is_plain:
             extend_optimizer(optimizer)
 
 

@@ -65,7 +65,8 @@ def fit(
     data = FitData(fed, validation, config.train.threads)
     config = _config_of(config, data, epochs=epochs, validate_every=validation_freq)
     _check_share(fed, config, session.place)
-    call = session.begin(_said(model, fed))
+    with session.job.goodput.cause("restore"):
+        call = session.begin(_said(model, fed))
     own = list(callbacks or ())
     job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
     with leaving(job.stop):
@@ -130,7 +131,8 @@ def evaluate(
     assembled = _assemble(session, job, data, model)
     own = here(callbacks or (), writes=session.place.is_chief)
     driven = keras.callbacks.CallbackList(own, model=model)
-    logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)
+    with job.goodput.cause("validation"):
+        logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)
     job.log.info("evaluate", **{name: round(value, 5) for name, value in logs.items()})
     if return_dict:
         return logs
@@ -153,12 +155,13 @@ def predict(
     outputs = this_backend().make_predict(model)
     pipeline = fed.make(Place(), session.job.config.train.threads, 1)
     found = []
-    try:
-        for examples, _ in pipeline.dataset(num_passes=1):
-            features, _, _ = keras.utils.unpack_x_y_sample_weight(examples)
-            found.append(tf.nest.map_structure(np.asarray, outputs(features)))
-    except tf.errors.OpError as error:
-        raise pipeline.explain(error) from error
+    with session.job.goodput.cause("validation"):
+        try:
+            for examples, _ in pipeline.dataset(num_passes=1):
+                features, _, _ = keras.utils.unpack_x_y_sample_weight(examples)
+                found.append(tf.nest.map_structure(np.asarray, outputs(features)))
+        except tf.errors.OpError as error:
+            raise pipeline.explain(error) from error
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
 
 

@@ -38,7 +38,8 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
         # The script builds its models as ever, and their variables are mirrored.
         tf.distribute.experimental_set_strategy(strategy)
     agreement, _ = agree(job, strategy, place)
-    restored = job.run.restore(start_over=job.config.checkpoint.start_over, agreement=agreement)
+    with job.goodput.cause("restore"):
+        restored = job.run.restore(start_over=job.config.checkpoint.start_over, agreement=agreement)
     job.on_progress()
     job.run.reopen()
     session = Session(job, strategy, place, agreement, restored)
@@ -51,8 +52,9 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
         )
     summary = session.summary(job.clock() - started, script.sha256)
     job.log.info("report", step=summary["steps"])
-    job.run.write_summary(summary)
-    agreement.part()  # who leaves earlier would break the chief's writing off
+    with job.goodput.cause("checkpoint"):
+        job.run.write_summary(summary)
+        agreement.part()  # who leaves earlier would break the chief's writing off
     return summary
 
 

@@ -12,8 +12,9 @@ from trainer.errors import ConfigError
 
 Operation = Literal["list", "stat", "read", "write", "create", "delete"]
 # Told of every request to a store, repeated ones included: the operation, "ok" or a short name
-# of what went wrong (an HTTP status, `timeout`, …), and the bytes of data that it moved.
-OnRequest = Callable[[Operation, str, int], None]
+# of what went wrong (an HTTP status, `timeout`, …), the bytes of data that it moved, and whether it
+# repeated one.
+OnRequest = Callable[[Operation, str, int, bool], None]
 
 
 @dataclass(frozen=True)

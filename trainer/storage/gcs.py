@@ -286,18 +286,24 @@ class GCSStorage:
         size: Callable[[_Result], int] = lambda _: 0,
     ) -> _Result:
         """Send a request until it is answered or the deadline has passed."""
+        answered = 0
+
+        def tell(code: str, num_bytes: int = 0) -> None:
+            nonlocal answered
+            self._on_request(operation, code, num_bytes, answered > 0)
+            answered += 1
+
         retry = Retry(
             predicate=is_temporary, initial=_FIRST_WAIT_SECONDS, multiplier=2, maximum=20,
-            timeout=self._deadline,
-            on_error=lambda error: self._on_request(operation, code_of(error), 0),
+            timeout=self._deadline, on_error=lambda error: tell(code_of(error)),
         )  # fmt: skip
         try:
             result = retry(request)()
         except CLIENT_ERRORS as error:
             # Those that are repeated were counted as they came.
             if not isinstance(error, RetryError):
-                self._on_request(operation, code_of(error), 0)
+                tell(code_of(error))
             # Without the cause: it shows the URL of an upload session, which is a key to it.
             raise explained(operation, self.url, path, error, waited=self._deadline) from None
-        self._on_request(operation, "ok", size(result))
+        tell("ok", size(result))
         return result

@@ -95,6 +95,10 @@ class RunConfig(Section):
             raise ValueError("train.engine: fit trains on one device: use the loop engine")
         if self.train.engine == "fit" and self.train.accumulate_steps > 1:
             raise ValueError("train.engine: fit does not accumulate: use the loop engine")
+        if self.train.engine == "fit" and self.train.gradient_norm:
+            raise ValueError(
+                "train.engine: fit does not measure train.gradient_norm: use the loop engine"
+            )
         return self
 
     @model_validator(mode="after")

@@ -65,6 +65,10 @@ class TrainConfig(Section):
         "auto", help="Steps inside one call of the compiled function; 1 gives callbacks the "
         "weights of exactly their step."
     )  # fmt: skip
+    gradient_norm: bool = free(
+        False, help="Whether each step logs the norm of all its gradients, before they are "
+        "clipped, as gradient_norm."
+    )  # fmt: skip
     accumulate_steps: int = identity(
         1,
         help="Micro-batches into which each replica's share of data.batch_size is cut, to save "
