@@ -5,6 +5,7 @@ run.json         identity of the data, changes that were allowed, whether there 
 checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
 events/          what happened, one file a life; see trainer.run_events
+logs/            what workers printed last; see trainer.run_logs
 model/           exported files
 pictures/        what callbacks draw; see trainer.pictures
 plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace
