@@ -1,6 +1,6 @@
 """Storage in memory, storage that fails at a chosen operation, and what a storage holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,9 @@ class MemoryStorage:
         folder = f"{prefix}/" if prefix else ""
         found = sorted(path for path in self.objects if path.startswith(folder))
         return iter([self.stat(path) for path in found])
+
+    def folders(self) -> Sequence[str]:
+        return sorted({path.split("/")[0] for path in self.objects if "/" in path})
 
     def stat(self, path: str) -> Entry:
         version = str(self.versions.get(path, 0))

@@ -7,6 +7,7 @@ checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
 events/          what happened, one file a life; see trainer.run_events
 goodput/         what the seconds went to, one file a life; see trainer.ledger
+logs/            what workers printed last; see trainer.run_logs
 model/           exported files
 pictures/        what callbacks draw; see trainer.pictures
 plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace

@@ -10,6 +10,7 @@ from trainer.errors import RunHeldError
 from trainer.ledger import GOODPUT
 from trainer.run_dir import CONFIG_FILE, MODEL, PICTURES, PROFILES, RUN_FILE, RunDir
 from trainer.run_events import EVENTS
+from trainer.run_logs import LOGS
 from trainer.storage.access import PROBES
 from trainer.storage.parallel import in_parallel
 
@@ -31,7 +32,7 @@ def delete_run(run: RunDir) -> tuple[int, list[str]]:
             path
             for path in paths
             if path in files
-            or path.split("/")[0] in (CHECKPOINTS, EVENTS, GOODPUT, MODEL, PICTURES)
+            or path.split("/")[0] in (CHECKPOINTS, EVENTS, GOODPUT, LOGS, MODEL, PICTURES)
             or path.startswith((f"{PROFILES}/", PROBES))  # probes: of a start that was killed
         ]
         for is_marker in (True, False):

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +284,9 @@ class FaultyStorage:
     def list(self, prefix: str = "") -> Iterator[Entry]:
         self._step("list", prefix)
         return (entry for entry in self._inner.list(prefix) if not self._is_hidden(entry.path))
+
+    def folders(self) -> Sequence[str]:
+        return self._inner.folders()
 
     def _is_hidden(self, path: str) -> bool:
         return path.startswith(self._fault.get("hidden", "\0"))

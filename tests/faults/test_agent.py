@@ -67,6 +67,18 @@ def samples(text):
     return {(s.name, *sorted(s.labels.items())): s.value for f in families for s in f.samples}
 
 
+def kept_output(run):
+    """What each generation of worker 0 printed last, as the run's folder has it."""
+    return [path.read_text() for path in sorted(run.dir.glob("logs/*/worker-0.log"))]
+
+
+def last_word(text):
+    """The agent's, of its worker's end."""
+    event = json.loads(text.splitlines()[-1])
+    assert event["event"] == "worker ended"
+    return event
+
+
 def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
     # Each life ends at its sixth step, but the last one, which has only two to do.
     life = agent(run, callbacks=[signal_at(6)], train__steps_per_call=1)
@@ -80,6 +92,10 @@ def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
     lives = [path.read_text().splitlines() for path in sorted((run.dir / "events").iterdir())]
     told = [[json.loads(line)["event"] for line in lines] for lines in lives]
     assert told == [["start", "restore"]] * 4 + [["start", "restore", "complete"]]
+    kept = kept_output(run)
+    assert [text.count('"restore"') for text in kept] == [1] * 5
+    assert [last_word(text)["code"] for text in kept] == [-9] * 4 + [0]
+    assert "killed (SIGKILL)" in last_word(kept[0])["reason"]
 
 
 def test_f60_no_counter_goes_back_while_the_agent_lives(run):
@@ -147,6 +163,11 @@ def test_a_hung_worker_shows_its_stacks_and_is_replaced(run, undisturbed):
     assert life.wait() == 0, life.text()
     assert life.events("worker hangs")[0]["step"] <= 5
     assert "inject.py" in life.text()
+    first, second = kept_output(run)
+    assert "inject.py" in first
+    assert last_word(first)["reason"] == "no progress for 6 s"
+    assert "inject.py" not in second
+    assert last_word(second)["code"] == 0
     assert run.sha256() == undisturbed.sha256()
 
 

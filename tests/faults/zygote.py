@@ -67,7 +67,9 @@ def _fork(request: dict[str, Any]) -> int:
         os._exit(99)
 
 
-def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
+def _fork_worker(
+    argv: Sequence[str], channel: int, output: tuple[int, int], environ: Mapping[str, str]
+) -> int:
     """An agent's worker: forked from it, since it has imported all that a worker needs."""
     pid = os.fork()
     if pid:
@@ -78,6 +80,9 @@ def _fork_worker(argv: Sequence[str], channel: int, environ: Mapping[str, str]) 
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        for number, descriptor in zip((1, 2), output, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
         os.environ.update({**environ, CHANNEL_VARIABLE: str(os.dup(channel))})
         _command(argv)
     except BaseException:

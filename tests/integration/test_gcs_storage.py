@@ -51,6 +51,17 @@ def test_objects_are_listed_in_order_over_many_pages(store, proxy, counts, monke
     assert (counts["list", "ok"], counts["list", "503"]) == (3, 1)
 
 
+def test_folders_are_those_right_below(store, proxy, counts):
+    for number in range(5):
+        store.write(f"run-{number:02d}/checkpoints/a", b"")
+    store.write("file", b"")
+    proxy.faults.append(Fault("status", "GET /storage/.*delimiter=", 503))
+    assert store.folders() == [f"run-{number:02d}" for number in range(5)]
+    assert counts["list", "503"] == 1
+    inside = GCSStorage("bucket", store.url.removeprefix("gs://bucket/") + "/run-03")
+    assert inside.folders() == ["checkpoints"]
+
+
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 def test_temporary_refusals_are_repeated_and_counted(store, proxy, counts, code):
     proxy.faults.append(Fault("status", "POST /upload", code, times=2))

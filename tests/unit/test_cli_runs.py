@@ -1,5 +1,6 @@
-"""`trainer runs delete`."""
+"""`trainer runs`: what is kept of runs, and their end."""
 
+import json
 import shutil
 
 import pytest
@@ -21,7 +22,7 @@ def run(tmp_path):
         "config.yaml", "run.json", "summary.json", "lease.clock", "model/model.keras",
         "pictures/loss_curves.png", "plugins/profile/steps-8-9/worker-0.xplane.pb",
         "checkpoints/step-00000004-f1/COMMIT", "checkpoints/step-00000004-f1/a/manifest.json",
-        ".access-0123", "notes.txt",
+        ".access-0123", "logs/000001/worker-0.log", "notes.txt",
     ):  # fmt: skip
         storage.write(path, b"{}")
     return storage
@@ -59,3 +60,43 @@ def test_no_run_is_said(run, tmp_path):
     shutil.rmtree(tmp_path / "demo")
     assert isinstance(delete(run, "--name", "demo").exception, ConfigError)
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.fixture
+def logs(run):
+    """The last words of three workers' lives."""
+    for generation, worker in ((1, 0), (1, 1), (12, 0)):
+        text = f"worker {worker} in generation {generation}: caf\u00e9\n"
+        run.write(f"logs/{generation:06d}/worker-{worker}.log", text.encode())
+    return run
+
+
+def show(run, *args):
+    return CliRunner().invoke(runs, ["logs", run.url, *args])
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "worker 0 in generation 12"),
+        (("--generation", "1"), "worker 0 in generation 1"),
+        (("--worker", "1"), "worker 1 in generation 1"),
+    ],
+)
+def test_the_last_words_of_a_worker_are_printed_as_they_were(logs, args, said):
+    assert show(logs, *args).output == f"{said}: caf\u00e9\n"
+
+
+def test_what_is_kept_is_listed(logs):
+    rows = [line.split()[:3] for line in show(logs, "--list").output.splitlines()]
+    assert rows[0] == ["GENERATION", "WORKER", "BYTES"]
+    assert rows[2:] == [["1", "0", "32"], ["1", "1", "32"], ["12", "0", "33"]]
+    listed = json.loads(show(logs, "--list", "--json").output)
+    assert [(log["generation"], log["worker"]) for log in listed] == [(1, 0), (1, 1), (12, 0)]
+
+
+def test_what_is_not_kept_is_named(logs):
+    error = show(logs, "--worker", "1", "--generation", "12").exception
+    assert isinstance(error, ConfigError)
+    assert "no log of worker 1 in generation 12" in str(error)
+    assert "--list" in str(error)

@@ -131,6 +131,15 @@ def test_list_of_a_root_that_does_not_exist_creates_nothing(storage: LocalStorag
     assert not storage.root.exists()
 
 
+def test_folders_are_those_right_below(storage: LocalStorage) -> None:
+    assert list(storage.folders()) == []
+    for path in ("b/c/d", "a/e", "file", ".tmp-1/f", "é/g"):
+        (storage.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (storage.root / path).touch()
+    (storage.root / "empty").mkdir()
+    assert list(storage.folders()) == [".tmp-1", "a", "b", "empty", "é"]
+
+
 def test_list_skips_what_is_no_object(storage: LocalStorage) -> None:
     storage.write("a", b"")
     (storage.root / ".tmp-123").write_bytes(b"half")

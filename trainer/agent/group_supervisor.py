@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from trainer.agent.group_place import GroupPlace
 from trainer.agent.holding import HeldForGroup, Holding
-from trainer.agent.life import Life
+from trainer.agent.life import Life, cause_of
 from trainer.agent.restarts import Restarts
-from trainer.agent.supervisor import FINAL, Stop, Supervisor, cause_of, end_of
+from trainer.agent.supervisor import FINAL, Stop, Supervisor, end_of
 from trainer.agent.threads import in_thread
 from trainer.cluster import tf_config
 from trainer.errors import GatheringError, NoProgressError, StoppedError

@@ -1,6 +1,7 @@
 """One life of a worker: what it asks is answered, what it says is noted, until it ends."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -8,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.agent.holding import Held
+from trainer.agent.kept_output import KeptOutput
+from trainer.agent.memory import killed_by
 from trainer.agent.process import WorkerProcess
 from trainer.agent.threads import in_thread
 from trainer.channel import MAX_MESSAGE_BYTES, Message, decode, describe_error, encode
-from trainer.errors import RunHeldError, TrainerError
+from trainer.errors import RunHeldError, StoppedError, TrainerError
 from trainer.goodput import Spent
 from trainer.metrics.relay import Relay
 
+# What a worker ends with that was told to.
+STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 _LOOK_SECONDS = 0.5
 # A worker that was told to stop ends by itself within the grace; this is for its last words.
 _EXTRA_GRACE_SECONDS = 2.0
@@ -27,18 +32,21 @@ class Life:
 
     `step` is the last that it told of, `error` what it said of its end. `on_step` is called at its
     first step, `on_saved` at each checkpoint, `on_progress` with each step that it tells of,
-    `on_time` with what it says of its time, `on_end` at its end. `hang_seconds`: so long without a
-    word of progress, and it is taken for hung: its stacks are dumped, and it is killed.
+    `on_time` with what it says of its time, `on_end` at its end. `fence` is there when it holds the
+    run. `hang_seconds`: so long without a word of progress, and it is taken for hung: its stacks
+    are dumped, and it is killed.
     """
 
     process: WorkerProcess
     holding: Held
     relay: Relay
+    kept: KeptOutput
     log: Any
     hang_seconds: float
     grace_seconds: float
     clock: Callable[[], float] = time.monotonic
     step: int | None = None
+    fence: int | None = None
     is_hung: bool = False
     on_step: Callable[[], None] = lambda: None
     on_saved: Callable[[], None] = lambda: None
@@ -47,6 +55,7 @@ class Life:
     on_end: Callable[[int], None] = lambda _code: None
     error: str = ""
     _progress: float = field(init=False)
+    _is_killed: bool = False
     _told_to_stop: float | None = None
     # A worker that waits for an answer does not hang: a store, or another job, may take minutes.
     _num_questions: int = 0
@@ -55,7 +64,8 @@ class Life:
         self._progress = self.clock()
 
     def kill(self) -> None:
-        """End the worker at once."""
+        """End the worker at once: not for what it did."""
+        self._is_killed = True
         self.process.kill()
 
     @property
@@ -75,6 +85,7 @@ class Life:
         reader, writer = await self._connect()
         listening = asyncio.create_task(self._listen(reader, writer))
         watching = asyncio.create_task(self._watch(writer))
+        keeping = asyncio.create_task(self.kept.keep(lambda: self.fence, self.process.output))
         try:
             code = await ended
             # What it said last is still to be read.
@@ -82,10 +93,21 @@ class Life:
             self.on_end(code)
             return code
         finally:
-            for task in (listening, watching):
+            for task in (listening, watching, keeping):
                 task.cancel()
             writer.close()
             self.relay.end_life()
+            self._keep_output()
+
+    def _keep_output(self) -> None:
+        """With why it ended, which it may not have been able to say."""
+        if self.fence is None or not self.process.ended.done():
+            return
+        code = self.process.ended.result()
+        reason = "its generation was over" if self._is_killed else cause_of(self, code)[1]
+        last = {"event": "worker ended", "code": code, "step": self.step}
+        last |= {"reason": reason} if code != 0 else {}
+        self.kept.write(self.fence, self.process.output.end() + json.dumps(last).encode() + b"\n")
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
@@ -145,7 +167,9 @@ class Life:
         }[question["kind"]]
         self._num_questions += 1
         try:
-            return await in_thread(asked)
+            answer = await in_thread(asked)
+            self.fence = answer.get("fence", self.fence)
+            return answer
         except TrainerError as error:
             return {"error": describe_error(error)}
         finally:
@@ -186,3 +210,16 @@ class _ToTheEnd(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - its end is no error
         super().connection_lost(None)
+
+
+def cause_of(life: Life, code: int) -> tuple[str, str]:
+    """Why a worker ended, for a metric's label and in words."""
+    if life.is_hung:
+        return "hung", f"no progress for {life.hang_seconds:g} s"
+    if code == -signal.SIGKILL:
+        return "killed", killed_by()
+    if code < 0:
+        return "crashed", f"ended by {signal.Signals(-code).name}"
+    if code in STOPPED:
+        return "stopped", "it was told to stop by somebody else"
+    return "failed", life.error or f"it ended with {code}, see above"

@@ -11,22 +11,28 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
+from trainer.agent.output import Output
 from trainer.channel import encode
 from trainer.environment import CHANNEL_VARIABLE, LAST_WORDS_VARIABLE, SECRET_VARIABLE
 
-# Starts a worker that has the file descriptor as its channel, and these variables beside the
-# agent's; returns its pid.
-Spawn = Callable[[Sequence[str], int, Mapping[str, str]], int]
+# Starts a worker that has the first file descriptor as its channel, the others as standard output
+# and error, and these variables beside the agent's; returns its pid.
+Spawn = Callable[[Sequence[str], int, tuple[int, int], Mapping[str, str]], int]
 _OF_AGENTS = (SECRET_VARIABLE, LAST_WORDS_VARIABLE)
 
 
 class WorkerProcess:
-    """A child; `ended` is done with its exit code (negative: a signal's number) at its end."""
+    """A child; `ended` is done with its exit code (negative: a signal's number) at its end.
+
+    What it prints, the agent prints; `output` has the end of it.
+    """
 
     def __init__(self, spawn: Spawn, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self.channel, theirs = socket.socketpair()
+        self.output = Output()
         with theirs:
-            self.pid = spawn(arguments, theirs.fileno(), environ)
+            self.pid = spawn(arguments, theirs.fileno(), self.output.theirs, environ)
+        self.output.attached()
         self.ended: Future[int] = Future()
         threading.Thread(target=self._wait, name="worker", daemon=True).start()
 
@@ -47,15 +53,20 @@ class WorkerProcess:
 
     def _wait(self) -> None:
         _, status = os.waitpid(self.pid, 0)
+        self.output.drain()
         self.ended.set_result(os.waitstatus_to_exitcode(status))
 
 
-def spawn_worker(arguments: Sequence[str], channel: int, environ: Mapping[str, str]) -> int:
+def spawn_worker(
+    arguments: Sequence[str], channel: int, output: tuple[int, int], environ: Mapping[str, str]
+) -> int:
     """Start `trainer worker` as this command was started; the `Spawn` of real life."""
     inherited = {n: value for n, value in os.environ.items() if not n.startswith(_OF_AGENTS)}
     process = subprocess.Popen(
         [*this_command(), *arguments],
         env={**inherited, **environ, CHANNEL_VARIABLE: str(channel)},
+        stdout=output[0],
+        stderr=output[1],
         pass_fds=[channel],
         # Ctrl-C is for the agent, which tells the worker once.
         start_new_session=True,

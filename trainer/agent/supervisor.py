@@ -16,16 +16,18 @@ from prometheus_client import CollectorRegistry
 
 from trainer import last_words
 from trainer.agent.holding import Held, Holding
-from trainer.agent.life import Life
-from trainer.agent.memory import give_back, killed_by
+from trainer.agent.kept_output import KeptOutput
+from trainer.agent.life import STOPPED, Life, cause_of
+from trainer.agent.memory import give_back
 from trainer.agent.process import Spawn, WorkerProcess, with_options
 from trainer.agent.restarts import Restarts
 from trainer.agent.spare import Spare
 from trainer.agent.threads import in_thread
 from trainer.agent.time_line import TimeLine
+from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.environment import SPARE_VARIABLE
-from trainer.errors import ConfigError, NoProgressError, StoppedError, TrainerError
+from trainer.errors import ConfigError, NoProgressError, TrainerError
 from trainer.goodput import COMPLETE
 from trainer.metrics import Metrics
 from trainer.metrics.exposition import MetricsServer
@@ -38,7 +40,6 @@ from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 _ENDS_RUN = range(ConfigError.exit_code, NoProgressError.exit_code + 1)
 # Ended by its own doing, so that another worker would end alike.
 FINAL = (0, 2, 3, 4, 5, 6)
-STOPPED = (StoppedError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 class Supervisor:
@@ -68,6 +69,7 @@ class Supervisor:
         self._line = TimeLine(self._metrics, is_kept=is_kept, log=log)
         self._life: Life | None = None
         self._spare = Spare(self._start_spare)
+        self._kept = KeptOutput(None, 0, log)
         self._reason = ""
 
     async def run(self) -> int:
@@ -98,6 +100,8 @@ class Supervisor:
             config.run.dir, deadline_seconds=DEADLINE_SECONDS,
             on_request=self._metrics.count_request,
         )  # fmt: skip
+        if config.log.keep:
+            self._kept = KeptOutput(storage, read_cluster(os.environ).worker, self._log)
         holding = Holding(storage, config.run.lease_seconds, self._log, self._line)
         self._line.start()
         try:
@@ -105,7 +109,7 @@ class Supervisor:
         finally:
             stop.on_signal = stop.leave
             self._spare.close()
-            await in_thread(self._line.close)
+            await asyncio.gather(in_thread(self._line.close), self._kept.close())
             holding.close()
 
     async def _last_scrape(self, server: MetricsServer | None, stop: "Stop", reason: str) -> None:
@@ -154,7 +158,7 @@ class Supervisor:
         else:
             process.go(environ or {})
         self._life = Life(
-            process, held, self._relay, self._log,
+            process, held, self._relay, self._kept, self._log,
             self._config.run.hang_seconds, self._config.train.grace_seconds,
         )  # fmt: skip
         self._life.on_time, self._life.on_progress = self._line.take, self._line.at_step
@@ -213,16 +217,3 @@ def end_of(life: Life, code: int) -> tuple[str, str]:
     if life.is_stopping:
         return "stopped", "it was told to"
     return cause_of(life, code)
-
-
-def cause_of(life: Life, code: int) -> tuple[str, str]:
-    """Why a worker ended, for a metric's label and in words."""
-    if life.is_hung:
-        return "hung", f"no progress for {life.hang_seconds:g} s"
-    if code == -signal.SIGKILL:
-        return "killed", killed_by()
-    if code < 0:
-        return "crashed", f"ended by {signal.Signals(-code).name}"
-    if code in STOPPED:
-        return "stopped", "it was told to stop by somebody else"
-    return "failed", life.error or f"it ended with {code}, see above"

@@ -1,6 +1,5 @@
 """`trainer checkpoints`."""
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -70,20 +69,16 @@ def _as_json(entry: "Listed") -> dict[str, Any]:
 
 
 def _row(entry: "Listed") -> tuple[str, ...]:
-    from trainer.cli.tables import megabytes
+    from trainer.cli.tables import local_time, megabytes
 
     state = {True: "verified", False: "damaged", None: "committed"}[entry.verified]
-    made = "" if entry.created is None else _time(entry.created)
+    made = "" if entry.created is None else local_time(entry.created)
     metrics = " ".join(f"{name} {value:.4f}" for name, value in entry.metrics.items())
     return (
         f"{entry.step}" + (f" (fence {entry.fence})" if entry.fence else ""),
         state if entry.committed else "not committed",
         megabytes(entry.num_bytes), made, (entry.sha256 or "")[:12], metrics,
     )  # fmt: skip
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 @checkpoints.command(
@@ -128,10 +123,10 @@ def inspect(run_dir: str, which: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    from trainer.cli.tables import megabytes, print_facts, print_table
+    from trainer.cli.tables import local_time, megabytes, print_facts, print_table
 
     arrays = facts.pop("arrays")
-    facts["created"], facts["bytes"] = _time(facts["created"]), megabytes(facts["bytes"])
+    facts["created"], facts["bytes"] = local_time(facts["created"]), megabytes(facts["bytes"])
     print_facts((name, _text(value)) for name, value in facts.items())
     print_table(
         ("ARRAY", "SHAPE", "DTYPE"),

@@ -1,16 +1,84 @@
 """`trainer runs`."""
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
-from trainer.cli.options import HELP_NAMES, examples, run_argument
+from trainer.cli.options import HELP_NAMES, examples, json_option, print_json, run_argument
+from trainer.cli.tables import local_time
 from trainer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainer.run_logs import KeptLog
 
 
 @click.group(
-    context_settings=HELP_NAMES, epilog=examples("trainer runs delete gs://my-bucket/runs/demo")
+    context_settings=HELP_NAMES,
+    epilog=examples(
+        "trainer runs logs gs://my-bucket/runs/demo --worker 1",
+        "trainer runs delete gs://my-bucket/runs/demo",
+    ),
 )
 def runs() -> None:
-    """Delete runs."""
+    """Look into runs, and delete them."""
+
+
+@runs.command(
+    epilog=examples(
+        "trainer runs logs runs/local",
+        "trainer runs logs gs://my-bucket/runs/demo --worker 1 --generation 3",
+        "trainer runs logs gs://my-bucket/runs/demo --list",
+    ),
+)
+@run_argument
+@click.option("--worker", type=click.IntRange(0), default=0, help="Which worker (default: 0).")
+@click.option(
+    "--generation", type=click.IntRange(0), metavar="N",
+    help="Which generation (default: that worker's last).",
+)  # fmt: skip
+@click.option("--list", "as_list", is_flag=True, help="List what is kept.")
+@json_option
+def logs(run_dir: str, worker: int, generation: int | None, as_list: bool, as_json: bool) -> None:
+    """Print what a worker said last, whether or not its pod is still there.
+
+    Of each generation the last 1 MB is kept: warnings, the reason of the end, and the stacks of a
+    worker that hung. Values of environment variables that are named like secrets (KEY, TOKEN,
+    PASSWORD …) are not in it. With --json, the list is JSON; a log is as it was printed.
+    """
+    from trainer.run_dir import RunDir
+    from trainer.run_logs import kept_logs
+
+    run = RunDir(run_dir)
+    run.check_exists()
+    kept = kept_logs(run.storage)
+    if as_list:
+        _print_logs(run.url, kept, as_json=as_json)
+        return
+    chosen = [log for log in kept if log.worker == worker and generation in (None, log.generation)]
+    if not chosen:
+        wanted = f"worker {worker}" + (f" in generation {generation}" if generation else "")
+        raise ConfigError(
+            f"no log of {wanted} in {run.url}: see trainer runs logs {run_dir} --list"
+        )
+    click.echo(run.storage.read(chosen[-1].path).decode(errors="replace"), nl=False)
+
+
+def _print_logs(url: str, kept: "list[KeptLog]", *, as_json: bool) -> None:
+    from trainer.cli.tables import print_table
+
+    if as_json:
+        print_json([asdict(log) for log in kept])
+    elif kept:
+        print_table(
+            (">GENERATION", ">WORKER", ">BYTES", "WRITTEN"),
+            [
+                (f"{log.generation}", f"{log.worker}", f"{log.bytes:,}", local_time(log.updated))
+                for log in kept
+            ],
+        )
+    else:
+        click.echo(f"no logs are kept in {url}")
 
 
 @runs.command(

@@ -1,6 +1,7 @@
 """Tables for people. rich is loaded when one is printed."""
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 
 # Without a terminal nothing is cut off: a path must stay whole in a file or behind a pipe.
@@ -39,6 +40,11 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def megabytes(num_bytes: int) -> str:
     """A size for people."""
     return f"{num_bytes / 1e6:,.1f} MB"
+
+
+def local_time(seconds: float) -> str:
+    """A Unix time for people, where they are."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _width() -> int | None:

@@ -4,7 +4,7 @@ A storage is rooted at a folder or a bucket prefix; every path is relative to th
 uses forward slashes. Implementations are chosen by URL in `trainer.storage.open_storage`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -67,6 +67,10 @@ class Storage(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Objects whose path starts with the folder `prefix`, ordered by path."""
+        ...
+
+    def folders(self) -> Sequence[str]:
+        """Names of the folders right below the root, in order; what they hold is not listed."""
         ...
 
     def stat(self, path: str) -> Entry:

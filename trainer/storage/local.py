@@ -11,7 +11,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -60,6 +60,14 @@ class LocalStorage:
         name = prefix.removesuffix("/")
         folder = self._file(name) if prefix else self.root
         return _walk(folder, f"{name}/" if name else "")
+
+    def folders(self) -> Sequence[str]:
+        """Names of the folders right below the root, in order."""
+        try:
+            with _explained("read", self.root), os.scandir(self.root) as found:
+                return sorted(e.name for e in found if e.is_dir() and is_name(e.name))
+        except ObjectNotFoundError:
+            return ()
 
     def stat(self, path: str) -> Entry:
         """The entry of one object."""

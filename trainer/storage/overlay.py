@@ -1,7 +1,7 @@
 """A storage to look at: what is written lies in another one, and it stays as it is."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ class Overlay:
         self._below = below
         self._above = above
         self._deleted: set[str] = set()  # of those below
+
+    def folders(self) -> Sequence[str]:
+        """Those of both."""
+        return sorted({*self._above.folders(), *self._below.folders()})
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Objects of both, ordered by path."""

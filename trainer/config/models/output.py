@@ -66,3 +66,7 @@ class LogConfig(Section):
         "auto", help="A progress bar on a terminal and one JSON object a line elsewhere, or one."
     )
     every_seconds: float = free(5.0, help="Time between two progress lines in JSON.", gt=0)
+    keep: bool = free(
+        True,
+        help="Keep the last 1 MB that a worker prints in the run's folder, for trainer runs logs.",
+    )
