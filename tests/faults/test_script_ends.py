@@ -15,6 +15,7 @@ model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")
 x = np.arange(16.0).reshape(8, 2)
 """
+ARGUMENTS = "import argparse; argparse.ArgumentParser().parse_args()"
 
 
 def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +31,7 @@ def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess
         ("raise OSError('no network')", 1, "train.py raised OSError: no network (train.py:1, in"),
         ("import nothing_like_it", 2, "train.py raised ModuleNotFoundError: No module named"),
         ("x = ", 2, "train.py raised SyntaxError: invalid syntax"),
+        (ARGUMENTS, 2, "train.py ended with sys.exit(2): its arguments are wrong"),
         ("import sys; sys.exit(3)", 1, "train.py ended with sys.exit(3)"),
         (
             MODEL + "trainer.fit(model, x, x[:3], batch_size=2)",
@@ -37,10 +39,10 @@ def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess
             "its arrays have 3 and 8 records",
         ),
     ],
-    ids=["raises", "imports", "syntax", "exits", "refused"],
+    ids=["raises", "imports", "syntax", "arguments", "exits", "refused"],
 )
 def test_a_script_that_fails(tmp_path: Path, text: str, code: int, message: str) -> None:
-    ended = run(tmp_path, text)
+    ended = run(tmp_path, text, "--epoch")
     assert ended.returncode == code, ended.stderr
     last = json.loads(ended.stderr.splitlines()[-1])
     assert last["code"] == code

@@ -1,8 +1,10 @@
 """Files of one's own become a data set: columns, splits, broken rows, and the same bytes again."""
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from trainer.data.own.columns import Column, Survey
 from trainer.data.own.prepare import open_source, prepare_own
 from trainer.data.own.survey import Wishes, read_kinds
 from trainer.data.verify import check_complete, verify
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, StorageError
 from trainer.storage import open_storage
 
 TABLE = rows(60)
@@ -45,6 +47,7 @@ def records(folder: Path, split: str) -> list[dict]:
         (["1", ""], "number"),
         (["1e3", "nan"], "number"),
         (["a", "1"], "text"),
+        (["2024_01", "2024_02"], "text"),
         (["", ""], "text"),
         ([*["1"] * 20, "oops"], "integer"),
         ([str(2**63)], "number"),
@@ -64,12 +67,16 @@ def test_a_column_is_what_most_of_its_values_are(values: list[str], kind: str) -
         ("integer", str(2**63), "of 64 bits"),
         ("number", "inf", "beyond what 32 bits hold"),
         ("number", "oops", "'oops' is not a number"),
+        ("number", "2024_01", "'2024_01' is not a number"),
+        ("integer", "2024_01", "'2024_01' is not an integer"),
+        ("number", np.array([1e300]), "beyond what 32 bits hold"),
+        ("integer", np.array([2**64 - 1], np.uint64), "more than 64 bits"),
         ("text", "\udcff", "not UTF-8"),
         ("class", "", "no class"),
         ("class", "z", "'z' is not one of the classes"),
     ],
 )
-def test_a_bad_value_is_told(kind: str, value: str, message: str) -> None:
+def test_a_bad_value_is_told(kind: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Column("x", kind, classes={"a": 0, "b": 1}).convert(value)
 
@@ -271,7 +278,9 @@ def test_a_type_is_what_the_user_says(tmp_path: Path) -> None:
     [
         ("a.csv", b"only\n1\n", "its first line must name the columns"),
         ("a.csv", b"a,a\n1,2\n", "column 2 is called 'a'"),
+        ("a.csv", b"a," + b"b" * 200_000 + b"\n1,2\n", "field larger than field limit"),
         ("a.csv", b"a,b\n", "has no rows that can be used"),
+        ("a.csv", b"a,b\n1\n", r"no rows that can be used: a\.csv, line 2: 1 values for 2"),
         ("a.csv", b"a,b\n1,x\n2,x\n", "'b' has 1 classes"),
         ("a.parquet", b"none of it", "is no Parquet file"),
         ("a.npz", b"none of it", "is no .npz file"),
@@ -283,9 +292,76 @@ def test_a_file_that_is_none(tmp_path: Path, file: str, content: bytes, message:
         prepared(tmp_path, file, "b")
 
 
+def break_zip(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[:4000] + bytes(100) + data[4100:])
+
+
+def break_parquet(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[:100] + b"\xff" * 1000 + data[1100:])
+
+
+def test_a_file_that_is_damaged_inside(tmp_path: Path) -> None:
+    numbers, labels = np.random.default_rng(0).normal(size=9000), np.arange(9000) % 2
+    for name, save in (("a.npz", np.savez), ("b.npz", np.savez_compressed)):
+        save(tmp_path / name, x=numbers, b=labels)
+        break_zip(tmp_path / name)
+        with pytest.raises(DataError, match=r"npz, row \d+ cannot be read"):
+            prepared(tmp_path, name, "b")
+    with zipfile.ZipFile(tmp_path / "c.npz", "w") as archive:
+        archive.writestr("notes.txt", "no array")
+    with pytest.raises(DataError, match=r"'notes\.txt' is no array"):
+        prepared(tmp_path, "c.npz", "b")
+    write_parquet(tmp_path / "a.parquet", [{"x": n, "b": "uv"[n % 2]} for n in range(9000)])
+    break_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read after row 0, it is damaged"):
+        prepared(tmp_path, "a.parquet", "b")
+
+
+def test_times_that_python_does_not_have(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"t": pa.array([1, 2], pa.time64("ns")), "b": ["u", "v"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="values that Python does not have: Nanosecond"):
+        prepared(tmp_path, "a.parquet", "b")
+
+
+def test_a_split_for_training_there_must_be(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    with pytest.raises(DataError, match="none of 60 rows is for training"):
+        prepared(tmp_path, "digits.csv", test=0.5, validation=0.5)
+    kinds = read_kinds(["ink=integer"])
+    with pytest.raises(DataError, match=r"no record is in split 'train', of 60 rows: mend those"):
+        prepared(tmp_path, "digits.csv", test=0.0, kinds=kinds, max_bad_records=60)
+
+
+def test_strays_do_not_tell_whether_a_folder_has_splits(tmp_path: Path) -> None:
+    write_images(tmp_path / "pictures", 20, split="train")
+    (tmp_path / "pictures" / "README.md").write_text("about them")
+    (tmp_path / "pictures" / "extra" / "3").mkdir(parents=True)
+    (tmp_path / "pictures" / "extra" / "3" / "1.png").write_bytes(b"")
+    done = prepared(tmp_path, "pictures", None, max_bad_records=2)
+    assert [Path(place).name for place, _ in done.bad] == ["README.md", "1.png"]
+    assert done.manifest.splits["train"].num_records == 20
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match=r"no space is left in .*: free some, or set XDG_CACHE"),
+        own.work_folder(tmp_path),
+    ):
+        Path("/dev/full").write_bytes(b"x")
+
+
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no file .*a\.csv: check --from"):
         open_source(str(tmp_path / "a.csv"))
+    (tmp_path / "a.tsv").write_text("a\tb")
+    with pytest.raises(ConfigError, match=r"a\.tsv is no \.csv, \.parquet, \.npz file, nor a fol"):
+        open_source(str(tmp_path / "a.tsv"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no files in .*empty: put images into folders"):
         prepared(tmp_path, "empty", None)

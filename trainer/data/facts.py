@@ -44,7 +44,8 @@ class Facts:
         if wanted not in labels:
             raise ConfigError(
                 f"params.label {wanted!r}: the data set's features with classes are"
-                f" {', '.join(labels) or 'none'} (of {', '.join(self.features)}): name one"
+                f" {', '.join(labels) or 'none'} (of {', '.join(self.features)}): name one, or make"
+                " one by 'trainer data prepare --label COLUMN --type COLUMN=class'"
             )
         return labels[wanted]
 

@@ -6,6 +6,7 @@ has no manifest, and a repetition keeps the shards that arrived whole.
 """
 
 import dataclasses
+import errno
 import fcntl
 import os
 import re
@@ -33,7 +34,7 @@ from trainer.data.manifest import (
 from trainer.data.originals import require_originals
 from trainer.data.tfrecord import checksum
 from trainer.data.verify import verify
-from trainer.errors import ConfigError, DataError, ObjectNotFoundError
+from trainer.errors import ConfigError, DataError, ObjectNotFoundError, StorageError
 from trainer.storage import is_remote, open_storage
 from trainer.storage.access import ATTEMPT_SECONDS, wait_for_access
 from trainer.storage.base import Entry, Storage
@@ -295,6 +296,13 @@ def work_folder(cache: Path) -> Iterator[Path]:
     try:
         with folder as path:
             yield Path(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageError(
+            f"no space is left in {cache}: free some, or set XDG_CACHE_HOME to a folder on another"
+            " disk"
+        ) from error
     finally:
         os.close(held)
 

@@ -17,7 +17,7 @@ from trainer.errors import CheckpointError, ConfigError
 from trainer.job import Assembled, Job
 from trainer.models.build import build_optimizers
 from trainer.recipes.script import script_recipe
-from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, split_arrays
+from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, split_arrays, whole
 from trainer.script.orders import Shuffle
 from trainer.script.processes import current, leaving
 from trainer.script.session import Call, Session
@@ -63,11 +63,12 @@ def fit(
             held_out, validation_batch_size or batch_size, validation_steps
         )
     data = FitData(fed, validation, config.train.threads)
-    config = _config_of(config, data, epochs=epochs, validate_every=validation_freq)
+    validate_every = whole("validation_freq", validation_freq)
+    config = _config_of(config, data, epochs=epochs, validate_every=validate_every)
     _check_share(fed, config, session.place)
     with session.job.goodput.cause("restore"):
         call = session.begin(_said(model, fed))
-    own = list(callbacks or ())
+    own = keras.tree.flatten(callbacks or ())  # one alone, too
     job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
     with leaving(job.stop):
         return _train(session, call, _as_loud_as(job, verbose), data, model, initial_epoch)
@@ -129,7 +130,7 @@ def evaluate(
     job = _as_loud_as(session.job, verbose)
     data = FitData(fed, None, job.config.train.threads)
     assembled = _assemble(session, job, data, model)
-    own = here(callbacks or (), writes=session.place.is_chief)
+    own = here(keras.tree.flatten(callbacks or ()), writes=session.place.is_chief)
     driven = keras.callbacks.CallbackList(own, model=model)
     with job.goodput.cause("validation"):
         logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)

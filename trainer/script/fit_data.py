@@ -20,7 +20,9 @@ from trainer.script.sources import (
     IndexedBatches,
     StreamedBatches,
     as_array,
+    as_arrays,
     num_rows,
+    told,
 )
 
 _BATCH_SIZE = 32
@@ -93,6 +95,9 @@ def feed(
     Raises ConfigError for what a run could not go on with.
     """
     x, y, sample_weight = parts
+    # Keras takes 0 for none.
+    batch_size = whole(f"{code}: batch_size", batch_size) if batch_size else None
+    steps = whole(f"{code}: the number of its steps", steps) if steps else None
     if class_weight is not None and sample_weight is not None:
         raise ConfigError(f"{code}: give class_weight or sample_weight, not both")
 
@@ -101,9 +106,9 @@ def feed(
 
     if _is_arrays(x):
         arrays = keras.utils.pack_x_y_sample_weight(
-            *(None if part is None else _arrays(part) for part in (x, y, sample_weight))
+            *(None if part is None else as_arrays(part) for part in (x, y, sample_weight))
         )
-        return feed_arrays(weigh(arrays), batch_size or _BATCH_SIZE, key, shuffle, steps, code)
+        return feed_arrays(weigh(arrays), batch_size, key, shuffle, steps, code)
     if x is None:
         raise ConfigError(f"{code} is missing")
     kind = type(x).__name__
@@ -116,16 +121,23 @@ def feed(
 
 
 def feed_arrays(
-    arrays: Any, batch_size: int, key: tuple[int, ...], shuffle: Shuffle, steps: int | None,
-    code: str,
+    arrays: Any, batch_size: int | None, key: tuple[int, ...], shuffle: Shuffle,
+    steps: int | None, code: str,
 ) -> Fed:  # fmt: skip
-    """numpy arrays [n, ...] of one n, in the structure of a batch."""
+    """numpy arrays [n, ...] of one n, in the structure of a batch.
+
+    batch_size: None for 32, and where there are steps for as many as these make of all records.
+    """
     flat = tf.nest.flatten(arrays)
     if any(array.ndim == 0 for array in flat):
         raise ConfigError(f"{code} holds a number where an array of records was expected")
     counts = sorted({len(array) for array in flat})
     if len(counts) != 1 or not counts[0]:
-        raise ConfigError(f"{code}: its arrays have {' and '.join(map(str, counts))} records")
+        raise ConfigError(f"{code}: its arrays have {told(counts)} records")
+    if batch_size is None:
+        batch_size = -(-counts[0] // steps) if steps else _BATCH_SIZE
+    if steps == -(-counts[0] // batch_size):
+        steps = None  # whole passes, with their smaller last batch
     order = ArrayOrder(counts[0], batch_size, key, shuffle, steps)
     source = MemorySource(tf.nest.map_structure(tf.constant, arrays))
     said = {
@@ -150,7 +162,9 @@ def feed_indexed(
 
 def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | None) -> Fed:
     whole: float = 0
+    shapes: list[tf.TensorShape] = []
     if isinstance(x, tf.data.Dataset):
+        shapes = [getattr(spec, "shape", None) for spec in tf.nest.flatten(x.element_spec)]
         # What a `cache` keeps, it has when its first pass has come to its end.
         whole = int(_has_cache(x))
         begin, length = _elements(x), None if steps else _cardinality(x, code)
@@ -169,7 +183,9 @@ def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | No
             f"{code} is a {type(x).__name__}: give arrays, a PyDataset, a tf.data.Dataset or a "
             "generator of batches"
         )
-    batches = StreamedBatches(begin, code, weigh, length=length, steps=steps, whole=whole)
+    batches = StreamedBatches(
+        begin, code, weigh, length=length, steps=steps, whole=whole, shapes=shapes
+    )
     return _fed_batches(batches, is_anywhere=False, shuffle=None)
 
 
@@ -230,7 +246,7 @@ def split_arrays(parts: tuple[Any, Any, Any], share: float, code: str) -> tuple[
         raise ConfigError(
             f"validation_split needs arrays, and {code} is none: give validation_data"
         )
-    arrays = [None if part is None else _arrays(part) for part in parts]
+    arrays = [None if part is None else as_arrays(part) for part in parts]
     count = num_rows(arrays[0])
     at = int(count * (1 - share))
     if at in (0, count):
@@ -251,14 +267,12 @@ def _is_arrays(x: Any) -> bool:
     return hasattr(x, "__array__") or isinstance(x, int | float | str)
 
 
-def _arrays(tree: Any) -> Any:
-    """numpy arrays; a list of numbers is one."""
-    if isinstance(tree, dict):
-        return {name: _arrays(value) for name, value in tree.items()}
-    is_nested = isinstance(tree, list | tuple) and all(hasattr(part, "__array__") for part in tree)
-    if is_nested:
-        return type(tree)(map(_arrays, tree))
-    return as_array(tree)
+def whole(name: str, value: Any) -> int:
+    """An argument that is a number from 1 on, as a plain one; ConfigError for any other."""
+    is_whole = hasattr(value, "__index__")
+    if not is_whole or value < 1:
+        raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+    return int(value)
 
 
 def _with_class_weights(batch: Any, weights: Mapping[int, float] | None) -> Any:
@@ -271,8 +285,9 @@ def _with_class_weights(batch: Any, weights: Mapping[int, float] | None) -> Any:
     classes = as_array(y)
     if classes.ndim > 1 and classes.shape[-1] > 1:
         classes = classes.argmax(axis=-1)
-    known = np.asarray([weights.get(number, 1.0) for number in range(int(classes.max()) + 1)])
-    return x, y, known[classes.reshape(len(classes)).astype(int)].astype(np.float32)
+    numbers, places = np.unique(np.round(classes.reshape(len(classes))), return_inverse=True)
+    known = np.asarray([weights.get(int(number), 1.0) for number in numbers], np.float32)
+    return x, y, known[places]
 
 
 def _checksum(arrays: list[Any]) -> int:

@@ -23,6 +23,8 @@ from trainer.worker import agree, compute
 
 # Nothing that a second try would mend.
 _FINAL = (SyntaxError, ImportError, NameError)
+# What argparse and click exit with when a script's arguments are wrong.
+_USAGE = 2
 
 
 def train_script(job: Job, script: Script) -> dict[str, Any]:
@@ -73,6 +75,10 @@ def _run(script: Script, log: Any) -> None:
     except processes.Stopped as stopped:
         raise stopped.error from None
     except SystemExit as end:
+        if end.code == _USAGE:
+            raise ConfigError(
+                f"{path} ended with sys.exit({end.code}): its arguments are wrong"
+            ) from None
         if end.code not in (None, 0):
             raise TrainerError(f"{path} ended with sys.exit({end.code!r})") from None
     except Exception as error:

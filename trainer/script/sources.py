@@ -6,7 +6,7 @@ worker keeps its share.
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,23 @@ class MadeBatches:
         self.failure: Exception | None = None
         self.specs: Any = None
 
-    def describe(self, first: Any) -> None:
-        """Take over the shapes and types of a first batch: all others have the same."""
+    def describe(self, first: Any, shapes: Sequence[tf.TensorShape] = ()) -> None:
+        """Take over the shapes and types of a first batch: all others have the same.
+
+        shapes: of its arrays, as far as they are known; a dimension that is not may vary.
+        """
         batch = self._as_arrays(first)
         self.sample = tf.nest.map_structure(lambda array: array[:1], batch)
-        self.specs = tf.nest.map_structure(spec_of, batch)
+        specs = [spec_of(array) for array in tf.nest.flatten(batch)]
+        for number, shape in enumerate(shapes):
+            # Some know not even how many sizes they have.
+            if shape is not None and shape.rank:
+                sizes = [
+                    None if size is None else own
+                    for size, own in zip(shape[1:], specs[number].shape[1:], strict=True)
+                ]
+                specs[number] = tf.TensorSpec([None, *sizes], specs[number].dtype)
+        self.specs = tf.nest.pack_sequence_as(batch, specs)
 
     def get(self, epoch: int, step: int) -> Any:
         """The global batch of a step: arrays [n, ...] in the source's structure."""
@@ -75,7 +87,15 @@ class MadeBatches:
 
     def _as_arrays(self, batch: Any) -> Any:
         weighed = self._weigh(tuple(batch) if isinstance(batch, list) else batch)
-        arrays = tf.nest.map_structure(as_array, weighed)
+        arrays = (
+            tuple(map(as_arrays, weighed)) if isinstance(weighed, tuple) else as_arrays(weighed)
+        )
+        counts = {len(array) if array.ndim else 0 for array in tf.nest.flatten(arrays)}
+        if len(counts) != 1 or 0 in counts:
+            raise DataError(
+                f"{self.code} gave a batch whose arrays have {told(counts)} records: all of a batch"
+                " have as many, and single records are no batch (tf.data: batch them)"
+            )
         if self.specs is not None:
             try:
                 tf.nest.assert_same_structure(arrays, self.specs)
@@ -145,6 +165,7 @@ class StreamedBatches(MadeBatches):
     def __init__(
         self, begin: Callable[[], Iterator[Any]], code: str, weigh: Callable[[Any], Any], *,
         length: int | None, steps: int | None, whole: float = 0,
+        shapes: Sequence[tf.TensorShape] = (),
     ) -> None:  # fmt: skip
         super().__init__(code, weigh)
         self._begin, self._steps, self._whole, self._begun = begin, steps, whole, 1
@@ -153,7 +174,7 @@ class StreamedBatches(MadeBatches):
             self._first = next(self._iterator, None)
         if self._first is None:
             raise ConfigError(f"{code} has no batch")
-        self.describe(self._first)
+        self.describe(self._first, shapes)
         batch_size = num_rows(tf.nest.map_structure(as_array, self._first))
         self.order = RowsOrder(self, batch_size, steps or length or 0)
         # (pass, number) of the batch that comes next.
@@ -199,6 +220,23 @@ class StreamedBatches(MadeBatches):
 _WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"
 
 
+def as_arrays(tree: Any) -> Any:
+    """numpy arrays by dicts and tuples. A list of arrays is a tuple of them, which tf.data would
+    make one tensor of; a list of numbers is an array.
+    """
+    if isinstance(tree, dict):
+        return {name: as_arrays(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple) and _holds_arrays(tree):
+        return tuple(map(as_arrays, tree))
+    return as_array(tree)
+
+
+def _holds_arrays(tree: Any) -> bool:
+    if isinstance(tree, list | tuple):
+        return bool(tree) and all(map(_holds_arrays, tree))
+    return isinstance(tree, dict) or hasattr(tree, "__array__")
+
+
 def as_array(value: Any) -> Any:
     """numpy [n, ...] as Keras' fit takes it: floats of 64 bits become those of 32."""
     if hasattr(value, "detach"):  # of PyTorch
@@ -209,6 +247,11 @@ def as_array(value: Any) -> Any:
     if array.dtype.kind == "U":
         return np.char.encode(array, "utf-8").astype(object)
     return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def told(counts: Iterable[int]) -> str:
+    """Different numbers of records, for people."""
+    return " and ".join(str(count or "no") for count in sorted(counts))
 
 
 def num_rows(batch: Any) -> int:

@@ -1,6 +1,7 @@
 """Arrays of an .npz file: x and y, or x_train, y_train, x_test, y_test as Keras calls them."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -55,10 +56,13 @@ class NpzFile:
                 _header(member)
             where = f"{self.file}, {split or 'row'}"
             for number in range(arrays[0].shape[0]):
-                values = {
-                    array.column: _next(member, array)
-                    for array, member in zip(arrays, opened, strict=True)
-                }
+                try:
+                    values = {
+                        array.column: _next(member, array)
+                        for array, member in zip(arrays, opened, strict=True)
+                    }
+                except (zipfile.BadZipFile, zlib.error, ValueError) as error:
+                    raise DataError(f"{where} {number} cannot be read: {error}") from None
                 yield row(f"{where} {number}", values, split)
 
     def _column(self, array: _Array) -> Column | None:
@@ -107,7 +111,10 @@ def _read_array(archive: zipfile.ZipFile, member: str) -> _Array:
 
 
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(opened)
+    try:
+        version = np.lib.format.read_magic(opened)
+    except ValueError as error:
+        raise DataError(f"'{opened.name}' is no array: {error}") from None
     if version not in _MAGIC:
         raise DataError(f"arrays of format {version} cannot be read: save them by np.savez")
     return _MAGIC[version](opened)

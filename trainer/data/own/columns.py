@@ -18,6 +18,7 @@ _MOST_STRANGE = 0.1
 _MISSING = ("", "nan", "NaN", None)
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 _INT64 = range(-(2**63), 2**63)
+_MOST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,21 @@ class Column:
     def convert(self, value: Any) -> Any:
         """The value as it is kept, an int, a float, bytes or an array; ValueError says why not."""
         if isinstance(value, np.ndarray):
-            if value.dtype.kind == "f" and np.isinf(value).any():
-                raise ValueError("an infinite number")
-            if self.kind == "image":
-                return value
-            return value.astype(np.float32 if self.kind == "number" else np.int64)
+            return value if self.kind == "image" else self._array(value)
         converters: dict[Kind, Callable[[Any], Any]] = {
             "integer": _integer, "number": _number, "text": _text,
             "class": self._class, "image": lambda image: image,
         }  # fmt: skip
         return converters[self.kind](value)
+
+    def _array(self, value: Any) -> Any:
+        if self.kind == "number":
+            if (abs(value) > _MOST).any():
+                raise ValueError("a number beyond what 32 bits hold")
+            return value.astype(np.float32)
+        if value.size and int(value.max()) not in _INT64:
+            raise ValueError("an integer of more than 64 bits")
+        return value.astype(np.int64)
 
     def _class(self, value: Any) -> int:
         name = class_name(value)
@@ -66,15 +72,22 @@ def _look_of_text(value: str) -> str:
     if _INTEGER.fullmatch(value) and int(value) in _INT64:
         return "integer"
     try:
-        float(value)
+        float(_without_underscores(value))
     except ValueError:
         return "text"
     return "number"
 
 
+def _without_underscores(value: Any) -> Any:
+    """The value; ValueError for texts like 2024_01, which Python alone takes for numbers."""
+    if isinstance(value, str) and "_" in value:
+        raise ValueError
+    return value
+
+
 def _integer(value: Any) -> int:
     try:
-        number = int(value)
+        number = int(_without_underscores(value))
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not an integer") from None
     if number not in _INT64 or (isinstance(value, float) and number != value):
@@ -84,10 +97,10 @@ def _integer(value: Any) -> int:
 
 def _number(value: Any) -> float:
     try:
-        number = math.nan if is_missing(value) else float(value)
+        number = math.nan if is_missing(value) else float(_without_underscores(value))
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not a number") from None
-    if abs(number) > np.finfo(np.float32).max:  # false for one that is missing
+    if abs(number) > _MOST:  # false for one that is missing
         raise ValueError(f"{value!r} is beyond what 32 bits hold")
     return number
 

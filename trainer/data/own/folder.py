@@ -29,15 +29,17 @@ class ImageFolder:
 
     def rows(self) -> Iterator[Row]:
         """In the order of paths; files whose names begin with a dot are no part of it."""
-        has_splits = None
+        has_splits, is_empty = None, True
         for entry in self.storage.list():
             parts = entry.path.split("/")
             if any(part.startswith(".") for part in parts):
                 continue
-            if has_splits is None:
-                has_splits = len(parts) == 3 and parts[0] in SPLITS
-            yield self._row(entry, parts, has_splits=has_splits)
-        if has_splits is None:
+            is_empty = False
+            # Strays do not tell: a README beside the folders, say.
+            if has_splits is None and (len(parts) == 2 or parts[0] in SPLITS):
+                has_splits = len(parts) == 3
+            yield self._row(entry, parts, has_splits=bool(has_splits))
+        if is_empty:
             raise DataError(
                 f"no files in {self.storage.url}: put images into folders that are called as their"
                 " classes, DIR/CLASS/FILE, or DIR/SPLIT/CLASS/FILE with train, validation and test"

@@ -115,6 +115,8 @@ def open_source(url: str) -> Source:
     kind = _FILES.get(Path(file).suffix.lower())
     name = re.sub(r"[^a-z0-9]+", "_", Path(file).stem.lower()).strip("_") or "own"
     name = name if name[0].isalpha() else f"data_{name}"
+    if kind is None and Path(url).is_file():
+        raise ConfigError(f"{url} is no {', '.join(_FILES)} file, nor a folder of images")
     if kind is None:
         return ImageFolder(open_storage(url), name)
     storage = open_storage(folder or slash or ".")
@@ -150,7 +152,11 @@ def _write(
     lengths = shards.finish()
     for split, counts in lengths.items():
         if not sum(counts):
-            raise DataError(f"no record is in split '{split}': choose another --{split}, or 0")
+            way_out = f", or choose another --{split}, or 0" if split != "train" else ""
+            raise DataError(
+                f"no record is in split '{split}', of {plan.num_rows} rows: mend those that"
+                f" were left out{way_out}"
+            )
     tfds.features.FeaturesDict({c.name: _feature(c) for c in plan.columns}).save_config(str(folder))
     (folder / STATISTICS_FILE).write_bytes(measures.to_json("train"))
     (folder / DATASET_INFO_FILE).write_text(_info(source.name, lengths))

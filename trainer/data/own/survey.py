@@ -87,10 +87,11 @@ def survey(source: Source, wishes: Wishes, on_row: Callable[[int], None]) -> Pla
     label, classes = surveys.get(name_of_label), set[str]()
     sizes: dict[str, int] = {}
     own_splits = set[str | None]()
-    number = 0
+    number, unusable = 0, ""
     for number, row in enumerate(source.rows(), 1):
         on_row(number)
         if row.reason is not None:
+            unusable = unusable or f": {row.place}: {row.reason}"
             continue
         for name, each in surveys.items():
             each.add(row.values[name])
@@ -100,7 +101,11 @@ def survey(source: Source, wishes: Wishes, on_row: Callable[[int], None]) -> Pla
         if label is not None and len(classes) <= MAX_CLASSES:
             classes.update(filter(None, [class_name(row.values[name_of_label])]))
     if not sizes:
-        raise DataError(f"{source.name} has no rows that can be used")
+        raise DataError(f"{source.name} has no rows that can be used{unusable}")
+    if "train" not in sizes:
+        raise DataError(
+            f"none of {number} rows is for training: give more, or a smaller --test or --validation"
+        )
     for split, share in (("test", wishes.test), ("validation", wishes.validation)):
         if share and split in own_splits:
             raise ConfigError(f"--{split} {share}: the source has a split '{split}' of its own")

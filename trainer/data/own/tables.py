@@ -27,10 +27,13 @@ class CsvFile:
     def columns(self) -> dict[str, Column | None]:
         """By the first line."""
         text = self._open()
-        header = next(csv.reader(text), [])
+        try:
+            header, told = next(csv.reader(text), []), "columns"
+        except csv.Error as error:
+            header, told = [], f"columns ({error})"
         if len(header) < 2:
             raise DataError(
-                f"{self.file}, line 1: {len(header)} columns: its first line must name the columns,"
+                f"{self.file}, line 1: {len(header)} {told}: its first line must name the columns,"
                 " separated by commas"
             )
         return _named(header, f"{self.file}, line 1")
@@ -87,11 +90,24 @@ class ParquetFile:
 
     def rows(self) -> Iterator[Row]:
         """In their order."""
-        number = 0
-        for batch in self._open().iter_batches(_BATCH_ROWS):
-            for values in batch.to_pylist():
+        number, batches = 0, self._open().iter_batches(_BATCH_ROWS)
+        while rows := self._next(batches, number):
+            for values in rows:
                 number += 1
                 yield row(f"{self.file}, row {number}", {k: _plain(v) for k, v in values.items()})
+
+    def _next(self, batches: Iterator[Any], number: int) -> list[dict[str, Any]]:
+        """The rows after the first `number`; none when there are no more."""
+        try:
+            for batch in batches:
+                if batch.num_rows:
+                    return list(batch.to_pylist())
+        except (OSError, ValueError) as error:  # pyarrow's own are of these
+            raise DataError(
+                f"{self.file} cannot be read after row {number}, it is damaged or of values that"
+                f" Python does not have: {error}"
+            ) from None
+        return []
 
     def _open(self) -> Any:
         try:
