@@ -197,8 +197,11 @@ class Frozen:
 
     def life(self) -> LifeCurves:
         """As it is kept."""
-        points = map(points_of, self.rows)
-        return LifeCurves(*self.about, *points, durations=self.durations, means=self.means)
+        train, epochs, rate, speed = map(points_of, self.rows)
+        return LifeCurves(
+            *self.about, train=train, epochs=epochs, rate=rate, speed=speed,
+            durations=self.durations, means=self.means,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,7 @@ def joined(lives: Sequence[LifeCurves]) -> Curves:
         )
 
     return Curves(
-        *(series(name) for name in ("train", "epochs", "rate", "speed")),
+        train=series("train"), epochs=series("epochs"), rate=series("rate"), speed=series("speed"),
         durations={life.number: life.durations for life in ordered if life.durations},
         means=frozenset(last.means),
         target=last.target,

@@ -7,7 +7,7 @@ No TensorFlow.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -164,13 +164,14 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
     lives = _lives(spent, events)
     curves, problems = curve_store.read(run.storage, last=0 if whole else 1)
     curve = joined(curves)
-    checkpoints = reading.attempt(lambda: tuple(take_inventory(run.checkpoints, verify=False)), ())
+    nothing: list[Listed] = []
+    listed = reading.attempt(lambda: take_inventory(run.checkpoints, verify=False), nothing)
     return RunFacts(
         url=run.url,
         name=config.run_name if config else run.url.rstrip("/").rpartition("/")[2],
         state=_state(summary, holder, lives),
         holder=holder,
-        step=_step(summary, lives, curve, checkpoints),
+        step=_step(summary, lives, curve, listed),
         target=summary["steps"] if summary else curve.target or None,
         epochs=_epochs(config, summary),
         config=config,
@@ -179,7 +180,7 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
         summary=summary,
         ledger=spent,
         lives=lives,
-        checkpoints=checkpoints,
+        checkpoints=tuple(listed),
         curves=curve,
         pictures=tuple(entry.path for entry in run.storage.list(PICTURES)),
         problems=tuple(dict.fromkeys([*reading.problems, *problems])),
@@ -225,7 +226,7 @@ def _state(summary: dict[str, Any] | None, holder: str | None, lives: tuple[Life
 
 def _step(
     summary: dict[str, Any] | None, lives: tuple[Life, ...], curves: Curves,
-    checkpoints: tuple[Listed, ...],
+    checkpoints: Sequence[Listed],
 ) -> int:  # fmt: skip
     """Where the run stands: a life that lost steps set it back."""
     if summary is not None:

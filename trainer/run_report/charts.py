@@ -202,7 +202,7 @@ def _draw_shares(axes: Any, lives: Sequence[Mapping[int, int]], **look: Any) -> 
     if not counts:
         return
     keys = np.arange(min(counts), min(max(counts), min(counts) + _MOST_CLASSES) + 1)
-    shares = np.array([counts[key] for key in keys], np.float64) / max(counts.total(), 1)
+    shares = np.array([counts[int(key)] for key in keys], np.float64) / max(counts.total(), 1)
     edges = 10.0 ** (np.append(keys, keys[-1] + 1) / PER_DECADE)
     axes.stairs(shares, edges, linewidth=1.4, **look)
 
