@@ -155,7 +155,7 @@ def _train(
     schedule = Schedule(EPOCHS, pipeline.order.steps_per_epoch, call_seconds=1.0)
     reporting = Reporting(
         metrics=job.metrics, log=job.log, console=None, config=job.config, order=pipeline.order,
-        start=0, schedule=schedule,
+        start=0, schedule=schedule, run=job.run,
     )  # fmt: skip
     chosen = choose_callbacks(job.config, [], reporting)
     states = CallbackStates(chosen.resumable)

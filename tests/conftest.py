@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 os.environ["PATH"] = f"{ROOT / '.tools'}:{os.environ['PATH']}"
 # Programs, and folders of data.
 TOOLS = {
+    "needs_chromium": ("chromium",),
     "needs_gcs": ("fake-gcs-server",),
     "needs_prometheus": ("prometheus", "promtool"),
     "needs_git": ("git",),
@@ -25,7 +26,7 @@ TOOLS = {
     "needs_helm": ("helm", "helm3", "kubeconform", "helm-docs", "kustomize"),
     "needs_originals": ("/usr/share/datasets/fashion-mnist",),
 }
-TARGETS = {"needs_helm": "chart-tools"}
+WAYS = {"needs_helm": "make chart-tools", "needs_chromium": "apt-get install chromium"}
 
 
 def pytest_runtest_setup(item):
@@ -33,7 +34,7 @@ def pytest_runtest_setup(item):
         missing = [tool for tool in tools if not (shutil.which(tool) or Path(tool).is_dir())]
         if missing and item.get_closest_marker(marker):
             leave_out = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
-            leave_out(f"{' and '.join(missing)} missing: make {TARGETS.get(marker, 'tools')}")
+            leave_out(f"{' and '.join(missing)} missing: {WAYS.get(marker, 'make tools')}")
 
 
 @pytest.fixture(scope="session")

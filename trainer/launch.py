@@ -145,6 +145,7 @@ def _train(
     with importing_tensorflow():
         from trainer.job import Job  # these bring TensorFlow
         from trainer.script.run import train_script
+        from trainer.versions import machine, versions
         from trainer.worker import train
 
     job = Job(
@@ -155,7 +156,10 @@ def _train(
         goodput=CauseClock() if link is None else link.goodput,
         reached=0 if link is None else link.reached,
     )  # fmt: skip
-    run.events.add("start", holder=str(this_holder()), version=trainer.__version__)
+    run.events.add(
+        "start", holder=str(this_holder()), version=trainer.__version__, versions=versions(),
+        machine=machine(),
+    )  # fmt: skip
     try:
         summary = train(job) if start.script is None else train_script(job, start.script)
     except StoppedError as stopped:

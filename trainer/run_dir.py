@@ -5,6 +5,7 @@ run.json         the run's id, identity of the data, changes that were allowed, 
                  checkpoint
 checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
+curves/          loss, metrics and speed by step, one file a life; see trainer.curve_store
 events/          what happened, one file a life; see trainer.run_events
 goodput/         what the seconds went to, one file a life; see trainer.ledger
 logs/            what workers printed last; see trainer.run_logs
@@ -33,6 +34,7 @@ from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
+from trainer.curve_store import RunCurves
 from trainer.errors import (
     CheckpointError,
     ConfigError,
@@ -131,7 +133,17 @@ class RunDir:
     def events(self) -> RunEvents:
         """The events of this life."""
         storage = self.storage if self.writes else None
-        return RunEvents(storage, self.lease.fence if self.lease else 0, clock=self.clock)
+        return RunEvents(storage, self._number, clock=self.clock)
+
+    @property
+    def _number(self) -> int:
+        """Of this life of the run."""
+        return self.lease.fence if self.lease else 0
+
+    @cached_property
+    def curves(self) -> RunCurves:
+        """The curves of this life."""
+        return RunCurves(self.storage if self.writes else None, self._number)
 
     @property
     def model(self) -> Storage:

@@ -8,12 +8,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from trainer.errors import StorageError
-from trainer.storage import Storage
+from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.storage import Entry, Storage
+from trainer.storage.parallel import in_parallel
 
 EVENTS = "events"
+MOST_BYTES = 4 << 20
+
+Event = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
@@ -56,3 +61,38 @@ class RunEvents:
                 storage.write(self._path, "".join(self._lines).encode())
         except StorageError as error:
             _log.warning("event '%s' was not kept: %s", event, error)
+
+
+def read(storage: Storage) -> dict[int, list[Event]]:
+    """The events of each life of the run whose folder `storage` is: `time`, `event`, and fields.
+
+    A line that is none is left out. Raises StorageError.
+    """
+    files = {entry: _number(entry.path) for entry in storage.list(EVENTS)}
+    lives = [entry for entry in files if files[entry] is not None and entry.size <= MOST_BYTES]
+    texts = in_parallel([partial(_read, storage, entry) for entry in lives])
+    return {
+        files[entry] or 0: [event for line in text.splitlines() if (event := _parse(line))]
+        for entry, text in zip(lives, texts, strict=True)
+    }
+
+
+def _number(path: str) -> int | None:
+    name = path.rpartition("/")[2].removesuffix(".jsonl")
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 19 else None
+
+
+def _read(storage: Storage, entry: Entry) -> str:
+    try:
+        return storage.read(entry.path).decode(errors="replace")
+    except ObjectNotFoundError:  # the run is deleted just now
+        return ""
+
+
+def _parse(line: str) -> Event | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if is_event and isinstance(event.get("time"), int | float) else None

@@ -6,6 +6,7 @@ from trainer.agent.restarts import RESTARTS_FILE
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import CLOCK_FILE, LEASE_FILE, Timing, acquire, live_holder
 from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
+from trainer.curve_store import CURVES
 from trainer.errors import RunHeldError
 from trainer.ledger import GOODPUT
 from trainer.run_dir import CONFIG_FILE, MODEL, PICTURES, PROFILES, RUN_FILE, RunDir
@@ -13,6 +14,8 @@ from trainer.run_events import EVENTS
 from trainer.run_logs import LOGS
 from trainer.storage.access import PROBES
 from trainer.storage.parallel import in_parallel
+
+_FOLDERS = (CHECKPOINTS, CURVES, EVENTS, GOODPUT, LOGS, MODEL, PICTURES)
 
 
 def delete_run(run: RunDir) -> tuple[int, list[str]]:
@@ -32,7 +35,7 @@ def delete_run(run: RunDir) -> tuple[int, list[str]]:
             path
             for path in paths
             if path in files
-            or path.split("/")[0] in (CHECKPOINTS, EVENTS, GOODPUT, LOGS, MODEL, PICTURES)
+            or path.split("/")[0] in _FOLDERS
             or path.startswith((f"{PROFILES}/", PROBES))  # probes: of a start that was killed
         ]
         for is_marker in (True, False):

@@ -48,7 +48,7 @@ class Training:
         self._reporting = Reporting(
             metrics=job.metrics, log=job.log, console=job.console, config=job.config,
             order=pipeline.order, start=self._start.step, schedule=schedule,
-            traces=job.run.storage if assembled.place.is_chief else None,
+            run=job.run if assembled.place.is_chief else None,
         )  # fmt: skip
         with user_code(f"{job.config.what}: its callbacks function"):
             own = list(job.recipe.callbacks(job.params))

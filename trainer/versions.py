@@ -1,5 +1,6 @@
-"""Versions of what computes, as metrics and summaries report them."""
+"""What computes: versions, as metrics and summaries report them, and the machine."""
 
+import os
 import platform
 
 
@@ -18,3 +19,8 @@ def versions() -> dict[str, str]:
         "backend": f"{keras.backend.backend()} {this_backend().version()}",
         "python": platform.python_version(),
     }
+
+
+def machine() -> dict[str, str | int]:
+    """What this process runs on."""
+    return {"platform": platform.platform(), "processors": os.cpu_count() or 1}

@@ -20,6 +20,7 @@ def run(tmp_path):
     storage = open_storage(str(tmp_path / "demo"))
     for path in (
         "config.yaml", "run.json", "summary.json", "lease.clock", "model/model.keras",
+        "curves/000001.json",
         "pictures/loss_curves.png", "plugins/profile/steps-8-9/worker-0.xplane.pb",
         "checkpoints/step-00000004-f1/COMMIT", "checkpoints/step-00000004-f1/a/manifest.json",
         ".access-0123", "logs/000001/worker-0.log", "notes.txt",

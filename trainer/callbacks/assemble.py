@@ -11,6 +11,7 @@ from keras import callbacks as keras_callbacks
 from trainer.agreement import Agreement
 from trainer.callbacks.catalog import factory_of, make_callback
 from trainer.callbacks.chief import ChiefOnly, guarded, is_chief_only, overrides
+from trainer.callbacks.curves import CurvesCallback, CurvesOfFit
 from trainer.callbacks.metrics import MetricsCallback
 from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
@@ -25,7 +26,7 @@ from trainer.data.order import Order
 from trainer.errors import ConfigError, TrainerError
 from trainer.metrics import Metrics
 from trainer.pictures.picture import Picture
-from trainer.storage import Storage
+from trainer.run_dir import RunDir
 from trainer.user_code import user_code
 
 # They only read logs, so that steps may run several a call.
@@ -38,14 +39,14 @@ _READ_LOGS = (
 
 
 class Reporting:
-    """Our own callbacks: metrics, progress, the check for NaN, and a trace of some steps.
+    """Our own callbacks: metrics, progress, the check for NaN, curves, and a trace of some steps.
 
-    traces: the run's folder, on the worker that takes a trace.
+    run: where curves and a trace are kept, on the worker that keeps them.
     """
 
     def __init__(
         self, *, metrics: Metrics, log: Any, console: Any, config: RunConfig, order: Order,
-        start: int, schedule: Schedule, traces: Storage | None = None,
+        start: int, schedule: Schedule, run: RunDir | None = None,
     ) -> None:  # fmt: skip
         self._log = log
         batch_size = config.data.batch_size
@@ -65,13 +66,20 @@ class Reporting:
         )  # fmt: skip
         # Metrics first: they count the step that NonFinite then refuses.
         self._non_finite = NonFiniteCallback(steps_per_epoch=order.steps_per_epoch)
-        self.first = [self._metrics, self._non_finite]
-        self.last = [self._progress]
+        self.first: list[Any] = [self._metrics, self._non_finite]
+        self._curves: CurvesCallback | None = None
+        if run is not None and (recorder := run.curves.recorder) is not None:
+            first_step = schedule.first_step
+            recorder.begin(start, target, order.steps_per_epoch, first_step=first_step)
+            kind = CurvesOfFit if config.train.engine == "fit" else CurvesCallback
+            self._curves = kind(run.curves, recorder)
+        # Behind what changes logs and learning rates.
+        self.last: list[Any] = [*([self._curves] if self._curves else []), self._progress]
         self._trace: StepTrace | None = None
-        if traces is not None and config.train.profile is not None:
+        if run is not None and config.train.profile is not None:
             steps = config.train.profile.steps
             self._trace = StepTrace(
-                steps, traces, log, start=start, first_step=schedule.first_step,
+                steps, run.storage, log, start=start, first_step=schedule.first_step,
                 steps_per_epoch=order.steps_per_epoch,
             )  # fmt: skip
             self.last.append(self._trace)
@@ -80,6 +88,8 @@ class Reporting:
         """The loop's steps of one call."""
         self._metrics.on_call(result)
         self._non_finite.on_call(result)
+        if self._curves is not None:
+            self._curves.on_call(result)
 
     def on_saved(self, manifest: Manifest, seconds: float) -> None:
         """A checkpoint was committed; called by the saving thread."""
@@ -91,6 +101,8 @@ class Reporting:
     def close(self) -> None:
         """Give the terminal back, and leave a trace that did not come to its end."""
         self._progress.close()
+        if self._curves is not None:
+            self._curves.close()
         if self._trace is not None:
             self._trace.close()
 

@@ -75,11 +75,8 @@ class MetricsCallback(keras.callbacks.Callback):
         self._export(
             "validation", {k.removeprefix("val_"): v for k, v in logs.items() if k[:4] == "val_"}
         )
-        rate = getattr(self.model.optimizer, "learning_rate", None)
-        if rate is not None:
-            # A variable, maybe mirrored, or what a schedule gives for this step.
-            value = local_values(rate)[0] if hasattr(rate, "value") else rate
-            self._metrics.learning_rate.set(float(value))
+        if (rate := learning_rate(self.model)) is not None:
+            self._metrics.learning_rate.set(rate)
         self._export_memory()
 
     def _export_memory(self) -> None:
@@ -96,6 +93,15 @@ class MetricsCallback(keras.callbacks.Callback):
                 self._metrics.gradient_norm.set(float(value))
             else:
                 self._metrics.metric.set(float(value), split=split, metric=name)
+
+
+def learning_rate(model: Any) -> float | None:
+    """What the model's optimizer makes its next step with; None where it has no such thing."""
+    rate = getattr(model.optimizer, "learning_rate", None)
+    if rate is None:
+        return None
+    # A variable, maybe mirrored, or what a schedule gives for this step.
+    return float(local_values(rate)[0] if hasattr(rate, "value") else rate)
 
 
 def resident_bytes() -> int:

@@ -235,15 +235,27 @@ def live_holder(storage: Storage, mine: Holder) -> str | None:
     return None if found is None or age is None else f"{found[0].holder}, seen {age:.0f} s ago"
 
 
+def seen_holder(storage: Storage, mine: Holder, *, now: float) -> str | None:
+    """Who seems to hold the run, in words, judged by the Unix time `now` here: writes nothing."""
+    found = _read(storage)
+    if found is None or _is_free(found[0], mine) or now - found[1].updated > found[0].ttl_seconds:
+        return None
+    return str(found[0].holder)
+
+
 def _held_for(storage: Storage, theirs: _Document, entry: Entry, mine: Holder) -> float | None:
     """Seconds since the holder's last sign of life; None when the lease may be taken over."""
-    if theirs.is_released or mine.is_same_job(theirs.holder):
-        return None
-    if is_alive(theirs.holder, mine) is False:
+    if _is_free(theirs, mine):
         return None
     age = storage.write(CLOCK_FILE, b"").updated - entry.updated
     # One from the future was copied there, or its store's clock was wrong.
     return None if abs(age) > theirs.ttl_seconds else age
+
+
+def _is_free(theirs: _Document, mine: Holder) -> bool:
+    """Whether it may be taken over, however young it is."""
+    is_given = theirs.is_released or mine.is_same_job(theirs.holder)
+    return is_given or is_alive(theirs.holder, mine) is False
 
 
 def _read(storage: Storage) -> tuple[_Document, Entry] | None:

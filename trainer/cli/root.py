@@ -34,6 +34,7 @@ COMMANDS = {
         "trainer.cli.checkpoints:checkpoints",
         "List, verify and look into checkpoints.",
     ),
+    "report": ("trainer.cli.report:report", "Show a run, or compare several, on one page."),
     "runs": ("trainer.cli.runs:runs", "Delete runs."),
     "data": ("trainer.cli.data:data", "Prepare, list and verify data sets."),
     "recipes": ("trainer.cli.recipes:recipes", "List what can be trained, or begin your own."),

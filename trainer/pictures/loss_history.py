@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
-from trainer.models.replicas import local_values
+from trainer.callbacks.curves import is_mean
 from trainer.pictures.figure import BLUE, GREY, head, new_figure, show_epochs
 from trainer.pictures.picture import Picture
 from trainer.pictures.series import Series
@@ -39,7 +38,9 @@ class LossHistory(Picture):
     def _loss_of(self, batch: int, logged: float) -> float:
         """The step's own loss: most models log the mean of the epoch so far, as Keras does."""
         if self._are_means is None:
-            self._are_means = any(map(_is_mean_loss, self.model.metrics))
+            self._are_means = any(
+                each.name == "loss" and is_mean(each) for each in self.model.metrics
+            )
         if not self._are_means:
             return logged
         records = min((batch + 1) * self.run.batch_size, self.run.num_records)
@@ -88,11 +89,3 @@ class LossHistory(Picture):
         show_epochs(axes, 0, last)
         head(figure, f"{self.run.name}: loss of every step")
         return figure
-
-
-def _is_mean_loss(metric: Any) -> bool:
-    """Whether it is the mean of the losses, and the steps have counted some in it."""
-    if metric.name != "loss" or not isinstance(metric, keras.metrics.Mean):
-        return False
-    # Not its result: that is a collective operation where there are several workers.
-    return any(float(copy) > 0 for copy in local_values(metric.count))

@@ -1,0 +1,104 @@
+"""Curves in a run's folder: read as they were written, and never in the way."""
+
+import logging
+import threading
+from itertools import pairwise
+
+import pytest
+
+from tests.small_storage import MemoryStorage, paths
+from trainer.curve_store import MOST_BYTES, RunCurves, read
+from trainer.errors import StorageError
+
+
+def kept(storage, number=7, steps=3, **options):
+    curves = RunCurves(storage, number, **options)
+    curves.recorder.begin(0, 10, 5)
+    curves.recorder.call({"loss": [0.5] * steps}, [float(i) for i in range(steps)], [0.0] * steps)
+    return curves
+
+
+def test_a_life_is_read_as_it_was_written():
+    storage = MemoryStorage()
+    curves = kept(storage)
+    curves.recorder.epoch({"loss": float("inf"), "val_loss": 0.25}, 3.0)
+    curves.close()
+    assert paths(storage) == ["curves/000007.json"]
+    (life,), problems = read(storage)
+    assert life == curves.recorder.frozen().life()
+    assert life.epochs.values == {"loss": [None], "val_loss": [0.25]}
+    assert not problems
+
+
+def test_it_is_written_ever_more_seldom():
+    now = [0.0]
+    curves = kept(MemoryStorage(), clock=lambda: now[0])
+    written = []
+    for tick in range(1000):
+        now[0] = tick / 10
+        if curves.write_if_due():
+            written.append(now[0])
+    curves.close()
+    gaps = [round(after - before, 1) for before, after in pairwise(written)]
+    assert written[0] == 1.0
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == pytest.approx(20.0, abs=0.2)
+
+
+class Full(MemoryStorage):
+    def write(self, path, data):
+        raise StorageError("the disk is full")
+
+
+def test_a_store_that_refuses_is_told_of_once(caplog):
+    curves = kept(Full())
+    with caplog.at_level(logging.WARNING):
+        curves.close()
+        curves.close()
+    assert caplog.text.count("curves are not kept: the disk is full") == 1
+
+
+class Silent(MemoryStorage):
+    def __init__(self):
+        super().__init__()
+        self.answers = threading.Event()
+
+    def write(self, path, data):
+        assert self.answers.wait(30)
+        return super().write(path, data)
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for():
+    storage = Silent()
+    curves = kept(storage, patience=0.01)
+    curves.close()
+    curves.close()
+    assert not storage.objects
+    (writer,) = [thread for thread in threading.enumerate() if thread.name == "curves"]
+    storage.answers.set()
+    writer.join(30)
+
+
+def test_who_does_not_write_keeps_none():
+    curves = RunCurves(None, 1)
+    assert curves.recorder is None
+    curves.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{", b"[]", b'{"number": 1}', b'{"number": -1, "start": 0}',
+        b'{"number": 1, "start": 0, "train": {"steps": [1], "times": [], "values": {}}}',
+        b'{"number": 1, "start": 0, "train": {"steps": [1], "times": [NaN], "values": {}}}',
+        b" " * (MOST_BYTES + 1),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named_and_left_out(data):
+    storage = MemoryStorage()
+    kept(storage).close()
+    storage.write("curves/000008.json", data)
+    lives, problems = read(storage)
+    assert [life.number for life in lives] == [7]
+    assert len(problems) == 1
+    assert problems[0].startswith("curves/000008.json is ")

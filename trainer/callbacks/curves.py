@@ -1,0 +1,67 @@
+"""Keeps the curves of a run, from the logs that training computes anyway."""
+
+import time
+from typing import Any
+
+import keras
+
+from trainer.callbacks.metrics import learning_rate
+from trainer.compiled_steps import CallResult
+from trainer.curve_store import RunCurves
+from trainer.curves import Recorder
+from trainer.models.replicas import local_values
+
+
+class CurvesCallback(keras.callbacks.Callback):
+    """Feeds a life's recorder: once a call, never once a step. `on_call` is the loop's."""
+
+    def __init__(self, curves: RunCurves, recorder: Recorder) -> None:
+        super().__init__()
+        self._curves, self._recorder = curves, recorder
+
+    def on_call(self, result: CallResult) -> None:
+        """The steps of one call of the loop."""
+        self._recorder.call(result.logs, result.ended.tolist(), result.waited.tolist())
+        self._now_and_then()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Time between epochs is no step's."""
+        self._recorder.pause()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """The epoch's logs, and the learning rate that they may have changed."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self._recorder.epoch(values, time.time())
+        self._note_rate()
+
+    def close(self) -> None:
+        """Training ended, or broke off."""
+        self._curves.close()
+
+    def _now_and_then(self) -> None:
+        if self._curves.write_if_due():
+            self._note_rate()
+
+    def _note_rate(self) -> None:
+        if self._recorder.means is None:
+            self._recorder.means = [each.name for each in self.model.metrics if is_mean(each)]
+        if (rate := learning_rate(self.model)) is not None:
+            self._recorder.rate(rate, time.time())
+
+
+def is_mean(metric: Any) -> bool:
+    """Whether its result is the mean of what steps gave it, and they gave it something."""
+    if getattr(type(metric), "result", None) is not keras.metrics.Mean.result:
+        return False
+    # Not its result: that is a collective operation where there are several workers.
+    return any(float(copy) > 0 for copy in local_values(metric.count))
+
+
+class CurvesOfFit(CurvesCallback):
+    """The same for steps that Keras drives, which do not say how long they waited for data."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """One step."""
+        values = {name: [float(value)] for name, value in (logs or {}).items()}
+        self._recorder.call(values, [time.time()], [0.0])
+        self._now_and_then()

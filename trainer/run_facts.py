@@ -1,0 +1,260 @@
+"""What is known of a run from its folder alone, be it running or over. Writes nothing.
+
+Data for whoever shows runs: a report, a list, a status. Whatever in the folder is damaged, or was
+never written because another version made the run, is missing in the facts and told in `problems`.
+No TensorFlow.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from trainer import curve_store, ledger, run_events
+from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
+from trainer.checkpoint.holder import this_holder
+from trainer.checkpoint.inventory import Listed, take_inventory
+from trainer.checkpoint.lease import seen_holder
+from trainer.config import RunConfig
+from trainer.curves import Curves, joined
+from trainer.errors import ObjectNotFoundError, TrainerError
+from trainer.goodput import COMPLETE, LOST, Generation, Ledger
+from trainer.run_dir import CONFIG_FILE, PICTURES, RUN_FILE, RunDir
+from trainer.run_events import Event
+
+# So much of the newest speed says how long the rest will take.
+_RECENT_POINTS = 20
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Life:
+    """One life of the workers: what the ledger has of it, and its events.
+
+    number: its fence. spent: None of a run without a ledger.
+    """
+
+    number: int
+    spent: Generation | None = None
+    events: tuple[Event, ...] = ()
+
+    @property
+    def began(self) -> float | None:
+        """Unix time."""
+        if self.spent is not None:
+            return self.spent.start
+        return self.events[0]["time"] if self.events else None
+
+    @property
+    def restored(self) -> int | None:
+        """The step that it went on from, 0 at the run's beginning; None if it never came so far."""
+        step = self._field("restore", "step")
+        return step if isinstance(step, int) else None
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why checkpoints newer than the restored one were passed over."""
+        reasons = self._field("restore", "skipped")
+        return tuple(map(str, reasons)) if isinstance(reasons, list) else ()
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, as in `trainer.goodput.Generation`; "" while that is not known."""
+        if self.spent is not None and self.spent.reason:
+            return self.spent.reason
+        told = {"complete": COMPLETE, "stop": "stopped", "failure": "failed"}
+        names = [event["event"] for event in self.events]
+        return next((told[name] for name in reversed(names) if name in told), "")
+
+    @property
+    def detail(self) -> str:
+        """More of the reason."""
+        if self.spent is not None and self.spent.detail:
+            return self.spent.detail
+        return str(self._field("failure", "reason") or self._field("stop", "reason") or "")
+
+    @property
+    def holder(self) -> str:
+        """The process, and the job, that it ran in."""
+        return str(self._field("start", "holder") or "")
+
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """Versions and machine, by name."""
+        found: dict[str, str] = {}
+        for name in ("versions", "machine"):
+            facts = self._field("start", name)
+            if isinstance(facts, dict):
+                found |= {str(key): str(value) for key, value in facts.items()}
+        return found or {"version": str(self._field("start", "version") or "")}
+
+    def _field(self, event: str, name: str) -> Any:
+        return next((each.get(name) for each in self.events if each["event"] == event), None)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run. Times are Unix times; what is not known is None or empty.
+
+    state: "complete", "running", "not started", or why the last life ended: "stopped", "killed",
+    "crashed", "failed", "hung", "group" or "lost". step: global steps done. target: steps to reach.
+    epochs: to train. config_text: `config.yaml` as it stands. record: `run.json`. pictures: files
+    that callbacks drew, by path. problems: what of the folder cannot be read.
+    """
+
+    url: str
+    name: str
+    state: str
+    holder: str | None = None
+    step: int = 0
+    target: int | None = None
+    epochs: int | None = None
+    config: RunConfig | None = None
+    config_text: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    lives: tuple[Life, ...] = ()
+    checkpoints: tuple[Listed, ...] = ()
+    curves: Curves = field(default_factory=Curves)
+    pictures: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def restarts(self) -> int:
+        """Lives after the first."""
+        return max(len(self.lives) - 1, 0)
+
+    @property
+    def goodput(self) -> float | None:
+        """Share of the wall time that went into steps which counted; None without a ledger."""
+        return self.ledger.productive if self.ledger.generations else None
+
+    @property
+    def last_checkpoint(self) -> Listed | None:
+        """The newest that is committed."""
+        return next((each for each in reversed(self.checkpoints) if each.committed), None)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """What the steps that are left take at the speed of late, without validation and saves."""
+        speeds = self.curves.speed.values.get("steps_per_second", [])[-_RECENT_POINTS:]
+        known = [speed for speed in speeds if speed]
+        if self.state != "running" or self.target is None or not known:
+            return None
+        return max(self.target - self.step, 0) * len(known) / sum(known)
+
+
+def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> RunFacts:
+    """Read all of them; unless `whole`, of the curves those of the last life alone.
+
+    Raises ConfigError when there is no run, StorageError when its store does not answer.
+    """
+    run.check_exists()
+    reading = _Reading()
+    text = _text(run, CONFIG_FILE)
+    config = reading.attempt(run.config, None) if text else None
+    summary = reading.attempt(run.summary, None)
+    holder = reading.attempt(
+        lambda: seen_holder(run.storage, this_holder({}), now=time.time() if now is None else now),
+        None,
+    )
+    spent, events = ledger.read(run.storage), run_events.read(run.storage)
+    lives = _lives(spent, events)
+    curves, problems = curve_store.read(run.storage, last=0 if whole else 1)
+    curve = joined(curves)
+    nothing: list[Listed] = []
+    listed = reading.attempt(lambda: take_inventory(run.checkpoints, verify=False), nothing)
+    return RunFacts(
+        url=run.url,
+        name=config.run_name if config else run.url.rstrip("/").rpartition("/")[2],
+        state=_state(summary, holder, lives),
+        holder=holder,
+        step=_step(summary, lives, curve, listed),
+        target=summary["steps"] if summary else curve.target or None,
+        epochs=_epochs(config, summary),
+        config=config,
+        config_text=text,
+        record=_record(run),
+        summary=summary,
+        ledger=spent,
+        lives=lives,
+        checkpoints=tuple(listed),
+        curves=curve,
+        pictures=tuple(entry.path for entry in run.storage.list(PICTURES)),
+        problems=tuple(dict.fromkeys([*reading.problems, *problems])),
+    )
+
+
+class _Reading:
+    """Remembers what was damaged, and goes on."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def attempt(self, read: Callable[[], _T], otherwise: _T) -> _T:
+        try:
+            return read()
+        except ObjectNotFoundError:
+            return otherwise
+        except TrainerError as error:
+            if error.exit_code == 1:  # the store's, and not the file's
+                raise
+            self.problems.append(str(error))
+            return otherwise
+
+
+def _lives(spent: Ledger, events: dict[int, list[Event]]) -> tuple[Life, ...]:
+    generations = {life.number: life for life in spent.generations}
+    numbers = sorted({*generations, *events})
+    return tuple(
+        Life(number, generations.get(number), tuple(events.get(number, ()))) for number in numbers
+    )
+
+
+def _state(summary: dict[str, Any] | None, holder: str | None, lives: tuple[Life, ...]) -> str:
+    if summary is not None:
+        return COMPLETE
+    if holder is not None:
+        return "running"
+    if not lives:
+        return "not started"
+    # Complete once, and begun again with more epochs.
+    return lives[-1].reason.replace(COMPLETE, "stopped") or LOST
+
+
+def _step(
+    summary: dict[str, Any] | None, lives: tuple[Life, ...], curves: Curves,
+    checkpoints: Sequence[Listed],
+) -> int:  # fmt: skip
+    """Where the run stands: a life that lost steps set it back."""
+    if summary is not None:
+        return int(summary["steps"])
+    saved = max((each.step for each in checkpoints if each.committed), default=0)
+    last = lives[-1] if lives else None
+    told = last.spent.step if last is not None and last.spent is not None else 0
+    return max(saved, told, curves.step)
+
+
+def _epochs(config: RunConfig | None, summary: dict[str, Any] | None) -> int | None:
+    if summary is not None:
+        return int(summary["epochs"])
+    return config.train.epochs if config else None
+
+
+def _record(run: RunDir) -> dict[str, Any]:
+    try:
+        tree = json.loads(_text(run, RUN_FILE) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _text(run: RunDir, file: str) -> str:
+    try:
+        if run.storage.stat(file).size > MAX_DOCUMENT_BYTES:
+            return ""
+        return run.storage.read(file).decode(errors="replace")
+    except ObjectNotFoundError:
+        return ""
