@@ -67,9 +67,12 @@ class DebuggedRun(RunDir):
 
 
 def debug(
-    wanted: Debugging, stop: StopRequest, *, open_storage: Callable[..., Storage] = open_storage
-) -> str:
+    wanted: Debugging, stop: StopRequest, *, on_start: Callable[[], object] = lambda: None,
+    open_storage: Callable[..., Storage] = open_storage,
+) -> str:  # fmt: skip
     """Train as the run would have; returns why it ended, where no error did.
+
+    on_start: called when the run is there and may be gone on with.
 
     As one worker, also in a pod of several: what the environment says of them is not looked at.
     Raises what the run's own worker would raise, but no StoppedError.
@@ -87,6 +90,7 @@ def debug(
         start = restored.checkpoint.manifest.step if restored.checkpoint else 0
         log.info("debug", run=url, step=start, writes_to=str(folder))
         _tell_of_workers(restored, log)
+        on_start()
         run = DebuggedRun(url, run.open, writes=False, restored=restored)
         limit = _Limit(stop, None if wanted.num_steps is None else start + wanted.num_steps)
         log.info("starting TensorFlow")  # for seconds, nothing else would be said

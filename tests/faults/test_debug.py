@@ -119,6 +119,7 @@ def test_no_run_is_said(failed, tmp_path):
     life, _ = debug(Run(failed.zygote, tmp_path))
     assert life.code == 2
     assert "no run in" in life.text()
+    assert "Traceback" not in life.text()
     assert list(tmp_path.iterdir()) == []
 
 

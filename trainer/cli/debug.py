@@ -61,7 +61,6 @@ def debug(as_json: bool, overrides: tuple[str, ...], **options: Any) -> None:
     Ends with 0 when nothing failed, else as the run's worker would, with a traceback.
     """
     context = click.get_current_context()
-    context.find_root().params["debug"] = True  # a traceback is what this is for
     context.meta[AS_JSON] = as_json
     stop = StopRequest()
     stop.install()
@@ -70,7 +69,11 @@ def debug(as_json: bool, overrides: tuple[str, ...], **options: Any) -> None:
 
     surroundings = {"open_storage": context.obj.open_storage} if context.obj else {}
     sets = (*overrides, *(["log.format=json"] if as_json else []))
-    reason = debug_run(Debugging(overrides=sets, **options), stop, **surroundings)
+    shown = context.find_root().params
+    reason = debug_run(
+        Debugging(overrides=sets, **options), stop,
+        on_start=lambda: shown.update(debug=True), **surroundings,  # a traceback is what this is for
+    )  # fmt: skip
     from trainer.log import get_log
 
     get_log().info("end", reason=reason)

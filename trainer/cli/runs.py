@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainer.cli.options import HELP_NAMES, examples, json_option, print_json, run_argument
+from trainer.cli.run_status import list_, status, watch
 from trainer.cli.tables import local_time
 from trainer.errors import ConfigError
 
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
 @click.group(
     context_settings=HELP_NAMES,
     epilog=examples(
+        "trainer runs list gs://my-bucket/runs",
+        "trainer runs status gs://my-bucket/runs/demo",
         "trainer runs logs gs://my-bucket/runs/demo --worker 1",
         "trainer runs delete gs://my-bucket/runs/demo",
     ),
 )
 def runs() -> None:
-    """Look into runs, and delete them."""
+    """How runs stand, what their workers said last, and their end."""
+
+
+for _command in (list_, status, watch):
+    runs.add_command(_command)
 
 
 @runs.command(

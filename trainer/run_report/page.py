@@ -10,6 +10,7 @@ from typing import Any
 
 import trainer
 from trainer.config import RunConfig
+from trainer.durations import in_words
 from trainer.errors import ConfigError, ObjectNotFoundError
 from trainer.goodput import CAUSES
 from trainer.run_dir import RunDir
@@ -186,15 +187,7 @@ def _moment(seconds: float | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+    return "-" if seconds is None else in_words(seconds)
 
 
 def _share(value: float | None) -> str:

@@ -1,0 +1,106 @@
+"""`trainer runs list`, `status` and `watch`."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.small_report import folder, objects
+from trainer.cli.runs import runs
+from trainer.durations import in_words
+from trainer.errors import ConfigError
+
+WATCH = [sys.executable, "-m", "trainer", "runs", "watch", "--every", "0.5"]
+
+
+def show(*args: Any) -> Result:
+    result = CliRunner().invoke(runs, [str(arg) for arg in args])
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def test_a_list_has_a_row_for_each_run_and_none_for_other_folders(tmp_path: Path) -> None:
+    folder(tmp_path, "done")
+    folder(tmp_path, "half", is_complete=False)
+    (tmp_path / "notes").mkdir()
+    head, _, done, half = show("list", tmp_path).output.splitlines()
+    assert head.split()[:3] == ["RUN", "STATE", "STEP"]
+    assert done.split()[:6] == ["done", "complete", "600", "of", "600", "(100"]
+    assert half.split()[:6] == ["half", "stopped", "450", "of", "600", "(75"]
+    assert " step 450, " in half
+
+
+def test_a_list_for_machines(tmp_path: Path) -> None:
+    folder(tmp_path, "half", is_complete=False)
+    [run] = json.loads(show("list", tmp_path, "--json").output)
+    assert (run["name"], run["state"], run["step"], run["target"]) == ("half", "stopped", 450, 600)
+    assert run["checkpoint"]["step"] == 450
+    assert run["restarts"] == 1
+    assert run["eta_seconds"] is None
+    assert sum(run["seconds"].values()) == pytest.approx(run["wall_seconds"])
+    assert [life["reason"] for life in run["generations"]] == ["killed", "stopped"]
+
+
+def test_an_empty_list_says_so(tmp_path: Path) -> None:
+    assert show("list", tmp_path).output == f"no runs right below {tmp_path}\n"
+    assert show("list", tmp_path / "absent").output.startswith("no runs")
+
+
+def test_a_status_tells_progress_time_and_restarts(tmp_path: Path) -> None:
+    run = folder(tmp_path, is_complete=False, detail="signal 9")
+    before = objects(run)
+    said = show("status", run.url).output
+    told, spent, _ = said.split("\n\n")
+    facts = {line.split()[0]: line.split(maxsplit=1)[1] for line in told.splitlines()}
+    assert facts["state"] == "stopped"
+    assert facts["step"] == "450 of 600 (75 %)"
+    assert facts["goodput"].startswith("55 % of 1 min 12")
+    assert ["data_wait", "4.0", "s", "6", "%"] in [line.split() for line in spent.splitlines()]
+    assert "killed: signal 9" in said
+    assert objects(run) == before
+
+
+def test_a_status_of_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no run in"):
+        show("status", tmp_path)
+
+
+def test_watching_prints_what_changes_and_ends_with_the_run(tmp_path: Path) -> None:
+    run = folder(tmp_path, is_complete=False)
+    with subprocess.Popen([*WATCH, run.url], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        run.write_summary({"complete": True, "steps": 600, "epochs": 6})
+        rest, _ = process.communicate(timeout=60)
+    assert first.split()[:2] == ["demo", "stopped"]
+    assert [line.split()[:3] for line in rest.splitlines()] == [["demo", "complete", "600"]]
+    assert process.returncode == 0
+
+
+def test_watching_on_a_terminal_shows_the_status(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*WATCH, run.url], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        said = b""
+        while b"restarts" not in said:
+            said += os.read(ours, 4096)
+        assert process.wait(timeout=60) == 0
+    os.close(ours)
+    assert b"600 of 600 (100 %)" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0.0 s"), (12.34, "12.3 s"), (99.96, "1 min 40 s"), (3599.6, "1 h 0 min"),
+     (7260, "2 h 1 min"), (50 * 3600, "2 d 2 h")],
+)  # fmt: skip
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

@@ -1,0 +1,216 @@
+"""`trainer runs list`, `status` and `watch`: how runs stand, from their folders alone."""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainer.cli.options import examples, json_option, print_json, run_argument
+from trainer.durations import in_words
+from trainer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainer.run_facts import RunFacts
+
+_MOST_RESTARTS = 10
+
+
+@click.command(
+    name="list",
+    epilog=examples(
+        "trainer runs list runs",
+        "trainer runs list gs://my-bucket/runs",
+        "trainer runs list gs://my-bucket/runs --json",
+    ),
+)
+@click.argument("folder")
+@json_option
+def list_(folder: str, as_json: bool) -> None:
+    """All runs right below FOLDER: how far they are, their goodput, their restarts."""
+    from trainer.cli.tables import print_table
+    from trainer.storage import open_storage
+    from trainer.storage.parallel import in_parallel
+
+    names = open_storage(folder).folders()
+    reads = [partial(_facts_of_any, f"{folder.rstrip('/')}/{name}") for name in names]
+    runs = [facts for facts in in_parallel(reads) if facts is not None]
+    if as_json:
+        print_json([_as_json(facts) for facts in runs])
+    elif runs:
+        print_table(
+            ("RUN", "STATE", ">STEP", ">LEFT", "LAST CHECKPOINT", ">GOODPUT", ">RESTARTS"),
+            [_row(facts) for facts in runs],
+        )
+    else:
+        click.echo(f"no runs right below {folder}")
+
+
+@click.command(
+    epilog=examples(
+        "trainer runs status runs/local",
+        "trainer runs status gs://my-bucket/runs/demo --json",
+    )
+)
+@run_argument
+@json_option
+def status(run_dir: str, as_json: bool) -> None:
+    """How a run stands: progress, last checkpoint, what its time went to, why it restarted."""
+    from trainer.cli.tables import print_facts, print_table
+
+    facts = _facts(run_dir)
+    if as_json:
+        print_json(_as_json(facts))
+        return
+    print_facts(_told(facts))
+    if facts.goodput is not None:
+        click.echo()
+        wall = facts.ledger.wall_seconds
+        spent = sorted(facts.ledger.seconds.items(), key=lambda item: -item[1])
+        print_table(
+            ("CAUSE", ">TIME", ">SHARE"),
+            [(cause, in_words(value), _share(value / wall)) for cause, value in spent if value],
+        )
+    if facts.restarts:
+        click.echo()
+        print_table(
+            (">GENERATION", ">FROM STEP", ">TO STEP", "ENDED", "WHY"),
+            [_ended(life) for life in facts.lives[:-1][-_MOST_RESTARTS:]],
+        )
+
+
+@click.command(
+    epilog=examples(
+        "trainer runs watch gs://my-bucket/runs/demo",
+        "trainer runs watch runs/local --every 10 >> progress.txt",
+    )
+)
+@run_argument
+@click.option(
+    "--every", default=5.0, show_default=True, type=click.FloatRange(min=0.5), metavar="SECONDS",
+    help="How often the run's folder is read.",
+)  # fmt: skip
+def watch(run_dir: str, every: float) -> None:
+    """Show how a run stands until it is complete; Ctrl-C ends only the watching.
+
+    Without a terminal, a line is printed whenever something has changed.
+    """
+    if sys.stdout.isatty():
+        _watch_on_terminal(run_dir, every)
+        return
+    said = ""
+    for facts in _until_complete(run_dir, every):
+        line = "  ".join(_row(facts))
+        if line != said:
+            click.echo(line)
+        said = line
+
+
+def _watch_on_terminal(run_dir: str, every: float) -> None:
+    from rich.live import Live
+    from rich.table import Table
+
+    with Live(auto_refresh=False) as live:
+        for facts in _until_complete(run_dir, every):
+            table = Table.grid(padding=(0, 2))
+            for name, value in _told(facts):
+                table.add_row(name, value)
+            live.update(table, refresh=True)
+
+
+def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
+    while True:
+        facts = _facts(run_dir)
+        yield facts
+        if facts.summary is not None:
+            return
+        time.sleep(every)
+
+
+def _facts(run_dir: str) -> "RunFacts":
+    from trainer.run_dir import RunDir
+    from trainer.run_facts import read_facts
+
+    return read_facts(RunDir(run_dir))
+
+
+def _facts_of_any(url: str) -> "RunFacts | None":
+    """None of a folder that is no run."""
+    try:
+        return _facts(url)
+    except ConfigError:
+        return None
+
+
+def _as_json(facts: "RunFacts") -> dict[str, Any]:
+    last = facts.last_checkpoint
+    return {
+        "name": facts.name, "url": facts.url, "state": facts.state, "holder": facts.holder,
+        "step": facts.step, "target": facts.target, "epochs": facts.epochs,
+        "eta_seconds": facts.eta_seconds,
+        "checkpoint": None if last is None else {"step": last.step, "created": last.created},
+        "goodput": facts.goodput, "wall_seconds": facts.ledger.wall_seconds,
+        "seconds": facts.ledger.seconds, "restarts": facts.restarts,
+        "generations": [asdict(generation) for generation in facts.ledger.generations],
+        "problems": list(facts.problems),
+    }  # fmt: skip
+
+
+def _row(facts: "RunFacts") -> tuple[str, ...]:
+    return (
+        facts.name, facts.state, _progress(facts), _left(facts), _checkpoint(facts),
+        "" if facts.goodput is None else _share(facts.goodput), f"{facts.restarts}",
+    )  # fmt: skip
+
+
+def _told(facts: "RunFacts") -> list[tuple[str, str]]:
+    rows = [
+        ("run", facts.url),
+        ("state", facts.state + (f", held by {facts.holder}" if facts.holder else "")),
+        ("step", _progress(facts)),
+        ("left", _left(facts)),
+        ("checkpoint", _checkpoint(facts)),
+        ("goodput", "" if facts.goodput is None else _goodput(facts)),
+        ("restarts", f"{facts.restarts}"),
+        *(("problem", problem) for problem in facts.problems),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _goodput(facts: "RunFacts") -> str:
+    return f"{_share(facts.goodput or 0.0)} of {in_words(facts.ledger.wall_seconds)}"
+
+
+def _progress(facts: "RunFacts") -> str:
+    if not facts.target:
+        return f"{facts.step:,}"
+    return f"{facts.step:,} of {facts.target:,} ({_share(facts.step / facts.target)})"
+
+
+def _left(facts: "RunFacts") -> str:
+    return "" if facts.eta_seconds is None else f"about {in_words(facts.eta_seconds)}"
+
+
+def _checkpoint(facts: "RunFacts") -> str:
+    last = facts.last_checkpoint
+    if last is None or last.created is None:
+        return "none"
+    return f"step {last.step:,}, {in_words(time.time() - last.created)} ago"
+
+
+def _ended(life: Any) -> tuple[str, ...]:
+    from trainer.cli.tables import local_time
+
+    spent = life.spent
+    return (
+        f"{life.number}", "" if life.restored is None else f"{life.restored:,}",
+        "" if spent is None else f"{spent.step:,}", "" if spent is None else local_time(spent.end),
+        ": ".join(filter(None, (life.reason, life.detail))),
+    )  # fmt: skip
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %"
