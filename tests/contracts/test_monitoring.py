@@ -74,9 +74,10 @@ NAMED = {name for _, expr in QUERIES for name, _ in _SELECTOR.findall(expr)}
 
 
 def labels_of(name):
-    """What may be selected of a series; a recorded one has what it was made by."""
+    """What may be selected of a series; a recorded one has what it, or its first part, has."""
     if name in RECORDED:
-        return set(re.findall(r"\w+", re.search(r"\bby \(([^)]*)\)", RECORDED[name])[1]))
+        by = re.search(r"\bby \(([^)]*)\)", RECORDED[name])
+        return set(by[1].split(", ")) if by else labels_of(_SELECTOR.search(RECORDED[name])[1])
     return TARGET | (SERIES | FOREIGN)[name]
 
 
