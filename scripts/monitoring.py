@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -124,10 +125,10 @@ class Settings:
 def stack(folder: Path, settings: Settings) -> Iterator[Stack]:
     """Both run while the context does. Raises RuntimeError, with why, if one does not start."""
     settings.write(folder)
-    here = Stack(
-        f"http://127.0.0.1:{settings.prometheus_port}",
-        f"http://127.0.0.1:{settings.alertmanager_port}",
-    )
+    ports = {"prometheus": settings.prometheus_port, "alertmanager": settings.alertmanager_port}
+    for name, port in ports.items():
+        _check_free(name, port)
+    here = Stack(**{name: f"http://127.0.0.1:{port}" for name, port in ports.items()})
     commands = {
         "prometheus": [
             "prometheus", "--config.file=prometheus.yaml", "--storage.tsdb.path=data",
@@ -157,6 +158,16 @@ def stack(folder: Path, settings: Settings) -> Iterator[Stack]:
             process.wait(START_SECONDS)
 
 
+def _check_free(name: str, port: int) -> None:
+    # Whoever listens there might answer in its place.
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise RuntimeError(
+            f"port {port} for {name}: {error.strerror}: choose another by --{name}-port"
+        ) from error
+
+
 def _alertmanager() -> str | None:
     # Debian's name of it comes first.
     return shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
@@ -182,19 +193,29 @@ def by_containers(folder: Path, settings: Settings) -> int:
     ).returncode
 
 
+def port_range(text: str) -> range:
+    """Ports FIRST to LAST, or one; ValueError for what is neither."""
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last or first) + 1)
+    if not ports:
+        raise ValueError("the last port is below the first")
+    return ports
+
+
 def main(arguments: Sequence[str]) -> int:
     """`make monitoring`; the exit code."""
     parser = argparse.ArgumentParser(prog="make monitoring", description=__doc__)
-    parser.add_argument("--ports", default="9400-9407", help="of the runs' pages (metrics.port)")
+    parser.add_argument(
+        "--ports", type=port_range, default="9400-9407", help="of the runs' pages (metrics.port)"
+    )
     parser.add_argument("--prometheus-port", type=int, default=9090)
     parser.add_argument("--alertmanager-port", type=int, default=9093)
     parser.add_argument("--webhook", help="a URL that is told of alerts")
     parser.add_argument("--folder", type=Path, default=ROOT / ".monitoring")
     parser.add_argument("--containers", action="store_true", help="also where the programs are")
     given = parser.parse_args(arguments)
-    first, _, last = given.ports.partition("-")
     settings = Settings(
-        [f"127.0.0.1:{port}" for port in range(int(first), int(last or first) + 1)],
+        [f"127.0.0.1:{port}" for port in given.ports],
         webhook=given.webhook, prometheus_port=given.prometheus_port,
         alertmanager_port=given.alertmanager_port,
     )  # fmt: skip
@@ -208,14 +229,14 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 2
     try:
-        with stack(given.folder.resolve(), settings) as running:
+        with suppress(KeyboardInterrupt), stack(given.folder.resolve(), settings) as running:
             print(
                 f"Prometheus:    {running.prometheus}\nAlertmanager:  {running.alertmanager}\n"
-                f"Runs on ports: {given.ports}, as of `make local-run`\nCtrl-C ends both.",
+                f"Runs on ports: {given.ports[0]} to {given.ports[-1]}, as of `make local-run`\n"
+                "Ctrl-C ends both.",
                 flush=True,
             )
-            with suppress(KeyboardInterrupt):
-                signal.pause()
+            signal.pause()
     except RuntimeError as error:
         print(f"make monitoring: {error}", file=sys.stderr)
         return 1

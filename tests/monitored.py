@@ -20,6 +20,8 @@ DASHBOARDS = sorted((Path(__file__).parents[1] / "helm/trainer-monitoring/dashbo
 _VARIABLES = {
     "$__rate_interval": "10s", "$__range": "10m", "$namespace": ".*", "$run": ".*", "$worker": ".*"
 }  # fmt: skip
+# Panels of what a run on CPUs has not.
+OF_GPUS = {"run: Memory of GPUs", "run: Peak memory of GPUs", "run: Utilisation of GPUs"}
 _VALUES = re.compile(r"label_values\((.+), (\w+)\)")
 
 
@@ -83,6 +85,11 @@ def ask(running: Stack, path: str, **words: str | float) -> Any:
     url = f"{running.prometheus}/api/v1/{path}?{urllib.parse.urlencode(words)}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         return json.load(answer)["data"]
+
+
+def rules(running: Stack) -> list[dict[str, Any]]:
+    """The rules that it has loaded, each with its health."""
+    return [rule for group in ask(running, "rules")["groups"] for rule in group["rules"]]
 
 
 def panels() -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.monitoring import rules
 from tests.charts.rendered import MONITORING, PROMETHEUS_RULE, helm, rendered
 
 ALERTS = Path(__file__).with_name("alerts")
@@ -40,6 +41,12 @@ def test_rules_are_an_object_of_the_operators_where_it_is():
     assert found["demo"]["kind"] == "PrometheusRule"
     assert found["demo"]["metadata"]["labels"]["release"] == "prometheus"
     assert found["demo"]["spec"] == yaml.safe_load(by_default())
+
+
+def test_without_helm_they_are_the_same():
+    assert rules({}) == yaml.safe_load(by_default())
+    changes = {"window": "1m", "disabled": ["JobFailed"], "alerts": {"inputBound": {"ratio": 0.2}}}
+    assert rules(changes) == yaml.safe_load(rules_file({"rules": changes}))
 
 
 def test_and_a_config_map_where_it_is_not():

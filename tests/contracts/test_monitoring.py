@@ -100,6 +100,11 @@ def test_every_recorded_series_is_asked_for():
     assert RECORDED.keys() <= NAMED
 
 
+def test_every_metric_is_asked_for():
+    found = {m.name for m in describe() if any(name.startswith(m.name) for name in NAMED)}
+    assert found == {metric.name for metric in describe()}
+
+
 def test_no_expression_is_written_twice():
     written = [" ".join(rule["expr"].split()) for rule in RULES]
     assert len(written) == len(set(written))
@@ -128,3 +133,27 @@ def test_settings_are_of_alerts_that_exist():
     keys = {f"{name}.{key}" for name, all_of_it in settings.items() for key in all_of_it}
     named = set(re.findall(r"`(\w+\.(?:seconds|for|window|ratio|restarts))`", runbook))
     assert named <= keys
+
+
+def test_the_page_of_alerts_has_each_with_its_severity():
+    rows = re.findall(
+        r"^\| ([A-Z]\w+) \| (\w+) \|", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE
+    )
+    assert set(rows) == {(r["alert"], r["labels"]["severity"]) for r in RULES if "alert" in r}
+
+
+def test_the_page_has_the_rows_of_the_dashboard():
+    page = (ROOT / "docs/monitoring.md").read_text()
+    panels = json.loads((CHART / "dashboards/run.json").read_text())["panels"]
+    rows = [panel["title"] for panel in panels if panel["type"] == "row"]
+    assert re.findall(r"^\| ([A-Z]\w+(?: \w+)*) \| (?!\w+ \|)", page, re.MULTILINE) == rows
+
+
+def test_containers_are_given_files_that_are_there():
+    folder = ROOT / "docker/monitoring"
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    assert services.keys() == {"prometheus", "alertmanager", "grafana"}
+    mounts = [mount.split(":")[0] for one in services.values() for mount in one["volumes"]]
+    ours = [mount for mount in mounts if mount.startswith(".")]
+    assert len(ours) == 3
+    assert not [mount for mount in ours if not (folder / mount).exists()]

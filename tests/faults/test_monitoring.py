@@ -8,12 +8,15 @@ import pytest
 
 from tests.emulator import free_port
 from tests.faults.groups import Agents, at_the_gate, gate, open_gate, wait_until
-from tests.monitored import ask, monitoring, panels
+from tests.monitored import OF_GPUS, ask, monitoring, panels, rules
 from trainer.storage import open_storage
 
 pytestmark = [
-    pytest.mark.long, pytest.mark.needs_prometheus, pytest.mark.needs_gcs, pytest.mark.timeout(300)
-]  # fmt: skip
+    pytest.mark.long,
+    pytest.mark.needs_alertmanager,
+    pytest.mark.needs_gcs,
+    pytest.mark.timeout(300),
+]
 
 # As in the chart, but for seconds in the place of minutes.
 SCALED = {
@@ -31,8 +34,6 @@ MEANT = {
     "TrainingStalled", "WorkerMissing", "CheckpointFellBack", "RestartLoop",
     "TrainingNonFiniteLoss", "JobFailed",
 }  # fmt: skip
-# What a run on CPUs has not.
-OF_GPUS = {"run: Memory of GPUs", "run: Peak memory of GPUs", "run: Utilisation of GPUs"}
 
 
 @pytest.fixture
@@ -88,7 +89,3 @@ def damage_newest(run):
     folder = newest.rpartition("/")[0]
     part = next(e.path for e in storage.list(f"{folder}/") if e.path.endswith(".safetensors"))
     storage.write(part, b"no such tensors")
-
-
-def rules(prometheus):
-    return [rule for group in ask(prometheus, "rules")["groups"] for rule in group["rules"]]
