@@ -246,7 +246,7 @@ def documents() -> dict[Path, str]:
     """The text of each file."""
     made = {"runs": fleet(), "run": one_run()}
     return {
-        FOLDER / f"{name}.json": json.dumps(one.build(), cls=JSONEncoder, indent=1) + "\n"
+        FOLDER / f"{name}.json": json.dumps(one.build(), cls=JSONEncoder, indent=2) + "\n"
         for name, one in made.items()
     }
 

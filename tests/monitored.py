@@ -5,7 +5,7 @@ import re
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +21,10 @@ _VARIABLES = {
     "$__rate_interval": "10s", "$__range": "10m", "$namespace": ".*", "$run": ".*", "$worker": ".*"
 }  # fmt: skip
 # Panels of what a run on CPUs has not.
-OF_GPUS = {"run: Memory of GPUs", "run: Peak memory of GPUs", "run: Utilisation of GPUs"}
+OF_GPUS = {
+    f"Training run: {title}"
+    for title in ("Memory of GPUs", "Peak memory of GPUs", "Utilisation of GPUs")
+}
 _VALUES = re.compile(r"label_values\((.+), (\w+)\)")
 
 
@@ -92,19 +95,23 @@ def rules(running: Stack) -> list[dict[str, Any]]:
     return [rule for group in ask(running, "rules")["groups"] for rule in group["rules"]]
 
 
-def panels() -> Iterator[tuple[str, str]]:
-    """Where each query of the dashboards stands, and the query as Grafana sends it."""
-    for path in DASHBOARDS:
-        dashboard = json.loads(path.read_text())
+def panels(texts: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Where each query of the dashboards stands, and the query as Grafana sends it.
+
+    texts: their JSON; by default that of the chart.
+    """
+    for text in (path.read_text() for path in DASHBOARDS) if texts is None else texts:
+        dashboard = json.loads(text)
+        name = dashboard["title"]
         for panel in dashboard["panels"]:
             for target in panel.get("targets", []):
-                yield f"{path.stem}: {panel['title']}", filled(target["expr"])
+                yield f"{name}: {panel['title']}", filled(target["expr"])
         for mark in dashboard["annotations"]["list"]:
-            yield f"{path.stem}: mark {mark['name']}", filled(mark["expr"])
+            yield f"{name}: mark {mark['name']}", filled(mark["expr"])
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 what, label = _VALUES.fullmatch(variable["query"]).groups()
-                yield f"{path.stem}: choice of {label}", filled(f"count by ({label}) ({what})")
+                yield f"{name}: choice of {label}", filled(f"count by ({label}) ({what})")
 
 
 def filled(expr: str) -> str:
