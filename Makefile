@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long test-torch check lint types bench docs docs-check goldens lock tools emulator \
+.PHONY: help setup local-run chaos test test-long test-torch check lint types bench docs docs-check goldens lock tools emulator monitoring \
 	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
@@ -64,7 +64,7 @@ docs-check: $(READY)
 lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer versions)
 	@BIN=$(BIN) scripts/lock.sh $(ARGS)
 
-tools: ## Install a GCS emulator, prometheus, graphviz and original images, which some tests need
+tools: ## Install a GCS emulator, Prometheus, graphviz and original images, which some tests need
 	@scripts/tools.sh
 
 chart-tools: $(READY) ## Build helm 4 and 3, and what else the charts are tested with, by Go
@@ -73,9 +73,13 @@ chart-tools: $(READY) ## Build helm 4 and 3, and what else the charts are tested
 chart-test: chart-tools ## Test the charts and k8s/ alone
 	@REQUIRE_TOOLS=1 $(PYTEST) tests/charts $(ARGS)
 
-k8s: chart-tools ## Write k8s/*.yaml and the charts' READMEs anew, from the charts
+k8s: chart-tools ## Write k8s/*.yaml, the charts' READMEs and the dashboards anew
 	@$(BIN)/python scripts/manifests.py
+	@$(BIN)/python -m scripts.dashboards
 	@.tools/helm-docs --chart-search-root helm --log-level warning
+
+monitoring: $(READY) ## Start Prometheus and Alertmanager for runs on this machine (ARGS="--ports 9400-9407")
+	@$(BIN)/python scripts/monitoring.py $(ARGS)
 
 emulator: $(READY) ## Start a GCS emulator with data in it, and say how to train from it
 	@scripts/tools.sh emulator

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what some tests need. From Debian: `prometheus`, which brings promtool, `graphviz`, and
-# `dataset-fashion-mnist`, the original images; nothing is started. Built by Go into .tools/:
-# `fake-gcs-server`, an emulator of Google Cloud Storage.
+# Installs what some tests and `make monitoring` need. From Debian: `prometheus`, which brings promtool,
+# `prometheus-alertmanager`, `graphviz`, and `dataset-fashion-mnist`, the original images; nothing is
+# started. Built by Go into .tools/: `fake-gcs-server`, an emulator of Google Cloud Storage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,8 +21,9 @@ if [ "${1:-}" = emulator ]; then
 fi
 
 originals=/usr/share/datasets/fashion-mnist
+packages=(prometheus prometheus-alertmanager graphviz dataset-fashion-mnist)
 command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v dot >/dev/null &&
-  [ -d "$originals" ] && exit 0
+  command -v prometheus-alertmanager >/dev/null && [ -d "$originals" ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
   echo "make tools: install Prometheus and Graphviz with your package manager (macOS: brew install" \
@@ -32,7 +33,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install prometheus graphviz dataset-fashion-mnist" >&2; exit 1; }
+  command -v sudo >/dev/null || { echo "make tools: run as root: apt-get install ${packages[*]}" >&2; exit 1; }
   sudo=(sudo)
 fi
 
@@ -44,14 +45,14 @@ if [ ! -e "$policy" ]; then
   "${sudo[@]}" chmod 755 "$policy"
 fi
 
-echo "Installing Debian's prometheus (for promtool and a real scrape), graphviz and dataset-fashion-mnist …"
+echo "Installing Debian's ${packages[*]} …"
 log=$(mktemp)
 if ! { "${sudo[@]}" apt-get update --quiet --quiet && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install --yes --quiet --quiet --no-install-recommends prometheus graphviz dataset-fashion-mnist; } >"$log" 2>&1; then
+  apt-get install --yes --quiet --quiet --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
   tail -n 20 "$log" >&2
   echo "make tools: apt-get could not install them (above); is there a network?" >&2
   exit 1
 fi
 rm -f "$log"
 # Nor shall it start when a machine with systemd boots next.
-[ ! -d /run/systemd/system ] || "${sudo[@]}" systemctl --quiet disable prometheus
+[ ! -d /run/systemd/system ] || "${sudo[@]}" systemctl --quiet disable prometheus prometheus-alertmanager

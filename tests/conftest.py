@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 os.environ["PATH"] = f"{ROOT / '.tools'}:{os.environ['PATH']}"
 # Programs, and folders of data.
 TOOLS = {
+    "needs_alertmanager": ("prometheus", "prometheus-alertmanager"),
     "needs_chromium": ("chromium",),
     "needs_gcs": ("fake-gcs-server",),
     "needs_prometheus": ("prometheus", "promtool"),

@@ -1,52 +1,17 @@
-"""Rules and dashboards: where they are, what they ask for, and that an alert fires."""
+"""The chart of rules and dashboards: where they are, what can be set, and that each alert fires."""
 
-import json
-import re
 import subprocess
+from functools import cache
+from itertools import count
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.charts.rendered import MONITORING, PROMETHEUS_RULE, ROOT, helm, rendered
+from scripts.monitoring import rules
+from tests.charts.rendered import MONITORING, PROMETHEUS_RULE, helm, rendered
 
-METRICS = {
-    line.split()[0]: line.split()[1]
-    for line in (ROOT / "tests/contracts/golden/metrics.txt").read_text().splitlines()
-}
-SERIES = {
-    name + suffix
-    for name, kind in METRICS.items()
-    for suffix in (("_bucket", "_sum", "_count") if kind == "histogram" else ("",))
-}
-# Run `a` stops at minute 10, its pod 1 a little earlier; run `b` goes on.
-STALL = """
-rule_files: [rules.yaml]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - series: 'trainer_last_step_timestamp_seconds{namespace="ml", pod="a-0", instance="1:9400"}'
-        values: "0+60x10 600x60"
-      - series: 'trainer_last_step_timestamp_seconds{namespace="ml", pod="a-1", instance="2:9400"}'
-        values: "0+60x9 540x61"
-      - series: 'trainer_last_step_timestamp_seconds{namespace="ml", pod="b-0", instance="3:9400"}'
-        values: "0+60x70"
-      - series: 'trainer_run_info{namespace="ml", pod="a-0", instance="1:9400", run="a"}'
-        values: "1x70"
-      - series: 'trainer_run_info{namespace="ml", pod="a-1", instance="2:9400", run="a"}'
-        values: "1x70"
-      - series: 'trainer_run_info{namespace="ml", pod="b-0", instance="3:9400", run="b"}'
-        values: "1x70"
-    alert_rule_test:
-      - {eval_time: 25m, alertname: TrainingStalled, exp_alerts: []}
-      - eval_time: 30m
-        alertname: TrainingStalled
-        exp_alerts:
-          - exp_labels: {severity: warning, namespace: ml, run: a}
-            exp_annotations:
-              summary: Run a makes no steps
-              description: Run a in namespace ml made its last step 20m 0s ago.
-"""
+ALERTS = Path(__file__).with_name("alerts")
 
 
 def objects_of(values, *words):
@@ -54,26 +19,34 @@ def objects_of(values, *words):
     return {one["metadata"]["name"]: one for one in yaml.safe_load_all(text) if one}
 
 
-def rules():
-    return objects_of({})["demo-rules"]["data"]["trainer.yaml"]
+def rules_file(values):
+    return objects_of(values)["demo-rules"]["data"]["trainer.yaml"]
 
 
-def queries():
-    found = [rule["expr"] for group in yaml.safe_load(rules())["groups"] for rule in group["rules"]]
-    for path in sorted((MONITORING / "dashboards").glob("*.json")):
-        for panel in json.loads(path.read_text())["panels"]:
-            found += [target["expr"] for target in panel["targets"]]
-    return found
+@cache
+def by_default():
+    """The file of rules as it is without values."""
+    return rules_file({})
+
+
+def alerts(text):
+    (group,) = yaml.safe_load(text)["groups"]
+    return [rule for rule in group["rules"] if "alert" in rule]
 
 
 def test_rules_are_an_object_of_the_operators_where_it_is():
-    values = {"rules": {"labels": {"release": "prometheus"}, "stalledSeconds": 300}}
+    values = {"rules": {"labels": {"release": "prometheus"}}}
     found = objects_of(values, "--api-versions", PROMETHEUS_RULE)
     assert found.keys() == {"demo", "demo-dashboards"}
     assert found["demo"]["kind"] == "PrometheusRule"
     assert found["demo"]["metadata"]["labels"]["release"] == "prometheus"
-    (rule,) = found["demo"]["spec"]["groups"][0]["rules"]
-    assert rule["expr"].strip().endswith("> 300")
+    assert found["demo"]["spec"] == yaml.safe_load(by_default())
+
+
+def test_without_helm_they_are_the_same():
+    assert rules({}) == yaml.safe_load(by_default())
+    changes = {"window": "1m", "disabled": ["JobFailed"], "alerts": {"inputBound": {"ratio": 0.2}}}
+    assert rules(changes) == yaml.safe_load(rules_file({"rules": changes}))
 
 
 def test_and_a_config_map_where_it_is_not():
@@ -87,36 +60,65 @@ def test_both_can_be_left_out():
     assert objects_of(off, "--api-versions", PROMETHEUS_RULE) == {}
 
 
-def test_every_query_asks_for_series_that_exist():
-    names = [set(re.findall(r"\btrainer_\w+", query)) for query in queries()]
-    assert len(names) >= 2
-    assert all(names)
-    assert set().union(*names) <= SERIES
+def test_every_setting_of_an_alert_is_in_a_rule():
+    values = yaml.safe_load((MONITORING / "values.yaml").read_text())["rules"]["alerts"]
+    numbers = count(7001)
+    changed = {
+        alert: {key: another(value, next(numbers)) for key, value in settings.items()}
+        for alert, settings in values.items()
+    }
+    text = rules_file({"rules": {"alerts": changed}})
+    wanted = {str(value) for settings in changed.values() for value in settings.values()}
+    assert not {value for value in wanted if value not in text}
+    assert "${" not in text
 
 
-def test_a_runbook_is_linked_to_its_heading():
-    page = "https://wiki.example/kubernetes"
-    values = {"rules": {"runbook": page}}
-    (group,) = yaml.safe_load(objects_of(values)["demo-rules"]["data"]["trainer.yaml"])["groups"]
-    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/kubernetes.md").read_text(), re.MULTILINE)
-    anchors = [f"{page}#{one.lower().replace(' ', '-')}" for one in headings]
-    assert {rule["annotations"]["runbook_url"] for rule in group["rules"]} <= set(anchors)
+def another(value, number):
+    """A value of the same type that no other setting has."""
+    if isinstance(value, str):
+        return f"{number}s"
+    return number / 10_000 if isinstance(value, float) else number
 
 
-def test_every_alert_says_what_it_means():
-    for group in yaml.safe_load(rules())["groups"]:
-        for rule in group["rules"]:
-            assert rule["annotations"].keys() == {"summary", "description"}
-            assert {"for", "labels"} <= rule.keys()
+def test_an_alert_can_be_left_out():
+    names = {rule["alert"] for rule in alerts(by_default())}
+    text = rules_file({"rules": {"disabled": ["InputBound", "JobFailed"]}})
+    left = {rule["alert"] for rule in alerts(text)}
+    assert names - left == {"InputBound", "JobFailed"}
+
+
+def test_every_alert_says_what_it_means_and_links_to_its_heading():
+    found = alerts(rules_file({"rules": {"runbook": "https://wiki.example/runbook"}}))
+    assert len(found) >= 12
+    for rule in found:
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        url = f"https://wiki.example/runbook#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == url
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+
+
+def test_each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not():
+    names = {rule["alert"] for rule in alerts(by_default())}
+    assert {path.stem for path in ALERTS.iterdir()} == names
+    for path in ALERTS.iterdir():
+        tests = yaml.safe_load(path.read_text())["tests"]
+        expected = [at["exp_alerts"] for test in tests for at in test["alert_rule_test"]]
+        assert any(expected), path.name
+        assert not all(expected), path.name
+        assert {at["alertname"] for test in tests for at in test["alert_rule_test"]} == {path.stem}
 
 
 @pytest.mark.needs_prometheus
-def test_f63_a_run_that_stands_still_raises_one_alert(tmp_path):
-    (tmp_path / "rules.yaml").write_text(rules())
-    (tmp_path / "stall.yaml").write_text(STALL)
-    command = ["promtool", "test", "rules", str(tmp_path / "stall.yaml")]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, found.stdout + found.stderr
+def test_f63_alerts_fire_when_they_are_meant_to_and_else_not(tmp_path):
+    (tmp_path / "rules.yaml").write_text(by_default())
+    for path in ALERTS.iterdir():
+        (tmp_path / path.name).write_text(path.read_text())
+    files = sorted(path.name for path in ALERTS.iterdir())
+    for command in (["check", "rules", "rules.yaml"], ["test", "rules", *files]):
+        found = subprocess.run(
+            ["promtool", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("part", ["rules", "dashboards"])
@@ -131,6 +133,10 @@ def test_labels_of_the_charts_own_are_refused(part):
     [
         ({"rules": {"enable": True}}, "additional properties 'enable' not allowed"),
         ({"rules": {"runbook": "docs/kubernetes.md"}}, "/rules/runbook"),
+        ({"rules": {"disabled": ["InputBond"]}}, "/rules/disabled/0"),
+        ({"rules": {"window": "5 minutes"}}, "/rules/window"),
+        ({"rules": {"alerts": {"inputBound": {"ratio": 30}}}}, "/rules/alerts/inputBound/ratio"),
+        ({"rules": {"alerts": {"inputBound": {"share": 0.3}}}}, "/rules/alerts/inputBound"),
         ({"rules": None}, "missing property 'rules'"),
     ],
 )

@@ -21,9 +21,11 @@ class Prometheus:
         assert not answer.get("warnings"), f"{expression}: {answer['warnings']}"
         return answer["data"]["result"]
 
-    def names(self) -> set[str]:
-        """All names of series that it ever had."""
-        return set(self._get("label/__name__/values")["data"])
+    def over(self, expression: str, *, start: float, end: float) -> list[dict[str, Any]]:
+        """The series that an expression gives between two Unix times, every other second."""
+        answer = self._get(f"query_range?query={escape(expression)}&start={start}&end={end}&step=2")
+        assert not answer.get("warnings"), f"{expression}: {answer['warnings']}"
+        return answer["data"]["result"]
 
     def rules(self) -> list[dict[str, Any]]:
         """The rules that it has loaded, each with its expression and health."""

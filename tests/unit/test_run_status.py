@@ -61,7 +61,7 @@ def test_a_status_tells_progress_time_and_restarts(tmp_path: Path) -> None:
     facts = {line.split()[0]: line.split(maxsplit=1)[1] for line in told.splitlines()}
     assert facts["state"] == "stopped"
     assert facts["step"] == "450 of 600 (75 %)"
-    assert facts["goodput"].startswith("55 % of 1 min 12")
+    assert facts["goodput"].startswith("55 % of 72.5 s")
     assert ["data_wait", "4.0", "s", "6", "%"] in [line.split() for line in spent.splitlines()]
     assert "killed: signal 9" in said
     assert objects(run) == before

@@ -70,10 +70,13 @@ def debug(as_json: bool, overrides: tuple[str, ...], **options: Any) -> None:
     surroundings = {"open_storage": context.obj.open_storage} if context.obj else {}
     sets = (*overrides, *(["log.format=json"] if as_json else []))
     shown = context.find_root().params
+
+    def on_start() -> None:
+        shown["debug"] = True  # a traceback is what this is for
+
     reason = debug_run(
-        Debugging(overrides=sets, **options), stop,
-        on_start=lambda: shown.update(debug=True), **surroundings,  # a traceback is what this is for
-    )  # fmt: skip
+        Debugging(overrides=sets, **options), stop, on_start=on_start, **surroundings
+    )
     from trainer.log import get_log
 
     get_log().info("end", reason=reason)

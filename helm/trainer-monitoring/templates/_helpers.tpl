@@ -10,27 +10,28 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PrometheusRule" }}true{{ end -}}
 {{- end }}
 
-{{/* Braces of Prometheus' own templates are written as text. */}}
+{{/* Rules in rules/ are written for Prometheus: values are put in place of ${…} alone. */}}
 {{- define "monitoring.rules" -}}
+{{- $text := printf "%s\n%s" (.Files.Get "rules/recorded.yaml") (.Files.Get "rules/alerts.yaml") -}}
+{{- $ofRun := "* on (job, namespace, pod, instance) group_left (run) trainer_run_info" -}}
+{{- $text = $text | replace "${ofRun}" $ofRun | replace "${window}" .Values.rules.window -}}
+{{- range $alert, $settings := .Values.rules.alerts -}}
+{{- range $key, $value := $settings -}}
+{{- $text = $text | replace (printf "${%s.%s}" $alert $key) (toString $value) -}}
+{{- end -}}
+{{- end -}}
+{{- $rules := list -}}
+{{- range $text | fromYamlArray -}}
+{{- if not (has .alert $.Values.rules.disabled) -}}
+{{- if .alert -}}
+{{- $_ := set .annotations "runbook_url" (printf "%s#%s" $.Values.rules.runbook (lower .alert)) -}}
+{{- end -}}
+{{- $rules = append $rules . -}}
+{{- end -}}
+{{- end -}}
 groups:
   - name: trainer
+    interval: {{ .Values.rules.interval }}
     rules:
-      - alert: TrainingStalled
-        # Of all pods of a run, the one that stepped last.
-        expr: |
-          time() - max by (namespace, run) (
-            trainer_last_step_timestamp_seconds
-            * on (instance, pod) group_left (run) trainer_run_info
-          ) > {{ .Values.rules.stalledSeconds | int }}
-        for: 1m
-        labels:
-          severity: warning
-        annotations:
-          summary: Run {{ "{{ $labels.run }}" }} makes no steps
-          description: >-
-            Run {{ "{{ $labels.run }}" }} in namespace {{ "{{ $labels.namespace }}" }} made its last
-            step {{ "{{ $value | humanizeDuration }}" }} ago.
-          {{- with .Values.rules.runbook }}
-          runbook_url: {{ printf "%s#trainingstalled" . | quote }}
-          {{- end }}
+      {{- toYaml $rules | nindent 6 }}
 {{- end }}

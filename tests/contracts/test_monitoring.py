@@ -1,0 +1,159 @@
+"""Code, docs, rules, dashboards and chart speak of the same metrics, and of no others."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainer.goodput import CAUSES, PHASES
+from trainer.metrics import describe
+from trainer.metrics.registry import OPERATIONS, RESTART_CAUSES
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "trainer-monitoring"
+DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
+RULES = [
+    rule
+    for name in ("recorded", "alerts")
+    for rule in yaml.safe_load((CHART / "rules" / f"{name}.yaml").read_text())
+]
+RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+ALERTS = {rule["alert"] for rule in RULES if "alert" in rule}
+# Labels by name of series; a histogram is three of them.
+SERIES = {
+    metric.name + suffix: {*metric.labels, *more}
+    for metric in describe()
+    for suffix, more in (
+        (("_bucket", ["le"]), ("_sum", []), ("_count", []))
+        if metric.kind == "histogram"
+        else (("", []),)
+    )
+}
+TARGET = {"namespace", "pod", "instance", "job"}
+# Of kube-state-metrics and of NVIDIA's dcgm-exporter.
+FOREIGN = {
+    "kube_job_failed": {"condition", "job_name"},
+    "kube_pod_owner": {"owner_kind", "owner_name"},
+    "kube_pod_container_info": {"container"},
+    "DCGM_FI_DEV_GPU_UTIL": {"gpu"},
+}
+VALUES = {
+    "phase": set(PHASES),
+    "cause": {*CAUSES, *RESTART_CAUSES},
+    "operation": set(OPERATIONS),
+    "result": {"success", "failure"},
+    "split": {"train", "validation"},
+}
+_SELECTOR = re.compile(r"\b(run:\w+:\w+|trainer_\w+|kube_\w+|DCGM_\w+)\b(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r"(\w+)\s*(=~|!=|=)\s*\"([^\"]*)\"")
+
+
+def strings(value, *keys):
+    """All texts under these keys, at any depth."""
+    if isinstance(value, list):
+        return [text for one in value for text in strings(one, *keys)]
+    if not isinstance(value, dict):
+        return []
+    deeper = [text for one in value.values() for text in strings(one, *keys)]
+    return deeper + [value[key] for key in keys if isinstance(value.get(key), str)]
+
+
+def queries():
+    """Every expression, and where it stands."""
+    found = [(rule.get("record", rule.get("alert")), rule["expr"]) for rule in RULES]
+    for path in DASHBOARDS:
+        texts = strings(json.loads(path.read_text()), "expr", "query", "definition")
+        found += [(path.name, text) for text in texts]
+    return found
+
+
+QUERIES = queries()
+NAMED = {name for _, expr in QUERIES for name, _ in _SELECTOR.findall(expr)}
+
+
+def labels_of(name):
+    """What may be selected of a series; a recorded one has what it, or its first part, has."""
+    if name in RECORDED:
+        by = re.search(r"\bby \(([^)]*)\)", RECORDED[name])
+        return set(by[1].split(", ")) if by else labels_of(_SELECTOR.search(RECORDED[name])[1])
+    return TARGET | (SERIES | FOREIGN)[name]
+
+
+@pytest.mark.parametrize(("where", "expr"), QUERIES)
+def test_a_query_asks_for_series_that_exist_by_labels_that_they_have(where, expr):
+    for name, matchers in _SELECTOR.findall(expr):
+        assert name in SERIES.keys() | RECORDED.keys() | FOREIGN.keys(), where
+        for label, _, value in _MATCHER.findall(matchers):
+            assert label in labels_of(name), f"{where}: {name}"
+            if label in VALUES and "$" not in value:
+                assert set(value.split("|")) <= VALUES[label], f"{where}: {name}"
+
+
+def test_queries_were_found():
+    assert len(QUERIES) >= len(RULES) + len(DASHBOARDS)
+    assert all(_SELECTOR.search(rule["expr"]) for rule in RULES)
+
+
+def test_every_recorded_series_is_asked_for():
+    assert RECORDED.keys() <= NAMED
+
+
+def test_every_metric_is_asked_for():
+    found = {m.name for m in describe() if any(name.startswith(m.name) for name in NAMED)}
+    assert found == {metric.name for metric in describe()}
+
+
+def test_no_expression_is_written_twice():
+    written = [" ".join(rule["expr"].split()) for rule in RULES]
+    assert len(written) == len(set(written))
+
+
+PAGES = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md"), ROOT / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_no_metric_that_does_not_exist(page):
+    named = set(re.findall(r"\b(?:trainer|kube|DCGM)_[A-Za-z_]*[A-Za-z]\b", page.read_text()))
+    assert named <= SERIES.keys() | {m.name for m in describe()} | FOREIGN.keys()
+
+
+def test_every_alert_has_its_heading_in_the_runbook():
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
+    assert sorted(headings) == sorted(ALERTS)
+
+
+def test_settings_are_of_alerts_that_exist():
+    settings = yaml.safe_load((CHART / "values.yaml").read_text())["rules"]["alerts"]
+    assert {name[:1].upper() + name[1:] for name in settings} == ALERTS
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(schema["$defs"]["Alert"]["enum"]) == ALERTS
+    runbook = (ROOT / "docs/runbook.md").read_text()
+    keys = {f"{name}.{key}" for name, all_of_it in settings.items() for key in all_of_it}
+    named = set(re.findall(r"`(\w+\.(?:seconds|for|window|ratio|restarts))`", runbook))
+    assert named <= keys
+
+
+def test_the_page_of_alerts_has_each_with_its_severity():
+    rows = re.findall(
+        r"^\| ([A-Z]\w+) \| (\w+) \|", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE
+    )
+    assert set(rows) == {(r["alert"], r["labels"]["severity"]) for r in RULES if "alert" in r}
+
+
+def test_the_page_has_the_rows_of_the_dashboard():
+    page = (ROOT / "docs/monitoring.md").read_text()
+    panels = json.loads((CHART / "dashboards/run.json").read_text())["panels"]
+    rows = [panel["title"] for panel in panels if panel["type"] == "row"]
+    assert re.findall(r"^\| ([A-Z]\w+(?: \w+)*) \| (?!\w+ \|)", page, re.MULTILINE) == rows
+
+
+def test_containers_are_given_files_that_are_there():
+    folder = ROOT / "docker/monitoring"
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    assert services.keys() == {"prometheus", "alertmanager", "grafana"}
+    mounts = [mount.split(":")[0] for one in services.values() for mount in one["volumes"]]
+    ours = [mount for mount in mounts if mount.startswith(".")]
+    assert len(ours) == 3
+    assert not [mount for mount in ours if not (folder / mount).exists()]

@@ -1,0 +1,95 @@
+"""Prometheus and Alertmanager themselves, over pages of metrics that no training feeds."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from tests.emulator import free_port
+from tests.monitored import OF_GPUS, ask, monitoring, panels, rules
+from trainer.metrics import Metrics
+from trainer.metrics.exposition import MetricsServer
+
+pytestmark = pytest.mark.needs_alertmanager
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 60.0
+
+
+@pytest.fixture
+def page():
+    """Of a worker with two GPUs, and what NVIDIA's exporter would tell of them, too."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.set_run_info("demo")
+    utilisation = Gauge("DCGM_FI_DEV_GPU_UTIL", "percent", ["gpu"], registry=registry)
+    for gpu in "01":
+        metrics.gpu_memory_bytes.set(60e9, gpu=gpu)
+        metrics.gpu_memory_peak_bytes.set(70e9, gpu=gpu)
+        utilisation.labels(gpu).set(97)
+    server = MetricsServer(registry, port=0)
+    server.start()
+    yield metrics, server.port
+    server.close()
+
+
+def test_a_run_that_fails_is_told_of_by_a_webhook_and_seen_in_panels(page, tmp_path):
+    metrics, port = page
+    changes = {"interval": "1s", "window": "10s"}
+    with monitoring(tmp_path, [port], changes) as (prometheus, told):
+        wait_until(lambda: series(prometheus, "trainer_nonfinite_steps_total == 0"))
+        metrics.nonfinite_steps.inc()
+        metrics.run_exit_code.set(4)
+        wait_until(lambda: told.firing() >= {"TrainingNonFiniteLoss", "JobFailed"})
+        assert told.firing() == {"TrainingNonFiniteLoss", "JobFailed"}
+        assert {rule["health"] for rule in rules(prometheus)} == {"ok"}
+        found = {where: len(series(prometheus, expr)) for where, expr in panels() if "GPU" in where}
+        assert found == dict.fromkeys(OF_GPUS, 2)
+
+
+def test_the_command_starts_both_and_ends_both(tmp_path):
+    ports = {"--prometheus-port": free_port(), "--alertmanager-port": free_port()}
+    options = [f"{name}={port}" for name, port in ports.items()]
+    command = [sys.executable, "scripts/monitoring.py", f"--folder={tmp_path}", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        said = "".join(process.stdout.readline() for _ in range(4))
+        for port in ports.values():
+            assert f"http://127.0.0.1:{port}" in said
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=10).close()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 0
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "scripts/monitoring.py", f"--folder={tmp_path}",
+                   f"--prometheus-port={free_port()}", f"--alertmanager-port={port}"]  # fmt: skip
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"make monitoring: port {port} for alertmanager: ")
+    assert "--alertmanager-port" in found.stderr
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def series(prometheus, expr):
+    return ask(prometheus, "query", query=expr)["result"]
