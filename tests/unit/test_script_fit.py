@@ -445,6 +445,16 @@ def test_a_loop_without_end(tmp_path: Path) -> None:
         trainer.fit(model, X, Y)
 
 
+def test_what_compile_says_in_vain_is_told(tmp_path: Path, capsys: Any) -> None:
+    model, call = plain(epochs=1)
+    model.compile(model.optimizer, model.loss, run_eagerly=True, steps_per_execution=4)
+    trainer.setup(str(tmp_path))
+    trainer.fit(model, X, Y, **call)
+    said = capsys.readouterr().out
+    assert "compile(run_eagerly=True)" in said
+    assert "compile(steps_per_execution=4)" in said
+
+
 def test_a_model_without_optimizer(tmp_path: Path) -> None:
     trainer.setup(str(tmp_path))
     with pytest.raises(ConfigError, match="optimizer"):

@@ -79,6 +79,7 @@ def _train(
 ) -> Any:
     where = "any step" if data.fed.is_anywhere else "the ends of epochs"
     job.log.info("fit", call=call.number, records=data.fed.order.num_records, goes_on_at=where)
+    _tell_what_is_ignored(model, job.log)
     assembled = _assemble(session, job, data, model)
     steps = data.fed.order.steps_per_epoch
     first = Position(step=initial_epoch * steps)
@@ -111,6 +112,16 @@ def _train(
     keras.utils.set_random_seed(job.config.train.seed + call.number)
     model.history = training.history_callback
     return training.history_callback
+
+
+def _tell_what_is_ignored(model: Any, log: Any) -> None:
+    for name, usual, instead in (
+        ("run_eagerly", False, "calls of steps are compiled"),
+        ("steps_per_execution", 1, "train.steps_per_call says how many steps a call has"),
+    ):
+        value = getattr(model, name, usual)
+        if value != usual:
+            log.warning("ignored", argument=f"compile({name}={value})", reason=instead)
 
 
 def evaluate(
