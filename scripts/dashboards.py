@@ -65,8 +65,10 @@ def all_runs() -> table.Panel:
     names = {
         f"Value #{letter}": name for letter, (name, _, _) in zip("ABCDEFG", COLUMNS, strict=True)
     }
-    panel = rows("Runs", "A run leads to its dashboard.", *(c[1] for c in COLUMNS), height=9)
-    panel = organized(panel, hidden=("Time", "__name__"), names=names)
+    # Without their names, which would keep the series of a run in rows of their own.
+    exprs = [f"max by (namespace, run) ({expr})" for _, expr, _ in COLUMNS]
+    panel = rows("Runs", "A run leads to its dashboard.", *exprs, height=9)
+    panel = organized(panel, hidden=("Time",), names=names)
     for name, _, unit in COLUMNS:
         panel = panel.override_by_name(name, [schema.DynamicConfigValue(id_val="unit", value=unit)])
     link = {"title": "Show this run", "url": ONE_RUN}

@@ -186,11 +186,18 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
 def by_containers(folder: Path, settings: Settings) -> int:
     """The same by containers, and Grafana; until Ctrl-C."""
     settings.write(folder)
-    environ = {**os.environ, "FOLDER": str(folder)}
-    print("Grafana: http://127.0.0.1:3000", flush=True)
-    return subprocess.run(
-        ["docker", "compose", "--file", str(COMPOSE), "up"], env=environ, check=False
-    ).returncode
+    environ = {
+        **os.environ, "FOLDER": str(folder), "PROMETHEUS_PORT": str(settings.prometheus_port),
+        "ALERTMANAGER_PORT": str(settings.alertmanager_port),
+    }  # fmt: skip
+    command = ["docker", "compose", "--file", str(COMPOSE), "up"]
+    process = subprocess.Popen(command, env=environ, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        return 0
 
 
 def port_range(text: str) -> range:
@@ -219,28 +226,31 @@ def main(arguments: Sequence[str]) -> int:
         webhook=given.webhook, prometheus_port=given.prometheus_port,
         alertmanager_port=given.alertmanager_port,
     )  # fmt: skip
+    folder = given.folder.resolve()
+    said = (
+        f"Prometheus:    http://127.0.0.1:{given.prometheus_port}\n"
+        f"Alertmanager:  http://127.0.0.1:{given.alertmanager_port}\n"
+        f"Runs on ports: {given.ports[0]} to {given.ports[-1]}, as of `make local-run`\n"
+        "Ctrl-C ends them."
+    )
     has_programs = shutil.which("prometheus") and _alertmanager()
     if given.containers or not has_programs:
-        if shutil.which("docker"):
-            return by_containers(given.folder.resolve(), settings)
-        print(
-            "make monitoring: prometheus and alertmanager are missing: make tools, or Docker",
-            file=sys.stderr,
-        )
-        return 2
+        if not shutil.which("docker"):
+            return _failed("prometheus and alertmanager are missing: make tools, or Docker", 2)
+        print(f"Grafana:       http://127.0.0.1:3000\n{said}", flush=True)
+        return by_containers(folder, settings)
     try:
-        with suppress(KeyboardInterrupt), stack(given.folder.resolve(), settings) as running:
-            print(
-                f"Prometheus:    {running.prometheus}\nAlertmanager:  {running.alertmanager}\n"
-                f"Runs on ports: {given.ports[0]} to {given.ports[-1]}, as of `make local-run`\n"
-                "Ctrl-C ends both.",
-                flush=True,
-            )
+        with suppress(KeyboardInterrupt), stack(folder, settings):
+            print(said, flush=True)
             signal.pause()
     except RuntimeError as error:
-        print(f"make monitoring: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
     return 0
+
+
+def _failed(reason: str, code: int) -> int:
+    print(f"make monitoring: {reason}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Prometheus and Alertmanager themselves, over pages of metrics that no training feeds."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -82,6 +83,21 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path):
     assert found.returncode == 1
     assert found.stderr.startswith(f"make monitoring: port {port} for alertmanager: ")
     assert "--alertmanager-port" in found.stderr
+
+
+def test_containers_are_told_where_the_files_are(tmp_path):
+    """By a stand-in: images would have to be fetched."""
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$@"\nls "$FOLDER"\necho $PROMETHEUS_PORT\n')
+    docker.chmod(0o755)
+    command = [sys.executable, "scripts/monitoring.py", "--containers", f"--folder={tmp_path}/in"]
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    found = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "http://127.0.0.1:3000" in found.stdout
+    compose = ROOT / "docker/monitoring/compose.yaml"
+    files = "alertmanager.yaml\nprometheus.yaml\nrules.yaml"
+    assert found.stdout.endswith(f"compose --file {compose} up\n{files}\n9090\n")
 
 
 def wait_until(condition):
