@@ -246,6 +246,7 @@ def test_probes_tell_whether_it_trains(run):
     with pytest.raises(urllib.error.HTTPError, match="503"):
         fetch(life, "/readyz")
     assert fetch(life, "/healthz") == "ok\n"
+    assert samples(fetch(life))[("trainer_run_info", ("run", "run"))] == 1
     wait_until(run.fired, "the worker at the gate")
     assert fetch(life, "/readyz") == "training\n"
     (run.folder / "gate").touch()

@@ -65,6 +65,7 @@ class Supervisor:
         self._spawn = spawn
         self._log = log
         self._metrics = Metrics(registry, labels=config.metrics.labels)
+        self._metrics.set_run_info(config.run_name)  # alerts tell by it whose pod has no worker
         self._relay = Relay(registry)
         self._line = TimeLine(self._metrics, is_kept=is_kept, log=log)
         self._life: Life | None = None
