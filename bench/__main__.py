@@ -23,7 +23,8 @@ SCRIPTS = {
         "scaling_small", "scaling_group_share_small",
         "scaling_compute_bound", "scaling_group_share_compute_bound",
     ),
-    "bench.hooks": ("hooks_share",),
+    "bench.hooks": ("hooks_share", "hooks_at_12_ms"),
+    "bench.metrics": ("metrics_scrapes", "metrics_page"),
     "bench.save": ("save_blocked_vs_sync", "save_blocked_vs_copy"),
     "bench.checkpoint": (
         "checkpoint_blocked_local", "checkpoint_total_local", "checkpoint_bytes_local",
