@@ -35,7 +35,7 @@ COMMANDS = {
         "List, verify and look into checkpoints.",
     ),
     "report": ("trainer.cli.report:report", "Show a run, or compare several, on one page."),
-    "runs": ("trainer.cli.runs:runs", "Delete runs."),
+    "runs": ("trainer.cli.runs:runs", "See how runs stand, or delete them."),
     "data": ("trainer.cli.data:data", "Prepare, list and verify data sets."),
     "recipes": ("trainer.cli.recipes:recipes", "List what can be trained, or begin your own."),
     "config": ("trainer.cli.config:config", "Show, check and describe configurations."),

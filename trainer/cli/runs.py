@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ),
 )
 def runs() -> None:
-    """How runs stand, what their workers said last, and their end."""
+    """See how runs stand and what their workers said last, or delete them."""
 
 
 for _command in (list_, status, watch):
