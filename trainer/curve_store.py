@@ -1,7 +1,7 @@
 """A run's curves, kept in its folder: one object a life of its workers.
 
-It is written anew while the life lasts, first after a second and then ever more seldom, and stays
-as it is after that. At a kill, the last seconds of a life are missing in it.
+It is written anew while the life lasts: with each checkpoint, so that a kill loses only what is
+made again, and now and then; it stays as it is after that.
 """
 
 import logging
@@ -19,7 +19,8 @@ from trainer.storage.parallel import in_parallel
 
 CURVES = "curves"
 MOST_BYTES = 16 << 20
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
+_FIRST_SECONDS, _EVERY_SECONDS = 1.0, 20.0
+_REST = 100  # times the seconds of processor time that a write took
 
 _JSON = TypeAdapter(LifeCurves)
 _log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ class RunCurves:
         self._storage = storage
         self._path = f"{CURVES}/{fence:06d}.json"
         self._clock, self._patience = clock, patience
-        self._pause = _FIRST_PAUSE
-        self._due = clock() + self._pause
+        self._due = clock() + _FIRST_SECONDS
+        self._rested = float("-inf")
         self._writer: threading.Thread | None = None
         self._has_told = False
 
@@ -49,11 +50,18 @@ class RunCurves:
         """Write beside training, if it is time; returns whether it was."""
         if self._clock() < self._due:
             return False
-        self._pause = min(1.5 * self._pause, _LONGEST_PAUSE)
-        self._due = self._clock() + self._pause
+        self._due = self._clock() + _EVERY_SECONDS
         if self._writer is None or not self._writer.is_alive():
             self._begin()
         return True
+
+    def saved(self) -> None:
+        """A checkpoint was committed; called by the saving thread. Write, if not too often."""
+        if self._clock() >= self._rested:
+            self._due = float("-inf")
+            self.write_if_due()
+        else:
+            self._due = min(self._due, self._rested)
 
     def close(self) -> None:
         """Write all, if the store answers in time."""
@@ -80,6 +88,8 @@ class RunCurves:
     def _write(self, storage: Storage, frozen: Frozen) -> None:
         try:
             storage.write(self._path, _JSON.dump_json(frozen.life()))
+            rest = min(_REST * time.thread_time(), _EVERY_SECONDS)
+            self._rested = self._clock() + rest
         except StorageError as error:
             if not self._has_told:
                 self._has_told = True

@@ -12,8 +12,9 @@ pytestmark = [pytest.mark.needs_chromium, pytest.mark.long]
 NUM_CHARTS = "document.querySelectorAll('figure svg').length"
 NUM_EMPTY = "[...document.querySelectorAll('svg')].filter(e => e.getBBox().width < 100).length"
 OVERHANG = "document.documentElement.scrollWidth - window.innerWidth"
-SMALLEST_TEXT = """Math.min(...[...document.querySelectorAll('svg text')].map(
-    e => parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a))"""
+SMALLEST_TEXT = """Math.min(...[...document.querySelectorAll('svg text')].map(e => {
+    const placed = e.getScreenCTM();  // turned ones are scaled, too
+    return parseFloat(getComputedStyle(e).fontSize) * Math.hypot(placed.a, placed.b); }))"""
 PICTURES = "[...document.images].every(e => e.complete && e.naturalWidth > 0)"
 COLOURS = (
     "[document.body, document.querySelector('svg text')].map(e => [getComputedStyle(e)."

@@ -97,6 +97,8 @@ class Reporting:
             "checkpoint", step=manifest.step, megabytes=round(manifest.num_bytes / 1e6, 2),
             seconds=round(seconds, 3), sha256=manifest.sha256[:12],
         )  # fmt: skip
+        if self._curves is not None:
+            self._curves.on_saved()
 
     def close(self) -> None:
         """Give the terminal back, and leave a trace that did not come to its end."""

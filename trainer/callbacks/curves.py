@@ -34,6 +34,10 @@ class CurvesCallback(keras.callbacks.Callback):
         self._recorder.epoch(values, time.time())
         self._note_rate()
 
+    def on_saved(self) -> None:
+        """A checkpoint was committed; called by the saving thread."""
+        self._curves.saved()
+
     def close(self) -> None:
         """Training ended, or broke off."""
         self._curves.close()

@@ -1,5 +1,6 @@
 """The curves of a report, of one run or of several in one picture."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -129,12 +130,14 @@ def _speed(runs: Sequence[RunFacts]) -> Chart:
             steps, speeds, _ = _speeds(run)
             axes.plot(steps, speeds, linewidth=1.2, **_of_run(runs, number))
         axes.set_ylim(bottom=0)
-        axes.set_ylabel("steps a second")
         _show_steps(axes)
         _legend(axes)
 
     return Chart(
-        "throughput", "throughput", draw, "without validation and what lies between epochs"
+        "throughput",
+        "throughput",
+        draw,
+        "steps a second, without validation and what lies between epochs",
     )
 
 
@@ -175,6 +178,8 @@ def _durations(runs: Sequence[RunFacts]) -> Chart:
     is_alone = len(runs) == 1
 
     def draw(axes: Any) -> None:
+        from matplotlib.ticker import FixedLocator
+
         for number, run in enumerate(runs):
             lives = list(run.curves.durations.values())
             look = _of_run(runs, number) | ({"label": "all"} if is_alone else {})
@@ -182,16 +187,20 @@ def _durations(runs: Sequence[RunFacts]) -> Chart:
             if is_alone and len(lives) > 1:
                 _draw_shares(axes, lives[-1:], color=COLOURS[1], label="last generation")
         axes.set_xscale("log")
+        first, last = axes.get_xlim()
+        axes.set_xlim(first / 1.6, last * 1.6)  # so far that a number is there
+        parts = (1, 2, 5) if last / first < 50 else (1,)
+        powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+        axes.xaxis.set_major_locator(FixedLocator([a * 10.0**b for b in powers for a in parts]))
         axes.xaxis.set_major_formatter(lambda value, _: _seconds(value))
         axes.xaxis.set_minor_formatter("")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.set_ylabel("share of steps")
         _legend(axes)
 
     return Chart(
         "step_durations", "how long steps take", draw,
-        "from the end of a step to that of the next; one in a tenth of a second is timed, and "
-        "those between share evenly",
+        "share of steps, from the end of one to the end of the next; one in a tenth of a second is "
+        "timed, and those between share evenly",
     )  # fmt: skip
 
 
