@@ -10,6 +10,7 @@ from concurrent.futures import Future
 import structlog
 from prometheus_client import CollectorRegistry
 
+from trainer.agent.kept_output import KeptOutput
 from trainer.agent.life import Life
 from trainer.channel import decode, encode
 from trainer.metrics.relay import Relay
@@ -24,6 +25,7 @@ class Process:
         self.channel, self.end = socket.socketpair()
         self.end.settimeout(DEADLINE)
         self.ended = Future()
+        self.output = None  # it prints nothing
         self.signals = []
 
     def signal(self, number):
@@ -50,7 +52,8 @@ class Holding:
 
 def life_of(process, holding, **more):
     relay = Relay(CollectorRegistry())
-    return Life(process, holding, relay, structlog.get_logger(), 600, 10, **more)
+    log = structlog.get_logger()
+    return Life(process, holding, relay, KeptOutput(None, 0, log), log, 600, 10, **more)
 
 
 async def until(condition):

@@ -34,8 +34,8 @@ STREAMS = (
 NEAR = "unknown callback 'early_stoping': did you mean 'early_stopping'? (or package.module:Class)"
 NOT_NEAR = (
     "unknown callback 'a:b-c': use one of confusion_matrix, csv_logger, early_stopping, "
-    "loss_curves, loss_history, model_checkpoint, model_picture, predictions, "
-    "reduce_lr_on_plateau, tensorboard, terminate_on_nan (or package.module:Class)"
+    "loss_curves, loss_history, mlflow, model_checkpoint, model_picture, predictions, "
+    "reduce_lr_on_plateau, tensorboard, terminate_on_nan, wandb (or package.module:Class)"
 )
 
 
@@ -65,7 +65,7 @@ def refusal(*overrides):
         ("epochs=3", "unknown key 'epochs': did you mean 'train.epochs'?"),
         ("checkpont.keep_last=3", "unknown key 'checkpont': did you mean 'checkpoint'?"),
         ("zzz=1", f"unknown key 'zzz': use one of {', '.join(RunConfig.model_fields)}"),
-        ("log.lr=3", "unknown key 'log.lr': use one of log.format, log.every_seconds"),
+        ("log.lr=3", "unknown key 'log.lr': use one of log.format, log.every_seconds, log.keep"),
         ("data.uri=/d", "unknown key 'data.uri': did you mean 'data.url'?"),
         ("checkpoint.best={metrc: x}",
          "unknown key 'checkpoint.best.metrc': did you mean 'checkpoint.best.metric'?"),

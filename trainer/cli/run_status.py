@@ -134,7 +134,7 @@ def _facts(run_dir: str) -> "RunFacts":
     from trainer.run_dir import RunDir
     from trainer.run_facts import read_facts
 
-    return read_facts(RunDir(run_dir))
+    return read_facts(RunDir(run_dir), whole=False)
 
 
 def _facts_of_any(url: str) -> "RunFacts | None":
