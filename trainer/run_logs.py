@@ -1,6 +1,6 @@
 """The end of what each worker printed, kept in the run's folder: a deleted pod can be explained.
 
-logs/FENCE/worker-INDEX.log   a generation of the run, numbered as its events/ and checkpoints are
+logs/worker-INDEX/FENCE.log   of a generation of the run, numbered as events/ and checkpoints are
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trainer.storage import Storage
 
 LOGS = "logs"
-_NAME = re.compile(rf"{LOGS}/(\d+)/worker-(\d+)\.log")
+_NAME = re.compile(rf"{LOGS}/worker-(\d+)/(\d+)\.log")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 _SECRETS = (
     re.compile(rb"(?<=://)[^/\s@]+(?=@)"),
@@ -36,14 +36,19 @@ class KeptLog:
     @property
     def path(self) -> str:
         """In the run's folder."""
-        return f"{LOGS}/{self.generation:06d}/worker-{self.worker}.log"
+        return f"{folder_of(self.worker)}/{self.generation:06d}.log"
 
 
-def kept_logs(storage: Storage) -> list[KeptLog]:
+def folder_of(worker: int) -> str:
+    """Where all logs of one worker lie: it looks at no other's."""
+    return f"{LOGS}/worker-{worker}"
+
+
+def kept_logs(storage: Storage, folder: str = LOGS) -> list[KeptLog]:
     """Those of the run whose folder `storage` is, in order. Raises StorageError."""
-    entries = [(entry, _NAME.fullmatch(entry.path)) for entry in storage.list(LOGS)]
+    entries = [(entry, _NAME.fullmatch(entry.path)) for entry in storage.list(folder)]
     return sorted(
-        KeptLog(int(name[1]), int(name[2]), entry.size, entry.updated)
+        KeptLog(int(name[2]), int(name[1]), entry.size, entry.updated)
         for entry, name in entries
         if name is not None
     )

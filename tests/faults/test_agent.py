@@ -69,7 +69,7 @@ def samples(text):
 
 def kept_output(run):
     """What each generation of worker 0 printed last, as the run's folder has it."""
-    return [path.read_text() for path in sorted(run.dir.glob("logs/*/worker-0.log"))]
+    return [path.read_text() for path in sorted(run.dir.glob("logs/worker-0/*.log"))]
 
 
 def last_word(text):
@@ -221,7 +221,8 @@ def test_a_worker_that_refuses_is_not_replaced(run, settings, code):
 
 
 def test_f10_a_complete_run_stays_as_it_is(run):
-    assert agent(run).wait() == 0
+    assert agent(run, log__keep=False).wait() == 0
+    assert not (run.dir / "logs").exists()
     before = {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")}
     life = agent(run)
     assert life.wait() == 0

@@ -23,7 +23,7 @@ def run(tmp_path):
         "curves/000001.json",
         "pictures/loss_curves.png", "plugins/profile/steps-8-9/worker-0.xplane.pb",
         "checkpoints/step-00000004-f1/COMMIT", "checkpoints/step-00000004-f1/a/manifest.json",
-        ".access-0123", "logs/000001/worker-0.log", "notes.txt",
+        ".access-0123", "logs/worker-0/000001.log", "notes.txt",
     ):  # fmt: skip
         storage.write(path, b"{}")
     return storage
@@ -68,7 +68,7 @@ def logs(run):
     """The last words of three workers' lives."""
     for generation, worker in ((1, 0), (1, 1), (12, 0)):
         text = f"worker {worker} in generation {generation}: caf\u00e9\n"
-        run.write(f"logs/{generation:06d}/worker-{worker}.log", text.encode())
+        run.write(f"logs/worker-{worker}/{generation:06d}.log", text.encode())
     return run
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from trainer.agent.output import Output
 from trainer.agent.threads import in_thread
 from trainer.errors import StorageError
-from trainer.run_logs import KeptLog, kept_logs, without_secrets
+from trainer.run_logs import KeptLog, folder_of, kept_logs, without_secrets
 from trainer.storage import Storage
 
 _EVERY_SECONDS = 60.0
@@ -30,6 +30,7 @@ class KeptOutput:
         self._log = log
         self._writing = threading.Lock()
         self._is_told = False
+        self._generation: int | None = None  # that was written last
         self._last: asyncio.Task[None] | None = None
 
     async def keep(self, generation: Callable[[], int | None], output: Output) -> None:
@@ -58,13 +59,14 @@ class KeptOutput:
             with self._writing:
                 path = KeptLog(generation, self._index).path
                 storage.write(path, without_secrets(output, os.environ))
-                self._delete_old(storage)
+                if generation != self._generation:
+                    self._generation = generation
+                    self._delete_old(storage)
         except StorageError as error:
             if not self._is_told:
                 self._log.warning("log not kept", reason=str(error))
             self._is_told = True
 
     def _delete_old(self, storage: Storage) -> None:
-        ours = [log for log in kept_logs(storage) if log.worker == self._index]
-        for log in ours[:-_MOST_GENERATIONS]:
+        for log in kept_logs(storage, folder_of(self._index))[:-_MOST_GENERATIONS]:
             storage.delete(log.path)
