@@ -15,7 +15,10 @@ from trainer.agent.output import MOST_BYTES
 _AGENT = """
 import subprocess, sys
 from pathlib import Path
+import trainer.agent.output
 from trainer.agent.process import WorkerProcess
+
+trainer.agent.output._DRAIN_SECONDS = 60  # that nobody takes the output is not to be taken for an end
 
 def spawn(arguments, channel, output, environ):
     process = subprocess.Popen(arguments, stdout=output[0], stderr=output[1])
