@@ -18,7 +18,7 @@ from pathlib import Path
 import trainer.agent.output
 from trainer.agent.process import WorkerProcess
 
-trainer.agent.output._DRAIN_SECONDS = 60  # that nobody takes the output is not to be taken for an end
+trainer.agent.output._DRAIN_SECONDS = 60  # a test that waits for it fails
 
 def spawn(arguments, channel, output, environ):
     process = subprocess.Popen(arguments, stdout=output[0], stderr=output[1])
