@@ -15,10 +15,12 @@ from typing import Any
 import yaml
 
 from tests.e2e.kube import COMMAND_SECONDS, CommandError, Kube, command, unix_time, wait_until
-from tests.e2e.store import Store
+from tests.e2e.pods import pod, run_to_its_end
+from tests.e2e.store import BUCKET, Store
 from trainer.checkpoint.names import CHECKPOINTS, COMMIT_FILE, folder_name, parse_folder
 
 CHART = Path(os.environ.get("E2E_CHART") or Path(__file__).parents[2] / "helm" / "trainer")
+IMAGE = os.environ.get("IMAGE", "docker.io/library/trainer:e2e")
 COMPLETE_SECONDS = 300
 
 
@@ -118,6 +120,16 @@ class Run:
     def logs(self, index: int) -> list[dict[str, Any]]:
         """What the newest pod of an index said, as far as it is events."""
         return _events(self.kube("logs", self.pod_name(index)))
+
+    def kept_log(self, index: int) -> list[dict[str, Any]]:
+        """Events of a worker's last output that lies in the run's folder, as the trainer shows it.
+
+        Its pod need not be there any more.
+        """
+        name = f"gs://{BUCKET}/{self.folder}"
+        show = ["trainer", "runs", "logs", name, f"--worker={index}"]
+        reader = pod(f"log-{index}", IMAGE, command=show, environment=self.store.environment)
+        return _events(run_to_its_end(self.kube, reader))
 
     @contextmanager
     def following(self, index: int) -> Iterator[Callable[[], list[dict[str, Any]]]]:

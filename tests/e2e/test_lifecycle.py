@@ -34,6 +34,9 @@ def test_suspended_and_resumed(disturbed_run, undisturbed, tell, suspend):
     wait_until("no pods", lambda: not run.pods(), seconds=60)
     step = run.step()
     tell(f"suspended after step {before.step}: all pods gone, step {step} saved")
+    told = [event["event"] for event in run.kept_log(1)]
+    tell(f"what worker 1 said last is kept: {', '.join(told[-3:])}")
+    assert "stopped" in told
     resumed = run.moment()
     suspend(run, False)
     check(run, undisturbed, before=resumed, unhurt=(), tell=tell)

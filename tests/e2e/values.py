@@ -1,13 +1,12 @@
 """What the tests tell the chart: three pods that fit two cores."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.run import IMAGE
 from tests.e2e.store import BUCKET, DATA, Store
 
 SCRIPT = Path(__file__).with_name("fit_script.py")
-IMAGE = os.environ.get("IMAGE", "docker.io/library/trainer:e2e")
 RUNS = f"gs://{BUCKET}/runs"
 SAVE_EVERY = 20
 STEPS = 600
