@@ -1,7 +1,9 @@
-"""Share of a training's time that is spent outside of its compiled steps.
+"""Share of a training's time that is spent outside of its compiled steps, and by hooks alone.
 
 The recipe's loop, with its objects wrapped in stop-watches before they are passed in. Whatever is
-not inside a compiled call counts, and of what is inside, the clocks that time steps and data.
+not inside a compiled call counts, and of what is inside, the clocks that time steps and data. At
+12 ms a step it is what hangs on the loop that counts: callbacks, what is asked between calls,
+metrics, and the clocks; stop-watches included.
 """
 
 import io
@@ -37,12 +39,14 @@ from trainer.storage import open_storage
 from trainer.worker import assemble
 
 AIM = 0.01
-# Those of a training on accelerators.
-STEP_SECONDS = 0.012
-AIM_AT_12_MS = 0.005
+# As on accelerators, steps are short: what is spent outside of them, of so many seconds.
+SHORT_SECONDS = 0.012
+SHORT = ("params.filters=8", "data.batch_size=64")
+AIM_OF_SHORT = 0.005
 # Two to warm up, and one that only ends the last before.
 EPOCHS = 15
 CLOCK_STEPS, CLOCK_ROUNDS = 1000, 11
+_NO_HOOKS = ("wall", "steps", "saves", "Epochs")
 
 
 class StopWatch:
@@ -113,48 +117,52 @@ class Epochs(keras.callbacks.Callback):
 
 def measure() -> list[Result]:
     """Time outside of compiled steps, and clocks inside / all time."""
+    spent = _spent(())
+    shares = [step["outside"] / step["wall"] for step in spent]
+    noise = noise_floor(shares[::2], shares[1::2])
+    return [Result("hooks_share", median(shares), noise, AIM, "lower", _details(spent))]
+
+
+def measure_short() -> list[Result]:
+    """Hooks of short steps, as a share of 12 ms, however long they are on this machine."""
+    spent = _spent(SHORT)
+    shares = [step["hooks"] / SHORT_SECONDS for step in spent]
+    noise = noise_floor(shares[::2], shares[1::2])
+    details = _details(spent)
+    return [Result("hooks_at_12_ms", median(shares), noise, AIM_OF_SHORT, "lower", details)]
+
+
+def _spent(settings: tuple[str, ...]) -> list[dict[str, float]]:
+    """Seconds a step in each epoch by name: of all (`wall`), of what is not in compiled steps and
+    saves (`outside`, with the clocks inside of them), of which `hooks` have names here.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-hooks-") as folder:
-        job = _job(folder)
+        job = _job(folder, settings)
         parts = assemble(job)
         watch = StopWatch()
         steps = CompiledSteps(parts.model, parts.strategy, "train_step")
-        spent, steps_per_epoch = _train(job, parts, steps, watch)
-        clock_seconds = _clock_seconds(parts.strategy) / steps.clock_every
-    inside = [name for name in spent[0] if name not in ("wall", "steps", "saves")]
-    for epoch in spent:
-        epoch["steps"] -= clock_seconds * steps_per_epoch
-    shares = [1 - (epoch["steps"] + epoch["saves"]) / epoch["wall"] for epoch in spent]
-    with_saves = median(1 - epoch["steps"] / epoch["wall"] for epoch in spent)
-    step_ms = milliseconds([epoch["wall"] / steps_per_epoch for epoch in spent])
-    per_step = {
-        name: f"{1e6 * median(epoch[name] for epoch in spent) / steps_per_epoch:.1f} µs/step"
-        for name in inside
-    }
-    details = {
-        "step": f"{step_ms} ms",
-        **per_step,
-        "clocks in the graph": f"{1e6 * clock_seconds:.1f} µs/step",
-        "with what saves block": f"{with_saves:.2%}",
-    }
-    noise = noise_floor(shares[::2], shares[1::2])
-    outside = [
-        share * epoch["wall"] / steps_per_epoch for share, epoch in zip(shares, spent, strict=True)
-    ]
-    at_twelve = median(outside) / STEP_SECONDS
-    return [
-        Result("hooks_share", median(shares), noise, AIM, "lower", details),
-        Result(
-            "hooks_at_12_ms", at_twelve, noise, AIM_AT_12_MS, "lower",
-            {"outside of compiled steps": f"{1e6 * median(outside):.1f} µs/step"},
-        ),
-    ]  # fmt: skip
+        epochs, steps_per_epoch = _train(job, parts, steps, watch)
+        clocks = _clock_seconds(parts.strategy) / steps.clock_every
+    spent = [{name: epoch[name] / steps_per_epoch for name in epoch} for epoch in epochs]
+    for step in spent:
+        step["clocks"] = clocks
+        step["hooks"] = sum(each for name, each in step.items() if name not in _NO_HOOKS)
+        step["outside"] = step["wall"] - step["steps"] - step["saves"] + clocks
+    return spent
 
 
-def _job(folder: str) -> Job:
+def _details(spent: list[dict[str, float]]) -> dict[str, str]:
+    return {"step": f"{milliseconds([step['wall'] for step in spent])} ms"} | {
+        name: f"{1e6 * median(step[name] for step in spent):.1f} µs/step"
+        for name in spent[0]
+        if name not in ("wall", "steps", "Epochs")
+    }
+
+
+def _job(folder: str, settings: tuple[str, ...]) -> Job:
     configure_logging(as_json=True, stream=io.StringIO())
-    config, recipe, params = load_run(
-        "fashion_mnist", (f"run.dir={folder}", f"train.epochs={EPOCHS}", "log.every_seconds=1e9")
-    )
+    ours = (f"run.dir={folder}", f"train.epochs={EPOCHS}", "log.every_seconds=1e9")
+    config, recipe, params = load_run("fashion_mnist", (*settings, *ours))
     run = RunDir(folder, open_storage)
     metrics = Metrics(CollectorRegistry())
     return Job(config, recipe, params, run, metrics, get_log(), StopRequest())
@@ -186,7 +194,9 @@ def _train(
     epochs = Epochs(watch)
     callbacks = keras.callbacks.CallbackList([epochs, *chosen.all], model=parts.model)
     # The loop calls them one by one at every step.
-    callbacks.callbacks = [Watched(each, watch, "callbacks") for each in callbacks.callbacks]
+    callbacks.callbacks = [
+        Watched(each, watch, type(each).__name__) for each in callbacks.callbacks
+    ]
     loop = TrainLoop(
         parts.model, times.of(cast(Steps, watch.around("steps", steps))), schedule,
         Watched(checkpoints, watch, "boundary", after_epoch="saves"),
@@ -227,7 +237,7 @@ def _clock_seconds(strategy: Any) -> float:
     return median(every - first for every, first in pairs)
 
 
-MEASURES = {"hooks_share": measure, "hooks_at_12_ms": measure}
+MEASURES = {"hooks_share": measure, "hooks_at_12_ms": measure_short}
 
 if __name__ == "__main__":
     run_alone(MEASURES, about=__doc__)

@@ -19,12 +19,11 @@ from pathlib import Path
 from statistics import median
 from typing import IO, Any
 
-from bench.loop import SMALL
 from bench.pairs import Result, median_ratio, noise_floor, run_alone, take_turns
 from bench.turns import TurnTaker
 
 SCRAPES_PER_SECOND = 100
-ROUNDS = 12
+ROUNDS, EPOCHS = 12, 2  # of a turn
 WORKERS = 8
 MOST_PAGE_BYTES = 64_000
 PATIENCE_SECONDS = 300.0
@@ -46,11 +45,11 @@ def measure_scrapes() -> list[Result]:
             os.mkfifo(folder / fifo)
         callback = {
             "name": "bench.metrics:FifoTurns", "stateless": True,
-            "args": {"go": f"{name}/go", "done": f"{name}/done", "epochs": SMALL.epochs},
+            "args": {"go": f"{name}/go", "done": f"{name}/done", "epochs": EPOCHS},
         }  # fmt: skip
         settings = (
             f"run.dir={name}/run", "metrics.port=0", "train.epochs=1000000", "data.validation=null",
-            f"checkpoint.every_epochs={SMALL.epochs}", f"callbacks={json.dumps([callback])}",
+            f"checkpoint.every_epochs={EPOCHS}", f"callbacks={json.dumps([callback])}",
         )  # fmt: skip
         with _training(folder, "fashion_mnist", settings) as log:
             # Each end waits for the other: the worker opens them in this order.

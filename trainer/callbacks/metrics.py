@@ -7,6 +7,7 @@ operation, and one worker alone would wait for the others for ever.
 import math
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from trainer.backends import this_backend
 from trainer.compiled_steps import GRADIENT_NORM, CallResult
 from trainer.metrics import Metrics
 from trainer.models.replicas import local_values
+
+# Between two exports of logs and memory, 60 µs each; a page is asked for less often.
+_EXPORT_SECONDS = 0.5
 
 
 class MetricsCallback(keras.callbacks.Callback):
@@ -32,6 +36,7 @@ class MetricsCallback(keras.callbacks.Callback):
         self._last_batch = num_records - (steps_per_epoch - 1) * batch_size
         self._step = 0
         self._ended: float | None = None
+        self._exported = 0.0
 
     def start(self, step: int, target_step: int) -> None:
         """Say where the run stands before it goes on."""
@@ -58,8 +63,9 @@ class MetricsCallback(keras.callbacks.Callback):
         self._metrics.examples.inc(self._last_batch if is_last else self._batch_size)
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             self._metrics.nonfinite_steps.inc()
-        if self._step % 10 == 0 or is_last:
-            self._metrics.global_step.set(self._step)
+        self._metrics.global_step.set(self._step)
+        if is_last or time.monotonic() - self._exported >= _EXPORT_SECONDS:
+            self._exported = time.monotonic()
             self._export("train", logs)
             self._export_memory()
 
