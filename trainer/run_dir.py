@@ -12,6 +12,7 @@ logs/            what workers printed last; see trainer.run_logs
 model/           exported files
 pictures/        what callbacks draw; see trainer.pictures
 plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace
+tensorboard/     what its callback writes; see trainer.callbacks.tensorboard
 summary.json     written last: the run is complete
 """
 
@@ -50,6 +51,7 @@ RUN_FILE = "run.json"
 MODEL = "model"
 PICTURES = "pictures"
 PROFILES = "plugins/profile"
+BOARD = "tensorboard"
 
 _log = logging.getLogger(__name__)
 

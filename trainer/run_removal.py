@@ -9,13 +9,13 @@ from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
 from trainer.curve_store import CURVES
 from trainer.errors import RunHeldError
 from trainer.ledger import GOODPUT
-from trainer.run_dir import CONFIG_FILE, MODEL, PICTURES, PROFILES, RUN_FILE, RunDir
+from trainer.run_dir import BOARD, CONFIG_FILE, MODEL, PICTURES, PROFILES, RUN_FILE, RunDir
 from trainer.run_events import EVENTS
 from trainer.run_logs import LOGS
 from trainer.storage.access import PROBES
 from trainer.storage.parallel import in_parallel
 
-_FOLDERS = (CHECKPOINTS, CURVES, EVENTS, GOODPUT, LOGS, MODEL, PICTURES)
+_FOLDERS = (BOARD, CHECKPOINTS, CURVES, EVENTS, GOODPUT, LOGS, MODEL, PICTURES)
 
 
 def delete_run(run: RunDir) -> tuple[int, list[str]]:

@@ -200,6 +200,7 @@ class Training:
 
     def _on_saved(self, manifest: Manifest, seconds: float) -> None:
         self._reporting.on_saved(manifest, seconds)
+        self._chosen.on_saved()
         self._job.on_saved()
 
     def _on_call(self, result: CallResult) -> None:

@@ -17,6 +17,7 @@ from trainer.callbacks.non_finite import NonFiniteCallback
 from trainer.callbacks.progress import ProgressBar, ProgressEvents
 from trainer.callbacks.run_info import KnowsRun, RunInfo
 from trainer.callbacks.stop_check import StopCheck
+from trainer.callbacks.tensorboard import TensorBoard
 from trainer.callbacks.trace import StepTrace
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Schedule
@@ -128,6 +129,12 @@ class Chosen:
         """Their classes, in that order."""
         shown = [cb.callback if isinstance(cb, ChiefOnly) else cb for cb in self.all]
         return [type(callback).__name__ for callback in shown]
+
+    def on_saved(self) -> None:
+        """A checkpoint was committed; called by the saving thread."""
+        for callback in self.all:
+            if isinstance(callback, TensorBoard):
+                callback.on_saved()
 
 
 @dataclass(frozen=True)

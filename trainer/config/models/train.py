@@ -22,7 +22,7 @@ CALLBACKS = {
     "model_picture": "trainer.pictures.model_picture:ModelPicture",
     "predictions": "trainer.pictures.predictions:Predictions",
     "reduce_lr_on_plateau": "keras.callbacks:ReduceLROnPlateau",
-    "tensorboard": "keras.callbacks:TensorBoard",
+    "tensorboard": "trainer.callbacks.tensorboard:TensorBoard",
     "terminate_on_nan": "keras.callbacks:TerminateOnNaN",
     "wandb": "trainer.callbacks.wandb_logger:WandbLogger",
 }
