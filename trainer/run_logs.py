@@ -16,6 +16,11 @@ _SECRETS = (
     re.compile(rb"(?<=://)[^/\s@]+(?=@)"),
     re.compile(rb"(?i)(?<=bearer )[\w.~+/=-]{8,}"),
     re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END|\Z)", re.DOTALL),
+    re.compile(
+        rb"\A[\w+/=\s]+(?=-----END [A-Z ]*PRIVATE KEY)", re.ASCII
+    ),  # its beginning is cut off
+    # Of a signed URL.
+    re.compile(rb"(?i)(?P<before>[?&](?:[\w-]*signature|sig|\w*token)=)[^&\s\"']+"),
 )
 _LEAST_LENGTH = 8
 _HIDDEN = b"***"
@@ -56,7 +61,7 @@ def kept_logs(storage: Storage, folder: str = LOGS) -> list[KeptLog]:
 
 def without_secrets(text: bytes, environ: Mapping[str, str]) -> bytes:
     """The text without the values of variables that are named like secrets, keys in URLs' user
-    parts, bearer tokens and private keys.
+    parts, signatures and tokens in their queries, bearer tokens and private keys.
     """
     values = {
         value.encode(errors="surrogateescape")
@@ -66,5 +71,9 @@ def without_secrets(text: bytes, environ: Mapping[str, str]) -> bytes:
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, _HIDDEN)
     for pattern in _SECRETS:
-        text = pattern.sub(_HIDDEN, text)
+        text = pattern.sub(_hidden, text)
     return text
+
+
+def _hidden(found: re.Match[bytes]) -> bytes:
+    return found.groupdict(b"").get("before", b"") + _HIDDEN

@@ -82,3 +82,16 @@ def test_nothing_is_lost_and_what_is_done_again_is_the_same(killed, tmp_path):
     layers = [node.name.rpartition("/")[2] for node in graph.node]
     assert (tag, layers[0], layers[-1]) == ("keras", "input_layer", "dense_1")
     assert sum(bool(node.input) for node in graph.node) == len(layers) - 1
+
+
+def test_rare_batches_leave_out_nothing_of_epochs(zygote, tmp_path):
+    arguments = CALLBACK["args"] | {"update_freq": 5}  # of nine steps an epoch
+    run = Run(zygote, tmp_path, SETTINGS | {"callbacks": [CALLBACK | {"args": arguments}]})
+    assert run.train().code == 0, run.lives[0].text()
+    folder = board(run, tmp_path / "board")
+    scalars = events(folder, "scalars")
+    assert {step for _, tag, step, _ in scalars if tag == "batch_loss"} == {5, 10, 15}
+    for writer in ("train", "validation"):
+        epochs = {step for who, tag, step, _ in scalars if (who, tag) == (writer, "epoch_loss")}
+        assert epochs == {0, 1}, writer
+    assert {step for _, _, step, _ in events(folder, "histograms")} == {0, 1}

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trainer.errors import ConfigError
 from trainer.metrics import Declaration, Metrics, describe
-from trainer.metrics.registry import OPERATIONS, GaugeFamily, LateGauge
+from trainer.metrics.registry import CODES, OPERATIONS, GaugeFamily, LateGauge
 from trainer.storage.base import Operation
 
 
@@ -137,12 +137,12 @@ def test_further_values_of_a_label_are_dropped_and_said_once(
     metrics = Metrics(registry)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            for number in range(25):
+            for number in range(65):
                 metrics.metric.set(number, split="train", metric=f"m{number}")
     (family,) = [f for f in registry.collect() if f.name == "trainer_metric"]
-    assert {s.labels["metric"] for s in family.samples} == {f"m{n}" for n in range(10)}
+    assert {s.labels["metric"] for s in family.samples} == {f"m{n}" for n in range(50)}
     assert [r.getMessage() for r in caplog.records] == [
-        "label 'metric' has 10 values already: 'm10' and further ones are not exported"
+        "label 'metric' has 50 values already: 'm50' and further ones are not exported"
     ]
 
 
@@ -230,3 +230,30 @@ def test_f61_hostile_labels_are_refused(
     with pytest.raises(ConfigError, match=re.escape(message)):
         Metrics(registry, labels=labels)
     assert not list(registry.collect())
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("ok", "ok"), ("404", "404"), ("503", "5xx"), ("500", "5xx"), ("401", "refused"),
+        ("403", "refused"), ("credentials", "refused"), ("418", "other"), ("timeout", "timeout"),
+    ],
+)  # fmt: skip
+def test_requests_end_in_one_of_a_few_ways(
+    registry: CollectorRegistry, code: str, shown: str
+) -> None:
+    metrics = Metrics(registry)
+    before = requests_by_code(registry)
+    assert len(before) == len(CODES) <= 10
+    assert set(before.values()) == {0}
+    metrics.count_request("read", code, 1, is_repeated=False)
+    assert requests_by_code(registry) == before | {shown: 1}
+
+
+def requests_by_code(registry: CollectorRegistry) -> dict[str, float]:
+    (family,) = [f for f in registry.collect() if f.name == "trainer_storage_requests"]
+    return {
+        sample.labels["code"]: sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["operation"] == "read"
+    }

@@ -62,6 +62,18 @@ def test_of_much_the_end_is_kept_from_the_beginning_of_a_line(kept: Path) -> Non
     assert lines == [b"%d" % i for i in range(500_001 - len(lines), 500_001)]
 
 
+def test_a_bar_that_moves_in_one_line_is_kept(kept: Path) -> None:
+    run(kept, "seq 1 300000 | tr '\\n' '\\r'")
+    steps = kept.read_bytes().split(b"\r")
+    assert steps[-2:] == [b"300000", b""]
+    assert steps == [b"%d" % i for i in range(300_002 - len(steps), 300_001)] + [b""]
+
+
+def test_a_line_without_an_end_is_kept(kept: Path) -> None:
+    run(kept, "head -c 2000000 /dev/zero | tr '\\0' x")
+    assert kept.read_bytes() == b"x" * MOST_BYTES
+
+
 def test_what_a_worker_has_started_is_not_waited_for(kept: Path) -> None:
     done = run(kept, "sleep 60 & echo $!")
     number, ended = done.stdout.split(b"\n")[:2]

@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import selectors
 import sys
 import termios
@@ -15,6 +16,7 @@ from typing import Any
 MOST_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 16
 _DRAIN_SECONDS = 2.0
+_BEGINNING = re.compile(rb"\A[^\r\n]*(\r\n|\r|\n)")
 
 
 class Output:
@@ -52,12 +54,16 @@ class Output:
             os.close(self._wakes)
 
     def end(self) -> bytes:
-        """The last that was printed, `most_bytes` at most, from the beginning of a line."""
+        """The last that was printed, `most_bytes` at most, from the beginning of a line.
+
+        A bar that moves by carriage returns may be all that there is: each of them begins a line.
+        """
         with self._lock:
             end = bytes(self._end)
         if len(end) <= self._most_bytes:
             return end
-        return end[-self._most_bytes :].partition(b"\n")[2]
+        kept = end[-self._most_bytes :]
+        return _BEGINNING.sub(b"", kept, count=1) or kept
 
     def _pass_on(self) -> None:
         is_over, left = False, set(self._sinks)

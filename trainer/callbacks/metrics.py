@@ -18,7 +18,7 @@ from trainer.compiled_steps import GRADIENT_NORM, CallResult
 from trainer.metrics import Metrics
 from trainer.models.replicas import local_values
 
-# Between two exports of logs and memory, 60 µs each; a page is asked for less often.
+# Between two exports of logs, rate and memory; a page is asked for less often.
 _EXPORT_SECONDS = 0.5
 
 
@@ -67,11 +67,13 @@ class MetricsCallback(keras.callbacks.Callback):
         if is_last or time.monotonic() - self._exported >= _EXPORT_SECONDS:
             self._exported = time.monotonic()
             self._export("train", logs)
+            self._export_rate()
             self._export_memory()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Say which epoch is trained; time between epochs is no step's."""
         self._metrics.epoch.set(epoch)
+        self._export_rate()
         self._ended = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -81,9 +83,12 @@ class MetricsCallback(keras.callbacks.Callback):
         self._export(
             "validation", {k.removeprefix("val_"): v for k, v in logs.items() if k[:4] == "val_"}
         )
+        self._export_rate()
+        self._export_memory()
+
+    def _export_rate(self) -> None:
         if (rate := learning_rate(self.model)) is not None:
             self._metrics.learning_rate.set(rate)
-        self._export_memory()
 
     def _export_memory(self) -> None:
         self._metrics.worker_resident_memory_bytes.set(resident_bytes())

@@ -44,6 +44,16 @@ class TensorBoard(keras.callbacks.TensorBoard):
         else:
             self.log_dir = str(Path(run.storage.url, BOARD))
 
+    def on_test_end(self, logs: Any = None) -> None:
+        """Keras would leave these out where `update_freq` leaves out the last batch."""
+        with tf.summary.record_if(True):
+            super().on_test_end(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """The same of an epoch's scalars and histograms."""
+        with tf.summary.record_if(True):
+            super().on_epoch_end(epoch, logs)
+
     def on_saved(self) -> None:
         """A checkpoint was committed; called by the saving thread."""
         for writer in tuple(self._writers.values()):

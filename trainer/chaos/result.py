@@ -11,6 +11,8 @@ from trainer.chaos.story import Recovery, summarize
 from trainer.errors import CheckpointError
 from trainer.run_dir import RunDir
 
+# Python's start, before an agent can note anything, and its end.
+_UNSEEN_SECONDS = 1.0
 MOMENTS = ("detected", "gathered", "restored", "first_step")
 
 
@@ -66,6 +68,9 @@ class Result:
             ours, theirs = getattr(self.ending, what), getattr(self.expected, what)
             if ours != theirs:
                 problems.append(f"{what} differs: {_short(ours)}, undisturbed {_short(theirs)}")
+        known, passed = sum(self.goodput.values()), self.disturbed.seconds
+        if self.goodput and abs(known - passed) > 0.01 * passed + _UNSEEN_SECONDS:
+            problems.append(f"the goodput ledger has causes for {known:.1f} s of {passed:.1f} s")
         return problems
 
     @property

@@ -11,7 +11,7 @@ import click
 
 from trainer.cli.options import examples, json_option, print_json, run_argument
 from trainer.durations import in_words
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from trainer.run_facts import RunFacts
@@ -122,12 +122,22 @@ def _watch_on_terminal(run_dir: str, every: float) -> None:
 
 
 def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
-    while True:
-        facts = _facts(run_dir)
-        yield facts
-        if facts.summary is not None:
-            return
+    facts: RunFacts | None = _facts(run_dir)
+    while facts is None or facts.summary is None:
+        if facts is not None:
+            yield facts
         time.sleep(every)
+        facts = _facts_soon(run_dir)
+    yield facts
+
+
+def _facts_soon(run_dir: str) -> "RunFacts | None":
+    """None while the store does not answer: it did before, and may again."""
+    try:
+        return _facts(run_dir)
+    except StorageError as error:
+        click.echo(f"{error}; still watching", err=True)
+        return None
 
 
 def _facts(run_dir: str) -> "RunFacts":

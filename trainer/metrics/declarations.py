@@ -38,7 +38,10 @@ METRICS = (
     ),
     Declaration("trainer_loss", "gauge", "Latest loss", ("split",)),
     Declaration(
-        "trainer_metric", "gauge", "Latest value of a compiled metric", ("split", "metric")
+        "trainer_metric",
+        "gauge",
+        "Latest value of a compiled metric, of 50 at most",
+        ("split", "metric"),
     ),
     Declaration("trainer_learning_rate", "gauge", "Latest learning rate"),
     Declaration(
@@ -87,7 +90,8 @@ METRICS = (
     Declaration(
         "trainer_storage_requests_total",
         "counter",
-        "Requests to object storage, repeated ones included, by what they did and how they ended",
+        "Requests to object storage, repeated ones included, by what they did and how they ended: "
+        "an HTTP status (5xx: all of them), refused (401, 403, no credentials), or one by name",
         ("operation", "code"),
     ),
     Declaration(

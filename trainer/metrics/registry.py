@@ -23,6 +23,13 @@ MAX_LABEL_VALUES = 10
 RESTART_CAUSES = ("crashed", "failed", "group", "hung", "killed", "stopped")
 # What is done to a store, as in `trainer.storage.base.Operation`.
 OPERATIONS = ("list", "stat", "read", "write", "create", "delete")
+# How requests to a store end, of all that `OnRequest` may say.
+CODES = (
+    "ok", "404", "412", "429", "5xx", "checksum", "connection", "refused", "timeout", "other",
+)  # fmt: skip
+_REFUSED = ("401", "403", "credentials")
+# Names of a user's own metrics, which are theirs to choose; as many as a report has curves.
+MAX_METRICS = 50
 
 _log = logging.getLogger(__name__)
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
@@ -45,12 +52,15 @@ class LateGauge:
 
 
 class GaugeFamily:
-    """A gauge with labels. Each label takes its first `MAX_LABEL_VALUES` values; later ones are
-    dropped, said once: a name made in a loop must not flood the Prometheus server.
+    """A gauge with labels. Each label takes its first `most` values; later ones are dropped, said
+    once: a name made in a loop must not flood the Prometheus server.
     """
 
-    def __init__(self, gauge: Gauge, constants: Mapping[str, str], labels: tuple[str, ...]) -> None:
+    def __init__(
+        self, gauge: Gauge, constants: Mapping[str, str], labels: tuple[str, ...], most: int
+    ) -> None:
         self._gauge, self._constants, self._labels = gauge, constants, labels
+        self._most = most
         self._children: dict[tuple[str, ...], Gauge] = {}
         self._values: dict[str, set[str]] = {label: set() for label in labels}
         self._full: set[str] = set()
@@ -80,7 +90,7 @@ class GaugeFamily:
         named = dict(zip(self._labels, key, strict=True))
         with self._lock:
             for label, value in named.items():
-                if len(self._values[label] | {value}) > MAX_LABEL_VALUES:
+                if len(self._values[label] | {value}) > self._most:
                     self._say_full(label, value)
                     return None
             for label, value in named.items():
@@ -95,7 +105,7 @@ class GaugeFamily:
             self._full.add(label)
             _log.warning(
                 "label %r has %d values already: %r and further ones are not exported",
-                label, MAX_LABEL_VALUES, value,
+                label, self._most, value,
             )  # fmt: skip
 
 
@@ -116,7 +126,7 @@ class Metrics:
         self.goodput_seconds = make.counters("trainer_goodput_seconds_total", tuple(CAUSES))
         self._phase = make.gauges("trainer_phase")
         self.loss = make.gauges("trainer_loss")
-        self.metric = make.gauges("trainer_metric")
+        self.metric = make.gauges("trainer_metric", most=MAX_METRICS)
         self.learning_rate = make.gauge("trainer_learning_rate")
         self.gradient_norm = make.gauge("trainer_gradient_norm")
         self.global_step = make.gauge("trainer_global_step")
@@ -144,7 +154,8 @@ class Metrics:
         self._storage_retries = make.counters("trainer_storage_retries_total", OPERATIONS)
         self._storage_bytes = make.family("trainer_storage_bytes_total")
         for operation in OPERATIONS:
-            self._storage_requests(operation, "ok")
+            for code in CODES:
+                self._storage_requests(operation, code)
             self._storage_bytes(operation)
         self.worker_restarts = make.counters("trainer_worker_restarts_total", RESTART_CAUSES)
         self.generation = make.gauge("trainer_generation")
@@ -160,7 +171,7 @@ class Metrics:
 
     def count_request(self, operation: str, code: str, num_bytes: int, is_repeated: bool) -> None:
         """Count a request to a store, see `trainer.storage.OnRequest`."""
-        self._storage_requests(operation, code).inc()
+        self._storage_requests(operation, _one_of_few(code)).inc()
         self._storage_retries[operation].inc(is_repeated)
         self._storage_bytes(operation).inc(num_bytes)
 
@@ -221,14 +232,23 @@ class _Maker:
         row, names = self._rows[name], (*self._constants,)
         return LateGauge(lambda: self._bound(Gauge(name, row.help, names, registry=self._registry)))
 
-    def gauges(self, name: str) -> GaugeFamily:
+    def gauges(self, name: str, most: int = MAX_LABEL_VALUES) -> GaugeFamily:
         row = self._rows[name]
         names = (*self._constants, *row.labels)
         family = Gauge(name, row.help, names, registry=self._registry)
-        return GaugeFamily(family, self._constants, row.labels)
+        return GaugeFamily(family, self._constants, row.labels, most)
 
     def _bound(self, metric: _Metric) -> _Metric:
         return metric.labels(*self._constants.values()) if self._constants else metric
+
+
+def _one_of_few(code: str) -> str:
+    """One of `CODES`."""
+    if code in CODES:
+        return code
+    if code in _REFUSED:
+        return "refused"
+    return "5xx" if code.isdecimal() and code.startswith("5") else "other"
 
 
 def _checked_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
