@@ -157,3 +157,9 @@ def test_containers_are_given_files_that_are_there():
     ours = [mount for mount in mounts if mount.startswith(".")]
     assert len(ours) == 3
     assert not [mount for mount in ours if not (folder / mount).exists()]
+def test_the_exporter_of_gpus_is_scraped_with_its_own_labels():
+    page = (ROOT / "docs/monitoring.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert [one["honorLabels"] for one in yaml.safe_load(example)["spec"]["endpoints"]] == [True]
+
+
