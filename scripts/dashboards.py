@@ -88,8 +88,8 @@ FLEET: tuple[Panel, ...] = (
     curves("Progress", DONE, (PROGRESS, BY_RUN), unit="percentunit", most=1),
     curves("Steps a second", "Optimizer steps of each run.", (STEPS, BY_RUN)),
     curves("Goodput", BRINGS_ON, (GOODPUT, BY_RUN), unit="percentunit", most=1),
-    curves("Where the time goes", "Seconds a second of all runs, by cause.",
-           (f"sum by (cause) ({CAUSES})", "{{cause}}"), stacked=True),
+    curves("Where the time goes", "Seconds a second by cause, the mean of the runs.",
+           (f"avg by (cause) ({CAUSES})", "{{cause}}"), stacked=True, most=1),
     curves("Workers away", "Of those that a run is to have.", (f"{WANTED} - {PRESENT}", BY_RUN)),
     curves("Generation", RISES, (GENERATION, BY_RUN)),
 )  # fmt: skip
@@ -106,7 +106,7 @@ RUN: dict[str, tuple[Panel, ...]] = {
     ),
     "Where the time goes": (
         curves("Seconds a second", "By cause, which come to 1; docs/goodput.md explains them.",
-               (CAUSES, "{{cause}}"), stacked=True, width=16),
+               (CAUSES, "{{cause}}"), stacked=True, width=16, most=1),
         bars("Seconds by cause", "Of the time that is shown.",
              (increase("trainer_goodput_seconds_total", "cause"), "{{cause}}"), unit="s"),
         lines("Phase", "What workers are at: a line is drawn while any of them is.",

@@ -72,6 +72,7 @@ class Settings:
     """What is scraped, how often, by which rules, and who is told of alerts.
 
     targets: HOST:PORT; a pod's name is made of the port. changes: of the chart's value `rules`.
+    exporters: HOST:PORT of pages that tell of other pods, as dcgm-exporter's.
     """
 
     targets: Sequence[str]
@@ -80,6 +81,7 @@ class Settings:
     webhook: str | None = None
     prometheus_port: int = 9090
     alertmanager_port: int = 9093
+    exporters: Sequence[str] = ()
 
     def write(self, folder: Path) -> None:
         """The files of both programs."""
@@ -102,12 +104,19 @@ class Settings:
             "static_configs": [{"targets": [*self.targets], "labels": {"namespace": "local"}}],
             "relabel_configs": [pod],
         }
+        # Of the pages themselves, as a ServiceMonitor gives them; what a page says comes first.
+        theirs = {"namespace": "monitoring", "pod": "exporter"}
+        exporters = {
+            "job_name": "exporters",
+            "honor_labels": True,
+            "static_configs": [{"targets": [*self.exporters], "labels": theirs}],
+        }
         alertmanager = {"targets": [f"127.0.0.1:{self.alertmanager_port}"]}
         return {
             "global": {"scrape_interval": self.interval, "scrape_timeout": self.interval},
             "rule_files": ["rules.yaml"],
             "alerting": {"alertmanagers": [{"static_configs": [alertmanager]}]},
-            "scrape_configs": [runs],
+            "scrape_configs": [runs, exporters],
         }
 
     def _alertmanager(self) -> dict[str, Any]:

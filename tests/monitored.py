@@ -5,7 +5,7 @@ import re
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,8 @@ from tests.emulator import free_port
 DASHBOARDS = sorted((Path(__file__).parents[1] / "helm/trainer-monitoring/dashboards").iterdir())
 # What Grafana puts in place of its own variables, and of those of the dashboards.
 _VARIABLES = {
-    "$__rate_interval": "10s", "$__range": "10m", "$namespace": ".*", "$run": ".*", "$worker": ".*"
+    "$__rate_interval": "10s", "$__range": "10m", "$namespace": "local", "$run": ".+",
+    "$worker": "port-.+",
 }  # fmt: skip
 # Panels of what a run on CPUs has not.
 OF_GPUS = {
@@ -71,13 +72,17 @@ def webhook() -> Iterator[Told]:
 
 @contextmanager
 def monitoring(
-    folder: Path, ports: list[int], changes: dict[str, Any]
+    folder: Path, ports: list[int], changes: dict[str, Any], exporters: Sequence[int] = ()
 ) -> Iterator[tuple[Stack, Told]]:
-    """Scrapes these ports every second, by rules with these changes of the chart's values."""
+    """Scrapes these ports every second, by rules with these changes of the chart's values.
+
+    exporters: ports of pages that tell of other pods.
+    """
     with webhook() as told:
         settings = Settings(
             [f"127.0.0.1:{port}" for port in ports], interval="1s", changes=changes,
             webhook=told.url, prometheus_port=free_port(), alertmanager_port=free_port(),
+            exporters=[f"127.0.0.1:{port}" for port in exporters],
         )  # fmt: skip
         with stack(folder, settings) as running:
             yield running, told

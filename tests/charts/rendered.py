@@ -65,9 +65,9 @@ def refusal(values: dict[str, Any], *words: str, release: str = "demo") -> str:
     return result.stderr
 
 
-def notes(values: dict[str, Any]) -> str:
+def notes(values: dict[str, Any], chart: Path = TRAINER) -> str:
     """What helm says at the end of an install."""
-    result = helm("install", "demo", TRAINER, "--namespace=ml", "--dry-run=client", values=values)
+    result = helm("install", "demo", chart, "--namespace=ml", "--dry-run=client", values=values)
     assert result.returncode == 0, result.stderr
     return result.stdout.partition("\nNOTES:\n")[2]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts.monitoring import rules
-from tests.charts.rendered import MONITORING, PROMETHEUS_RULE, helm, rendered
+from tests.charts.rendered import MONITORING, PROMETHEUS_RULE, helm, notes, rendered
 
 ALERTS = Path(__file__).with_name("alerts")
 
@@ -95,6 +95,16 @@ def test_every_alert_says_what_it_means_and_links_to_its_heading():
         url = f"https://wiki.example/runbook#{rule['alert'].lower()}"
         assert rule["annotations"]["runbook_url"] == url
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+
+
+# What of `rules` is set, and whether the notes say that links of alerts lead nowhere yet.
+@pytest.mark.parametrize(
+    ("rules", "is_said"),
+    [({}, True), ({"runbook": "https://wiki.example/runbook"}, False), ({"enabled": False}, False)],
+)
+def test_the_notes_say_how_links_of_alerts_come_to_lead_somewhere(rules, is_said):
+    said = notes({"rules": rules}, MONITORING)
+    assert ("--set rules.runbook=https://" in said) == is_said
 
 
 def test_each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not():

@@ -47,6 +47,20 @@ def test_panels_say_what_they_show_and_lie_beside_each_other(name):
         assert beside or below, (one, other)
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_seconds_of_a_pause_do_not_flatten_where_the_time_goes(name):
+    """They are counted at once when it is over: a second has many then."""
+    shares = [
+        panel for panel in json.loads(TEXTS[name])["panels"]
+        if panel["type"] == "timeseries"
+        and any("run:trainer_goodput_seconds:rate" in one["expr"] for one in panel["targets"])
+    ]  # fmt: skip
+    limits = [panel["fieldConfig"]["defaults"] for panel in shares]
+    assert [(limit.get("min"), limit.get("max")) for limit in limits] == [(0, 1)]
+    # Those of several runs come to as many.
+    assert name == "run" or shares[0]["targets"][0]["expr"].startswith("avg by (cause) (")
+
+
 @pytest.mark.needs_prometheus
 def test_prometheus_parses_every_query(tmp_path):
     rules = [

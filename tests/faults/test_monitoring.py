@@ -23,7 +23,7 @@ SCALED = {
     "interval": "1s",
     "window": "10s",
     "alerts": {
-        "trainingStalled": {"seconds": 5, "for": "1s"},
+        "trainingStalled": {"seconds": 20, "for": "1s"},  # more than a start takes
         "checkpointSlow": {"window": "60s", "for": "1s"},
         "restartLoop": {"restarts": 2, "window": "2m"},
         "workerMissing": {"for": "3s"},

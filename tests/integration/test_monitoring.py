@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,33 +26,57 @@ DEADLINE = 60.0
 
 @pytest.fixture
 def page():
-    """Of a worker with two GPUs, and what NVIDIA's exporter would tell of them, too."""
+    """Of a worker with two GPUs."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     metrics.set_run_info("demo")
-    utilisation = Gauge("DCGM_FI_DEV_GPU_UTIL", "percent", ["gpu"], registry=registry)
     for gpu in "01":
         metrics.gpu_memory_bytes.set(60e9, gpu=gpu)
         metrics.gpu_memory_peak_bytes.set(70e9, gpu=gpu)
-        utilisation.labels(gpu).set(97)
+    with served(registry) as port:
+        yield metrics, port
+
+
+@pytest.fixture
+def exporter(page):
+    """What NVIDIA's exporter tells of that worker's pod, and of one of somebody else."""
+    registry = CollectorRegistry()
+    labels = ["namespace", "pod", "gpu"]
+    utilisation = Gauge("DCGM_FI_DEV_GPU_UTIL", "percent", labels, registry=registry)
+    for gpu in "01":
+        utilisation.labels("local", f"port-{page[1]}", gpu).set(97)
+        utilisation.labels("theirs", "inference", gpu).set(50)
+    with served(registry) as port:
+        yield port
+
+
+@contextmanager
+def served(registry):
+    """Its page's port."""
     server = MetricsServer(registry, port=0)
     server.start()
-    yield metrics, server.port
-    server.close()
+    try:
+        yield server.port
+    finally:
+        server.close()
 
 
-def test_a_run_that_fails_is_told_of_by_a_webhook_and_seen_in_panels(page, tmp_path):
+def test_a_run_that_fails_is_told_of_by_a_webhook_and_seen_in_panels(page, exporter, tmp_path):
     metrics, port = page
     changes = {"interval": "1s", "window": "10s"}
-    with monitoring(tmp_path, [port], changes) as (prometheus, told):
+    with monitoring(tmp_path, [port], changes, [exporter]) as (prometheus, told):
         wait_until(lambda: series(prometheus, "trainer_nonfinite_steps_total == 0"))
         metrics.nonfinite_steps.inc()
         metrics.run_exit_code.set(4)
         wait_until(lambda: told.firing() >= {"TrainingNonFiniteLoss", "JobFailed"})
         assert told.firing() == {"TrainingNonFiniteLoss", "JobFailed"}
         assert {rule["health"] for rule in rules(prometheus)} == {"ok"}
-        found = {where: len(series(prometheus, expr)) for where, expr in panels() if "GPU" in where}
-        assert found == dict.fromkeys(OF_GPUS, 2)
+        found = {
+            where: sorted(tuple(one["metric"].items()) for one in series(prometheus, expr))
+            for where, expr in panels() if "GPU" in where
+        }  # fmt: skip
+        gpus = [(("gpu", gpu), ("pod", f"port-{port}")) for gpu in "01"]
+        assert found == dict.fromkeys(OF_GPUS, gpus)
 
 
 def test_the_command_starts_both_and_ends_both(tmp_path):

@@ -204,6 +204,18 @@ def test_f58_scrapers_that_come_together_wait_for_one_rendering(start: Start) ->
     assert probe.num_renderings == len(pages) == 1
 
 
+def test_only_who_has_come_twice_is_waited_for(start: Start) -> None:
+    """As docs/runbook.md says of runs that fail at once."""
+    told: list[float] = []
+    server = start(registry_of(Probe()), clock=Clock())
+    body(ask(server))
+    server.await_last_scrape(told.append)
+    assert not told
+    body(ask(server))
+    # A scrape is noted after its answer.
+    wait_until(lambda: server.await_last_scrape(told.append) or told)
+
+
 def test_a_failing_collector_is_500_said_once_a_second_and_heals(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,15 +1,19 @@
 """What plain fit can do for a run, and what it refuses."""
 
+import time
 import warnings
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.small_training import NoBoundary, Run, compiled, cpus, dataset_of
+from trainer.callbacks.metrics import MetricsCallback
 from trainer.checkpoint.position import Position, Schedule
 from trainer.data.pipeline import Place
 from trainer.errors import ConfigError, StoppedError
 from trainer.fit_engine import fit
+from trainer.metrics import Metrics
 
 
 class Ends(NoBoundary):
@@ -34,6 +38,17 @@ def test_epochs_end_with_a_chance_to_save(vectors: str) -> None:
     assert [position.step for position in ends.positions] == [4, 8]
     assert end == ends.positions[-1]
     assert {"loss", "val_loss"} <= end.epoch_logs.keys()
+
+
+def test_the_time_of_the_last_step_is_told(vectors: str) -> None:
+    """Without it, a run would count as one that never came to its first step."""
+    registry = CollectorRegistry()
+    told = MetricsCallback(Metrics(registry), batch_size=16, num_records=64, steps_per_epoch=4)
+    before = time.time()
+    Run(dataset_of(vectors)).fit(compiled(cpus()), cpus(), callbacks=[told])
+    last = registry.get_sample_value("trainer_last_step_timestamp_seconds")
+    assert last is not None
+    assert before < last <= time.time()
 
 
 def test_a_stop_ends_fit(vectors: str) -> None:

@@ -64,6 +64,8 @@ class MetricsCallback(keras.callbacks.Callback):
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             self._metrics.nonfinite_steps.inc()
         self._metrics.global_step.set(self._step)
+        if self._ended is None:  # nobody tells of calls: by `engine: fit`
+            self._metrics.last_step_timestamp_seconds.set(time.time())
         if is_last or time.monotonic() - self._exported >= _EXPORT_SECONDS:
             self._exported = time.monotonic()
             self._export("train", logs)
