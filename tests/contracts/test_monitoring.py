@@ -9,7 +9,7 @@ import yaml
 
 from trainer.goodput import CAUSES, PHASES
 from trainer.metrics import describe
-from trainer.metrics.registry import OPERATIONS, RESTART_CAUSES
+from trainer.metrics.registry import CODES, OPERATIONS, RESTART_CAUSES
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "trainer-monitoring"
@@ -45,6 +45,7 @@ CAUSES_OF = {
 }
 VALUES = {
     "phase": set(PHASES),
+    "code": set(CODES),
     "operation": set(OPERATIONS),
     "result": {"success", "failure"},
     "split": {"train", "validation"},
