@@ -95,7 +95,7 @@ image-local: ## Build it on a stand-in of its base, into a file; needs no regist
 	@docker/stand-in.sh
 
 image-test: $(READY) ## Build it so, and run it as the chart does (4 minutes, later 1; ARGS="-k NAME")
-	@docker/stand-in.sh $(BIN)/python -m pytest docker $(ARGS)
+	@docker/stand-in.sh $(BIN)/python scripts/test_long.py --as image docker $(ARGS)
 
 cluster-up: $(READY) ## Start a Kubernetes on this Linux machine, as root; from nothing 15 min, else one
 	@$(BIN)/python -m k8s.cluster up

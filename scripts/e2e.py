@@ -1,4 +1,4 @@
-"""Runs tests/e2e on a real cluster and writes what came of it into docs/e2e.md.
+"""Runs tests/e2e on a real cluster, writes what came of it into docs/e2e.md, and keeps the result.
 
 The cluster is the one of KUBECONFIG, or this machine's own, which is started and removed again
 unless it was running. IMAGE is the trainer's image; an own cluster gets one that is built here.
@@ -8,6 +8,7 @@ Arguments go to pytest; what a part of the tests did is not written.
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from k8s.cluster import builds, sandbox  # noqa: E402
 from k8s.cluster.images import Image, write_archive  # noqa: E402
 from k8s.cluster.lifecycle import down, kubeconfig_of_another, load, search_path, up  # noqa: E402
 from k8s.cluster.places import MODULES, ClusterError, Place, default_place  # noqa: E402
-from scripts.test_long import git, outcome  # noqa: E402
+from scripts.test_long import circumstances, keep, outcome, test_records  # noqa: E402
 
 PAGE = ROOT / "docs" / "e2e.md"
 EMULATOR = "localhost/fake-gcs-server:1"
@@ -51,8 +52,7 @@ class Test:
 def main(arguments: list[str]) -> int:
     """Run the tests; pytest's exit code."""
     place = default_place()
-    # Now: the checkout may be another one at the end.
-    commit = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    result = circumstances()
     with _cluster(place) as environment, tempfile.TemporaryDirectory() as folder:
         report, transcript = Path(folder, "report.xml"), Path(folder, "transcript.jsonl")
         pytest = [sys.executable, "-m", "pytest", "tests/e2e", "-m", "e2e", "--verbose"]
@@ -60,10 +60,11 @@ def main(arguments: list[str]) -> int:
         kept = environment | {"E2E_TRANSCRIPT": str(transcript)}
         code = subprocess.run(command, cwd=ROOT, env=kept, check=False).returncode
         tests = read_tests(report, transcript)
-        found = {"commit": commit} | versions(environment)
+        result |= {"versions": versions(environment), "tests": test_records(report)}
     if tests and not arguments:
-        PAGE.write_text(page(tests, found))
+        PAGE.write_text(page(tests, {"commit": result["commit"]} | result["versions"]))
         print(f"written: {PAGE.relative_to(ROOT)}")
+        keep(result, "-e2e")
     return code
 
 
@@ -162,8 +163,8 @@ def page(tests: list[Test], found: dict[str, str]) -> str:
 
 
 def words(name: str) -> str:
-    """A test's name as a text."""
-    return name.removeprefix("test_").replace("_", " ").replace("[", ": ").rstrip("]")
+    """A test's name as a text, without the number of its fault."""
+    return re.sub(r"^test_(f\d\d_)?", "", name).replace("_", " ").replace("[", ": ").rstrip("]")
 
 
 if __name__ == "__main__":

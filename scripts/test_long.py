@@ -1,7 +1,7 @@
 """Runs the tests marked `long` and keeps what came of them in tests/results/DATE.json.
 
 Arguments go to pytest. With `--as NAME` before them, all the tests that they name are run, and kept
-in DATE-NAME.json. The exit code is pytest's.
+in DATE-NAME.json. What was kept before on that day stays. The exit code is pytest's.
 """
 
 import json
@@ -52,8 +52,30 @@ def test_records(report: Path) -> list[dict[str, Any]]:
     ]
 
 
+def circumstances() -> dict[str, Any]:
+    """When, on what and where tests run; asked before they do, since a checkout may change."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), **versions()},
+    }
+
+
+def keep(result: dict[str, Any], name: str, folder: Path = RESULTS) -> Path:
+    """Write a result to DATE{name}.json; where that is there, to one with the time, too."""
+    date = str(result["date"])
+    file = folder / f"{date[:10]}{name}.json"
+    if file.exists():
+        file = folder / f"{date[:19].replace(':', '')}{name}.json"
+    folder.mkdir(exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"kept in {file}")
+    return file
+
+
 def main() -> int:
-    now = datetime.now(UTC)
+    result = circumstances()
     name, arguments = "", ["-m", "long", *sys.argv[1:]]
     if sys.argv[1:2] == ["--as"]:
         name, arguments = f"-{sys.argv[2]}", sys.argv[3:]
@@ -66,17 +88,7 @@ def main() -> int:
     if not tests:
         print("no test was run: nothing kept", file=sys.stderr)
         return code or 5
-    result = {
-        "date": now.isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), **versions()},
-        "tests": tests,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    kept = RESULTS / f"{now:%Y-%m-%d}{name}.json"
-    kept.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"kept in {kept.relative_to(ROOT)}")
+    keep(result | {"tests": tests}, name)
     return code
 
 
