@@ -64,12 +64,12 @@ def test_labels(image):
     assert re.fullmatch("[0-9a-f]{40}(-dirty)?", labels["org.opencontainers.image.revision"])
 
 
-def test_numeric_user_and_the_command_alone(image):
+def test_f74_numeric_user_and_the_command_alone(image):
     said = image.configuration("{{.Config.User}} {{json .Config.Entrypoint}}")
     assert said == '10001:10001 ["trainer"]'
 
 
-def test_root_is_read_only_and_tmp_is_home(image):
+def test_f74_root_is_read_only_and_tmp_is_home(image):
     script = 'touch /app/x; touch "$HOME/x" && id --user --name && pwd && env'
     result = image.run("-c", script, options=("--entrypoint=sh",))
     assert "/app/x': Read-only file system" in result.stderr
@@ -98,7 +98,7 @@ def test_doctor(image):
 
 
 @pytest.mark.parametrize("user", ["10001:10001", "987654321:0"])
-def test_three_steps(image, runs, user):
+def test_f74_three_steps(image, runs, user):
     result = image.run(*THREE_STEPS, options=(*runs, f"--user={user}"))
     assert result.returncode == 0, result.stderr
     assert events(result.stdout)[-1]["steps"] == 3

@@ -27,7 +27,7 @@ def test_configuration_error_fails_the_job_at_once(make_run, tell):
 
 
 @pytest.mark.parametrize("suspend", [Run.suspend, Run.suspend_job], ids=["by helm", "by kubectl"])
-def test_suspended_and_resumed(disturbed_run, undisturbed, tell, suspend):
+def test_f13_suspended_and_resumed(disturbed_run, undisturbed, tell, suspend):
     run = disturbed_run
     before = run.moment()
     suspend(run, True)
