@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long test-torch check lint types bench docs docs-check goldens lock tools emulator monitoring \
+.PHONY: help setup local-run chaos test test-long faults test-torch check lint types bench docs docs-check goldens lock tools emulator monitoring \
 	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
@@ -32,6 +32,9 @@ test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="
 
 test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
+
+faults: $(READY) ## Run the tests of docs/faults.md; keeps the result, which `make docs` puts there
+	@$(BIN)/python scripts/test_long.py --as faults -m "fault and not e2e" $(ARGS)
 
 test-torch: $(READY) ## Run the backends' tests on PyTorch, in .venv-torch; keeps the result, too
 	@scripts/torch_venv.sh

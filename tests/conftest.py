@@ -5,6 +5,7 @@ Tests that need a tool are skipped without it; with REQUIRE_TOOLS set (make chec
 
 import gc
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,13 @@ TOOLS = {
     "needs_originals": ("/usr/share/datasets/fashion-mnist",),
 }
 WAYS = {"needs_helm": "make chart-tools", "needs_chromium": "apt-get install chromium"}
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that are named after a fault are found by `-m fault`."""
+    for item in items:
+        if re.match(r"test_f\d\d_", item.name):
+            item.add_marker(pytest.mark.fault)
 
 
 def pytest_runtest_setup(item):
