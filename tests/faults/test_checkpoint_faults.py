@@ -217,10 +217,11 @@ def test_f25_read_only_at_a_save(run, disk, undisturbed, tmp_path):
     life.wait_for("train")
     mount(disk, flags=MS_REMOUNT | MS_RDONLY)
     (tmp_path / "shut").touch()
-    life.wait_for("checkpoint of step 4 was not saved", by_prefix=True)
+    failed = life.wait_for("checkpoint of step 4 was not saved", by_prefix=True)
     mount(disk, flags=MS_REMOUNT)
     (tmp_path / "opened").touch()
     assert life.wait() == 0, life.text()
+    assert failed["level"] == "error"
     assert [e["step"] for e in life.events("checkpoint")] == [8, 9, 12, 16, 18]
     assert run.sha256() == undisturbed.sha256()
 
@@ -245,11 +246,14 @@ def test_f41_nan_is_never_saved(run, undisturbed):
     assert run.sha256() == undisturbed.sha256()
 
 
-def test_f41_nan_weights_at_the_save_itself(run):
+def test_f41_nan_weights_at_the_save_itself(run, undisturbed):
     nan = {"name": "tests.faults.inject:NanAt", "args": {"at": 4}, "stateless": True}
     life = run.train(callbacks=[nan])
     assert life.code == 4, life.text()
+    assert run.fired()
     assert run.committed() == []
+    assert run.train().code == 0, run.lives[-1].text()
+    assert run.sha256() == undisturbed.sha256()
 
 
 def test_a_killed_run_leaves_no_temporary_files_for_ever(halfway):

@@ -53,6 +53,7 @@ def test_f08_a_stop_while_nobody_else_is_there(agents):
     agents.lives[1].wait_for("waiting for the leader")
     agents.lives[1].signal(signal.SIGTERM)
     assert agents.codes(1, seconds=5) == [143]
+    assert agents.run.committed() == []
 
 
 def test_f06_a_save_that_stalls_ends_with_the_grace(agents, calm):

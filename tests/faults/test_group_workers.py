@@ -70,7 +70,7 @@ def test_two_workers_train_as_two_replicas_of_one_do(zygote, tmp_path):
 
 
 @pytest.mark.parametrize("told", [0, 1], ids=["chief", "other"])
-def test_f04_a_signal_to_one_stops_both_at_the_same_step(run, calm, told):
+def test_f04_a_signal_to_one_stops_both_at_the_same_step(run, told):
     lives = start(run, train__epochs=40, checkpoint__every_steps=None)
     lives[told].wait_for("epoch")
     lives[told].signal(signal.SIGTERM)
@@ -88,6 +88,7 @@ def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
     killed = signal_at(6, "SIGKILL")
     lives, codes = train(run, callbacks=[killed], checkpoint__background=False)
     assert -signal.SIGKILL in codes
+    assert run.fired()
     assert run.committed() == [4]
     lives, codes = train(run)
     assert codes == [0, 0], "\n".join(life.text() for life in lives)

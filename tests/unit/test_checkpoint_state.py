@@ -174,7 +174,7 @@ def test_another_model_is_refused_with_a_diff() -> None:
     assert f"{bias}: checkpoint absent, model float32 (8,)" in text
 
 
-def test_another_optimizer_is_refused_with_a_diff() -> None:
+def test_f20_another_optimizer_is_refused_with_a_diff() -> None:
     arrays = ModelState(built(optimizer=lambda: keras.optimizers.SGD(0.1))).snapshot()
     assert "optimizer/" in refusal(arrays)
     assert "and 15 more" in refusal({})

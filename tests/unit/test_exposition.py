@@ -242,7 +242,7 @@ def test_slow_clients_do_not_block_a_good_one(start: Start, sent: bytes) -> None
         assert ask(server).status == 200
 
 
-def test_more_connections_than_allowed_are_refused(start: Start) -> None:
+def test_f58_more_connections_than_allowed_are_refused(start: Start) -> None:
     server = start(registry_of(Probe()), max_connections=4)
     with ExitStack() as stack:
         for _ in range(4):

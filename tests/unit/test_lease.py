@@ -70,7 +70,7 @@ def test_another_pod_of_the_same_job_takes_over_at_once(waiting: Waiting) -> Non
     assert waiting.acquire(other("a", "pod-2")).fence == 3, "the release changed nothing"
 
 
-def test_a_silent_holder_is_taken_over_by_the_stores_clock(waiting: Waiting) -> None:
+def test_f53_a_silent_holder_is_taken_over_by_the_stores_clock(waiting: Waiting) -> None:
     waiting.acquire(other("a"))
     waiting.storage.now += 50
     assert waiting.acquire(other("b", "here")).fence == 2

@@ -10,7 +10,7 @@ from trainer.errors import NonFiniteError
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf"), np.float32("nan")])
-def test_a_loss_that_is_no_number_is_refused_at_its_step(loss: float) -> None:
+def test_f41_a_loss_that_is_no_number_is_refused_at_its_step(loss: float) -> None:
     callback = NonFiniteCallback(steps_per_epoch=10)
     callback.on_epoch_begin(2)
     with pytest.raises(NonFiniteError, match=r"loss is .* at step 24: lower the learning rate"):
@@ -38,7 +38,7 @@ class Saves(NoBoundary):
     after_epoch = between_calls
 
 
-def test_nothing_is_saved_from_the_step_on(vectors: str) -> None:
+def test_f41_nothing_is_saved_from_the_step_on(vectors: str) -> None:
     boundary = Saves()
     run = Run(dataset_of(vectors), epochs=5, boundary=boundary)
     model = compiled(cpus(), optimizer=lambda: keras.optimizers.SGD(1e38))
