@@ -5,7 +5,7 @@ import re
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +17,7 @@ from tests.emulator import free_port
 
 DASHBOARDS = sorted((Path(__file__).parents[1] / "helm/trainer-monitoring/dashboards").iterdir())
 # What Grafana puts in place of its own variables, and of those of the dashboards.
-_VARIABLES = {
-    "$__rate_interval": "10s", "$__range": "10m", "$namespace": "local", "$run": ".+",
-    "$worker": "port-.+",
-}  # fmt: skip
+_VARIABLES = {"$__rate_interval": "10s", "$__range": "10m", "$run": ".+"}
 # Panels of what a run on CPUs has not.
 OF_GPUS = {
     f"Training run: {title}"
@@ -100,27 +97,31 @@ def rules(running: Stack) -> list[dict[str, Any]]:
     return [rule for group in ask(running, "rules")["groups"] for rule in group["rules"]]
 
 
-def panels(texts: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+def panels(
+    texts: Iterable[str] | None = None, *, namespace: str = "local", worker: str = "port-.+"
+) -> Iterator[tuple[str, str]]:
     """Where each query of the dashboards stands, and the query as Grafana sends it.
 
-    texts: their JSON; by default that of the chart.
+    texts: their JSON; by default that of the chart. namespace, worker: what is chosen in them.
     """
+    chosen = {"$namespace": namespace, "$worker": worker}
     for text in (path.read_text() for path in DASHBOARDS) if texts is None else texts:
         dashboard = json.loads(text)
         name = dashboard["title"]
         for panel in dashboard["panels"]:
             for target in panel.get("targets", []):
-                yield f"{name}: {panel['title']}", filled(target["expr"])
+                yield f"{name}: {panel['title']}", filled(target["expr"], chosen)
         for mark in dashboard["annotations"]["list"]:
-            yield f"{name}: mark {mark['name']}", filled(mark["expr"])
+            yield f"{name}: mark {mark['name']}", filled(mark["expr"], chosen)
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 what, label = _VALUES.fullmatch(variable["query"]).groups()
-                yield f"{name}: choice of {label}", filled(f"count by ({label}) ({what})")
+                count = f"count by ({label}) ({what})"
+                yield f"{name}: choice of {label}", filled(count, chosen)
 
 
-def filled(expr: str) -> str:
+def filled(expr: str, chosen: Mapping[str, str]) -> str:
     """With values in place of variables."""
-    for name, value in _VARIABLES.items():
+    for name, value in (_VARIABLES | chosen).items():
         expr = expr.replace(name, value)
     return expr

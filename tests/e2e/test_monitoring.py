@@ -48,7 +48,7 @@ def small_runs(make_run):
     return lambda *names: [make_run(name, workers=2, config=config) for name in names]
 
 
-def test_two_runs_are_told_apart(prometheus, small_runs, tell):
+def test_two_runs_are_told_apart(prometheus, small_runs, kube, tell):
     start = train_side_by_side(prometheus, small_runs, tell)
     window = {"start": start, "end": now()}
     loaded = prometheus.rules()
@@ -61,7 +61,7 @@ def test_two_runs_are_told_apart(prometheus, small_runs, tell):
         tell(f"series {dict(found)} of {name}")
         assert set(found) >= set(PAIR), name
     held = prometheus.kube.get("configmap", f"{RELEASE}-dashboards")["data"]
-    queries = list(panels(held.values()))
+    queries = list(panels(held.values(), namespace=kube.namespace, worker=".+"))
     empty = {where for where, expr in queries if not prometheus.over(expr, **window)}
     tell(f"{len(queries)} queries of panels; without a series: {sorted(empty)}")
     assert empty <= OF_GPUS | {"Training run: Exit code"}
