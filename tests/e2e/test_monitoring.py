@@ -45,6 +45,7 @@ def small_runs(make_run):
     """Makes runs of two pods each, so that two of them fit two cores; twice as long as others."""
     config = configuration()
     config["train"]["epochs"] *= 2
+    config["train"]["gradient_norm"] = True  # it has a panel
     return lambda *names: [make_run(name, workers=2, config=config) for name in names]
 
 
