@@ -5,6 +5,7 @@ Messages of Python's `logging` (ours and of libraries) go the same way.
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -66,6 +67,22 @@ def configure_logging(*, as_json: bool, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def as_fields(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """A model's logs, with five digits, as fields of an event beside those of ours."""
+    return {
+        f"metric_{name}" if name in _TAKEN else name: round(float(value), 5)
+        for name, value in (logs or {}).items()
+    }
+
+
+_TAKEN = {
+    "epoch", "eta_seconds", "event", "examples_per_second", "level", "step", "target_step",
+    "timestamp",
+    # Of structlog and Python's logging.
+    "exc_info", "extra", "self", "stack_info", "stacklevel",
+}  # fmt: skip
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -5,6 +5,7 @@ A store cannot append, so a file is written anew with each event; there are few 
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.redaction import redacted_text
 from trainer.storage import Entry, Storage
 from trainer.storage.parallel import in_parallel
 
@@ -47,7 +49,11 @@ class RunEvents:
         if storage is None:
             return
         time = round(self._clock(), 3)
-        self._lines.append(json.dumps({"time": time, "event": event, **fields}) + "\n")
+        told = {
+            name: redacted_text(value, os.environ) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+        self._lines.append(json.dumps({"time": time, "event": event, **told}) + "\n")
         # A daemon: neither a stop nor the end of the process waits for a store that is down.
         writer = threading.Thread(
             target=self._write, args=(storage, event), name="events", daemon=True

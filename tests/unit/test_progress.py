@@ -1,6 +1,7 @@
 """The bar keeps to one line of the terminal, and log lines are printed above it."""
 
 import io
+import json
 import logging
 import re
 import sys
@@ -117,3 +118,21 @@ def test_events_tell_rate_and_time_left():
     assert event["loss"] == 0.12346
     assert event["examples_per_second"] == pytest.approx(99.9, abs=0.1)
     assert event["eta_seconds"] == pytest.approx(5.0, abs=0.1)
+
+
+def test_metrics_may_be_called_as_fields_of_events_are():
+    stream = io.StringIO()
+    configure_logging(as_json=True, stream=stream)
+    taken = {"step": 0.25, "event": 0.5, "level": 1.0, "exc_info": 2.0, "self": 3.0, "loss": 4.0}
+    events = ProgressEvents(
+        get_log(), batch_size=64, start=0, target=9, every_seconds=0.0, clock=Clock()
+    )
+    events.on_train_batch_end(0, taken)
+    events.on_epoch_end(0, taken)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["event"] for each in told] == ["first step", "progress", "epoch"]
+    for each in told[1:]:
+        assert (each["step"], each["level"], each["loss"]) == (1, "info", 4.0)
+        assert {name: each[f"metric_{name}"] for name in taken if name != "loss"} == {
+            name: value for name, value in taken.items() if name != "loss"
+        }

@@ -9,7 +9,8 @@ from typing import Any
 from trainer.agent.output import Output
 from trainer.agent.threads import in_thread
 from trainer.errors import StorageError
-from trainer.run_logs import KeptLog, folder_of, kept_logs, without_secrets
+from trainer.redaction import redacted
+from trainer.run_logs import KeptLog, folder_of, kept_logs
 from trainer.storage import Storage
 
 _EVERY_SECONDS = 60.0
@@ -58,7 +59,7 @@ class KeptOutput:
         try:
             with self._writing:
                 path = KeptLog(generation, self._index).path
-                storage.write(path, without_secrets(output, os.environ))
+                storage.write(path, redacted(output, os.environ))
                 if generation != self._generation:
                     self._generation = generation
                     self._delete_old(storage)

@@ -3,6 +3,7 @@
 Every agent knows its phase; agent 0's alone goes into the run's folder and is counted.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from trainer.errors import StorageError
 from trainer.goodput import MOST_DETAIL, CauseClock, Generation, Spent, down_between
 from trainer.ledger import newest, write
 from trainer.metrics import Metrics
+from trainer.redaction import redacted_text
 from trainer.storage import Storage
 
 _TICK_SECONDS = 1.0
@@ -127,7 +129,7 @@ class TimeLine:
         """Why the present life ended; the first word is the last."""
         with self._lock:
             if self._life is not None and not self._life.reason:
-                detail = detail[:MOST_DETAIL]
+                detail = redacted_text(detail, os.environ)[:MOST_DETAIL]
                 self._life = replace(self._life, reason=reason, detail=detail)
                 self._is_due = True
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from trainer.log import as_fields
+
 
 class _Rate:
     """Examples a second since training began in this process; the first call only compiles."""
@@ -59,14 +61,14 @@ class ProgressEvents(keras.callbacks.Callback):
             self._last = self._clock()
             left = self._rate.seconds_for(self._target - self._step)
             self._log.info(
-                "progress", step=self._step, target_step=self._target, **_rounded(logs),
+                "progress", step=self._step, target_step=self._target, **as_fields(logs),
                 examples_per_second=round(self._rate.examples_per_second(), 1),
                 eta_seconds=None if left is None else round(left, 1),
             )  # fmt: skip
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log an epoch's metrics."""
-        self._log.info("epoch", epoch=epoch + 1, step=self._step, **_rounded(logs))
+        self._log.info("epoch", epoch=epoch + 1, step=self._step, **as_fields(logs))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -116,7 +118,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """A line that stays, above the bar."""
-        self._log.info("epoch", epoch=epoch + 1, **_rounded(logs))
+        self._log.info("epoch", epoch=epoch + 1, **as_fields(logs))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Leave the bar as it is."""
@@ -132,7 +134,3 @@ class ProgressBar(keras.callbacks.Callback):
 
 def _fixed() -> Column:
     return Column(no_wrap=True)
-
-
-def _rounded(logs: dict[str, Any] | None) -> dict[str, float]:
-    return {name: round(float(value), 5) for name, value in (logs or {}).items()}

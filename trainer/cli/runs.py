@@ -50,8 +50,9 @@ def logs(run_dir: str, worker: int, generation: int | None, as_list: bool, as_js
     """Print what a worker said last, whether or not its pod is still there.
 
     Of each generation the last 1 MB is kept: warnings, the reason of the end, and the stacks of a
-    worker that hung. Values of environment variables that are named like secrets (KEY, TOKEN,
-    PASSWORD …) are not in it. With --json, the list is JSON; a log is as it was printed.
+    worker that hung; where a pod is killed from outside, its last minute may be missing. Values of
+    environment variables that are named like secrets (KEY, TOKEN, PASSWORD …) and have 8 characters
+    or more are not in it. With --json, the list is JSON; a log is as it was printed.
     """
     from trainer.run_dir import RunDir
     from trainer.run_logs import kept_logs

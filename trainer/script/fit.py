@@ -15,6 +15,7 @@ from trainer.config import RunConfig
 from trainer.data.pipeline import Place
 from trainer.errors import CheckpointError, ConfigError
 from trainer.job import Assembled, Job
+from trainer.log import as_fields
 from trainer.models.build import build_optimizers
 from trainer.recipes.script import script_recipe
 from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, split_arrays, whole
@@ -145,7 +146,7 @@ def evaluate(
     driven = keras.callbacks.CallbackList(own, model=model)
     with job.goodput.cause("validation"):
         logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)
-    job.log.info("evaluate", **{name: round(value, 5) for name, value in logs.items()})
+    job.log.info("evaluate", **as_fields(logs))
     if return_dict:
         return logs
     values = [logs[name] for name in model.get_metrics_result() if name in logs]

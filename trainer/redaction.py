@@ -1,0 +1,64 @@
+"""What must not be told: secrets are taken out of what is kept in a run's folder."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH", re.IGNORECASE)
+_PATTERNS = (
+    re.compile(rb"(?<=://)[^/\s@]+(?=@)"),
+    re.compile(rb"(?i)(?P<before>(?:bearer|basic) )[\w.~+/=-]{8,}"),
+    re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END|\Z)", re.DOTALL),
+    # Its beginning is cut off.
+    re.compile(rb"\A[\w+/=\s]+(?=-----END [A-Z ]*PRIVATE KEY)", re.ASCII),
+    # Of a URL's query.
+    re.compile(
+        rb"(?i)(?P<before>[?&](?:[\w-]*signature|sig|\w*token|(?:api_?)?key|password|AWSAccessKeyId)=)"
+        rb"[^&\s\"']+"
+    ),
+    re.compile(rb"\bgh[pousr]_\w{20,}"),
+    # As somebody writes it down.
+    re.compile(
+        rb"(?i)(?P<before>\b\w*(?:password|passwd|secret|api_?key)\\?[\"']?\s*[:=]\s*\\?[\"']?)"
+        rb"[^\s\"'\\,;&}]{4,}"
+    ),
+)
+# A shorter value would stand in many a word.
+_LEAST_LENGTH = 8
+_HIDDEN = b"***"
+
+
+def redacted(text: bytes, environ: Mapping[str, str]) -> bytes:
+    """The text without the values of variables that are named like secrets, keys in URLs' user
+    parts, signatures and tokens in their queries, tokens, passwords and private keys.
+
+    A value is found as it is, and as it stands in JSON or in a URL.
+    """
+    for value in sorted(set(_values(environ)), key=len, reverse=True):
+        text = text.replace(value, _HIDDEN)
+    for pattern in _PATTERNS:
+        text = pattern.sub(_hidden, text)
+    return text
+
+
+def redacted_text(text: str, environ: Mapping[str, str]) -> str:
+    """The same of a text that is no bytes yet."""
+    return redacted(text.encode(errors="surrogateescape"), environ).decode(errors="replace")
+
+
+def _values(environ: Mapping[str, str]) -> Iterator[bytes]:
+    for name, value in environ.items():
+        if _SECRET_NAME.search(name) and len(value) >= _LEAST_LENGTH and not value.startswith("/"):
+            # What a variable's bytes cannot say in UTF-8 stands in it as surrogates.
+            for form in (
+                value,
+                json.dumps(value)[1:-1],
+                json.dumps(value, ensure_ascii=False)[1:-1],
+            ):
+                yield form.encode(errors="surrogateescape")
+            yield quote(value, safe="", errors="surrogateescape").encode()
+
+
+def _hidden(found: re.Match[bytes]) -> bytes:
+    return found.groupdict(b"").get("before", b"") + _HIDDEN
