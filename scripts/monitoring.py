@@ -29,6 +29,7 @@ OF_RUN = "* on (job, namespace, pod, instance) group_left (run) trainer_run_info
 # Runs on one machine are short, and looked at while they last.
 LOCAL = {"interval": "5s", "window": "30s"}
 START_SECONDS = 30
+MOST_PORTS = 1000
 _PLACEHOLDER = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -164,7 +165,11 @@ def stack(folder: Path, settings: Settings) -> Iterator[Stack]:
         for process in running.values():
             process.terminate()
         for process in running.values():
-            process.wait(START_SECONDS)
+            try:
+                process.wait(START_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _check_free(name: str, port: int) -> None:
@@ -210,12 +215,21 @@ def by_containers(folder: Path, settings: Settings) -> int:
 
 
 def port_range(text: str) -> range:
-    """Ports FIRST to LAST, or one; ValueError for what is neither."""
+    """Ports FIRST to LAST, or one; ArgumentTypeError for what is neither."""
     first, _, last = text.partition("-")
-    ports = range(int(first), int(last or first) + 1)
-    if not ports:
-        raise ValueError("the last port is below the first")
+    ports = range(port_number(first), port_number(last or first) + 1)
+    if not 0 < len(ports) <= MOST_PORTS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is {len(ports)} ports: give FIRST-LAST, 1 to {MOST_PORTS} of them"
+        )
     return ports
+
+
+def port_number(text: str) -> int:
+    """One of 1 to 65535; ArgumentTypeError for what is none."""
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give 1 to 65535")
+    return int(text)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -224,12 +238,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--ports", type=port_range, default="9400-9407", help="of the runs' pages (metrics.port)"
     )
-    parser.add_argument("--prometheus-port", type=int, default=9090)
-    parser.add_argument("--alertmanager-port", type=int, default=9093)
+    parser.add_argument("--prometheus-port", type=port_number, default=9090)
+    parser.add_argument("--alertmanager-port", type=port_number, default=9093)
     parser.add_argument("--webhook", help="a URL that is told of alerts")
     parser.add_argument("--folder", type=Path, default=ROOT / ".monitoring")
     parser.add_argument("--containers", action="store_true", help="also where the programs are")
     given = parser.parse_args(arguments)
+    if given.prometheus_port == given.alertmanager_port:
+        parser.error(f"both programs on port {given.prometheus_port}: choose another for one")
     settings = Settings(
         [f"127.0.0.1:{port}" for port in given.ports],
         webhook=given.webhook, prometheus_port=given.prometheus_port,
@@ -252,7 +268,7 @@ def main(arguments: Sequence[str]) -> int:
         with suppress(KeyboardInterrupt), stack(folder, settings):
             print(said, flush=True)
             signal.pause()
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         return _failed(str(error), 1)
     return 0
 

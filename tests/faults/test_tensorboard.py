@@ -84,6 +84,15 @@ def test_nothing_is_lost_and_what_is_done_again_is_the_same(killed, tmp_path):
     assert sum(bool(node.input) for node in graph.node) == len(layers) - 1
 
 
+def test_a_folder_that_cannot_be_made_is_refused_at_the_start(zygote, tmp_path):
+    args = {"log_dir": str(tmp_path / "file" / "board")}
+    (tmp_path / "file").touch()
+    run = Run(zygote, tmp_path, SETTINGS | {"callbacks": [CALLBACK | {"args": args}]})
+    life = run.train()
+    assert life.code == 2, life.text()
+    assert f"callback tensorboard: log_dir '{args['log_dir']}' cannot be made" in life.text()
+
+
 def test_rare_batches_leave_out_nothing_of_epochs(zygote, tmp_path):
     arguments = CALLBACK["args"] | {"update_freq": 5}  # of nine steps an epoch
     run = Run(zygote, tmp_path, SETTINGS | {"callbacks": [CALLBACK | {"args": arguments}]})

@@ -110,6 +110,25 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path):
     assert "--alertmanager-port" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "code", "said"),
+    [
+        ("--ports=1-99999", 2, "'99999' is no port: give 1 to 65535"),
+        ("--ports=9407-9400", 2, "'9407-9400' is 0 ports: give FIRST-LAST"),
+        ("--ports=1-60000", 2, "is 60000 ports: give FIRST-LAST, 1 to 1000"),
+        ("--prometheus-port=70000", 2, "'70000' is no port"),
+        ("--prometheus-port=9093", 2, "both programs on port 9093"),
+        ("--folder=/proc/x", 1, "make monitoring: "),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(option, code, said):
+    command = [sys.executable, "scripts/monitoring.py", option]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert found.returncode == code
+    assert said in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_containers_are_told_where_the_files_are(tmp_path):
     """By a stand-in: images would have to be fetched."""
     docker = tmp_path / "docker"

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from trainer.callbacks.run_info import RunInfo
-from trainer.errors import StorageError
+from trainer.errors import ConfigError, StorageError
 from trainer.log import get_log
 from trainer.run_dir import BOARD
 from trainer.storage import Storage, is_remote
@@ -29,15 +29,24 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
     def __init__(self, log_dir: str | None = None, **arguments: Any) -> None:
         super().__init__(log_dir or BOARD, **arguments)
+        self.log_dir: str
         self._is_in_run = log_dir is None
         self._copies: _Copies | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def set_run(self, run: RunInfo) -> None:
-        """Learn where the run lies."""
-        if not self._is_in_run or not run.writes:
+        """Learn where the run lies. ConfigError for a `log_dir` that cannot be made."""
+        if not run.writes:
             return
-        if is_remote(run.storage.url):
+        if not self._is_in_run:
+            try:
+                tf.io.gfile.makedirs(self.log_dir)
+            except tf.errors.OpError as error:
+                raise ConfigError(
+                    f"callback tensorboard: log_dir {self.log_dir!r} cannot be made "
+                    f"({error.message}): leave it out, and its files lie in the run's folder"
+                ) from error
+        elif is_remote(run.storage.url):
             self._folder = tempfile.TemporaryDirectory(prefix="trainer-tensorboard-")
             self.log_dir = self._folder.name
             self._copies = _Copies(Path(self.log_dir), run.storage)
