@@ -155,6 +155,28 @@ def test_charts_of_numbers_that_are_hard_to_draw(tmp_path):
         assert charts[name].svg().startswith("<svg")
 
 
+def test_a_run_without_curves_beside_one_that_has_some(runs, tmp_path):
+    bare = RunDir(str(tmp_path / "bare"))
+    bare.storage.write("config.yaml", b"")
+    assert page(shown(runs[0], bare), now=0.0).count("<svg") == 7
+    assert page(shown(bare, runs[0]), now=0.0).count("<svg") == 7
+
+
+def test_powers_of_ten_are_numbers_and_no_formulas(tmp_path):
+    run = folder(tmp_path)
+    life = (
+        '{"number": 3, "start": 600, "train": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"loss": [1e-5, 1.0]}}, "rate": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"learning_rate": [1e-5, 1.0]}}}'
+    )
+    run.storage.write("curves/000003.json", life.encode())
+    charts = {chart.name: chart.svg() for chart in charts_of([read_facts(run)])}
+    for name in ("metric-loss", "learning_rate"):
+        said = Outline(charts[name]).text
+        assert "0.001" in said
+        assert not any(char in text for text in said for char in "${")
+
+
 def test_the_command_writes_page_and_charts(made):
     path, said = made
     assert said == f"report: {path / 'new/report.html'}\ncharts: 7 in {path / 'png'}\n"

@@ -100,6 +100,9 @@ def _column(points: Points, name: str) -> tuple[Any, Any]:
 def _scale(axes: Any, values: Any) -> None:
     if values.size and values.min() > 0 and values.max() / values.min() > _WIDE_RANGE:
         axes.set_yscale("log")
+        # Matplotlib's own are formulas, which are not read as such here.
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter("")
 
 
 def _rate(runs: Sequence[RunFacts]) -> Chart:
@@ -147,7 +150,7 @@ def _wait(runs: Sequence[RunFacts]) -> Chart:
         for number, run in enumerate(runs):
             steps, _, waits = _speeds(run)
             axes.plot(steps, waits, linewidth=1.2, **_of_run(runs, number))
-            highest = max(highest, *waits)
+            highest = max([highest, *waits])
         axes.set_ylim(0, highest * 1.05)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         _show_steps(axes)
