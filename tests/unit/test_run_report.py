@@ -196,6 +196,50 @@ def test_a_page_that_cannot_be_written_is_refused(runs, tmp_path):
     assert "report.html cannot be written: " in str(result.exception)
 
 
+def test_a_report_that_fails_leaves_the_page_that_was_there(runs, tmp_path, monkeypatch):
+    def fail(_shown, now):
+        raise ConfigError(f"{now}")
+
+    (tmp_path / "keep.html").write_text("precious")
+    monkeypatch.setattr(page_module, "page", fail)
+    result = CliRunner().invoke(report, [runs[0].url, "--out", str(tmp_path / "keep.html")])
+    assert isinstance(result.exception, ConfigError)
+    assert [each.name for each in tmp_path.iterdir()] == ["keep.html"]
+    assert (tmp_path / "keep.html").read_text() == "precious"
+
+
+def test_links_are_written_through_and_nothing_else_stays(runs, tmp_path):
+    (tmp_path / "old.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("old.html")
+    for name in ("link.html", "new.html"):
+        args = [runs[0].url, "--out", str(tmp_path / name)]
+        CliRunner().invoke(report, args, catch_exceptions=False)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link.html", "new.html", "old.html"]
+    assert (tmp_path / "link.html").is_symlink()
+    assert "</html>" in (tmp_path / "old.html").read_text()
+
+
+@pytest.mark.parametrize("value", ["gs://bucket/a.html", "file:///a.html", "", " ", "-"])
+@pytest.mark.parametrize("option", ["--out", "--png"])
+def test_what_is_no_local_path_is_refused(runs, tmp_path, monkeypatch, option, value):
+    monkeypatch.chdir(tmp_path)
+    rest = [] if option == "--out" else ["--out", "a.html"]
+    result = CliRunner().invoke(report, [runs[0].url, option, value, *rest])
+    assert isinstance(result.exception, ConfigError)
+    assert f"{option} {value.strip() or repr(value)} " in str(result.exception)
+    assert f"write {option} " in str(result.exception) or f"as {option} " in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_named_twice_is_one(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = runs[0].url
+    parent, _, name = url.rpartition("/")
+    args = [url, f"{parent}/./{name}/", f"file://{url}", "--out", "a.html"]
+    CliRunner().invoke(report, args, catch_exceptions=False)
+    assert (tmp_path / "a.html").read_text().count('<section id="run-') == 1
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"jinja2 and matplotlib: pip install 'trainer-k8s\[pict"):
