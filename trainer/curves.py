@@ -200,7 +200,8 @@ class Frozen:
         train, epochs, rate, speed = map(points_of, self.rows)
         return LifeCurves(
             *self.about, train=train, epochs=epochs, rate=rate, speed=speed,
-            durations=self.durations, means=self.means,
+            durations=self.durations,
+            means=[name for name in self.means if name in train.values],
         )  # fmt: skip
 
 
