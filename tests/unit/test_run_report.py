@@ -1,6 +1,7 @@
 """The page of `trainer report`, and the command."""
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 
@@ -175,6 +176,54 @@ def test_powers_of_ten_are_numbers_and_no_formulas(tmp_path):
         said = Outline(charts[name]).text
         assert "0.001" in said
         assert not any(char in text for text in said for char in "${")
+
+
+def test_charts_of_numbers_that_are_too_large(tmp_path):
+    run = folder(tmp_path)
+    life = (
+        '{"number": 3, "start": 600, "train": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"loss": [-1.7e308, 1.7e308]}}, "rate": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"learning_rate": [-1.7e308, 1.7e308]}}, "speed": {"steps": [601],'
+        '"times": [0], "values": {"num": [1.7e308], "seconds": [1], "waited": [-1.7e308]}},'
+        '"durations": {"9007199254740992": 1}}'
+    )
+    for path in ("curves/000001.json", "curves/000002.json"):
+        run.storage.delete(path)
+    run.storage.write("curves/000003.json", life.encode())
+    charts = charts_of([read_facts(run)])
+    assert len(charts) == 5
+    assert all(chart.svg().startswith("<svg") for chart in charts)
+
+
+@pytest.mark.parametrize(
+    "record", [{"changes": None}, {"changes": 5}, {"changes": [{"time": "x"}, 3, {"keys": 7}]}]
+)
+def test_a_record_that_is_damaged(tmp_path, record):
+    run = folder(tmp_path)
+    run.storage.write("run.json", json.dumps(record).encode())
+    assert "</html>" in page(shown(run), now=0.0)
+
+
+def test_halves_of_characters_and_controls_are_replaced(tmp_path):
+    run = folder(tmp_path, detail="red \x1b[31m\x07 end")
+    run.storage.write("run.json", json.dumps({"id": "a\ud800b"}).encode())
+    summary = {"complete": True, "steps": 600, "epochs": 6, "test": {"acc\ud800": 1.0}}
+    run.storage.write("summary.json", json.dumps(summary).encode())
+    args = [run.url, "--out", str(tmp_path / "a.html")]
+    CliRunner().invoke(report, args, catch_exceptions=False)
+    text = (tmp_path / "a.html").read_text()
+    assert "red \ufffd[31m\ufffd end" in text
+    assert "id a\ufffdb" in text
+    assert "test acc\ufffd" in text
+
+
+def test_metrics_that_are_not_drawn_are_counted(tmp_path):
+    run = folder(tmp_path)
+    values = ", ".join(f'"m{number}": [1.0]' for number in range(13))
+    epochs = f'{{"steps": [700], "times": [0], "values": {{{values}}}}}'
+    life = f'{{"number": 3, "start": 600, "epochs": {epochs}}}'
+    run.storage.write("curves/000003.json", life.encode())
+    assert "3 more metrics are not drawn." in page(shown(run), now=0.0)
 
 
 def test_the_command_writes_page_and_charts(made):
