@@ -20,6 +20,8 @@ _MOST_TRAININGS = 1000
 PER_DECADE = 10
 
 _Step = Annotated[int, Field(ge=0, le=1 << 53)]
+_Length = Annotated[int, Field(ge=1, le=1 << 53)]
+_Class = Annotated[int, Field(ge=-(1 << 53), le=1 << 53)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Name = Annotated[str, Field(max_length=200)]
 
@@ -81,12 +83,12 @@ class LifeCurves:
     number: _Step
     start: _Step
     target: _Step = 0
-    steps_per_epoch: dict[_Step, Annotated[int, Field(ge=1)]] = field(default_factory=dict)
+    steps_per_epoch: dict[_Step, _Length] = field(default_factory=dict)
     train: Points = field(default_factory=Points)
     epochs: Points = field(default_factory=Points)
     rate: Points = field(default_factory=Points)
     speed: Points = field(default_factory=Points)
-    durations: dict[int, int] = field(default_factory=dict)
+    durations: dict[_Class, _Step] = field(default_factory=dict)
     means: list[_Name] = field(default_factory=list)
 
 
@@ -200,7 +202,8 @@ class Frozen:
         train, epochs, rate, speed = map(points_of, self.rows)
         return LifeCurves(
             *self.about, train=train, epochs=epochs, rate=rate, speed=speed,
-            durations=self.durations, means=self.means,
+            durations=self.durations,
+            means=[name for name in self.means if name in train.values],
         )  # fmt: skip
 
 
@@ -208,7 +211,7 @@ class Frozen:
 class Curves:
     """Those of a whole run. speed: `steps_per_second`, and the share `data_wait` of that time.
 
-    durations: of each life, by its number. means: as of the last life.
+    durations: of each life, by its number. means: as of the last life that made a step.
     """
 
     train: Points = field(default_factory=Points)
@@ -247,7 +250,7 @@ def joined(lives: Sequence[LifeCurves]) -> Curves:
     return Curves(
         train=series("train"), epochs=series("epochs"), rate=series("rate"), speed=series("speed"),
         durations={life.number: life.durations for life in ordered if life.durations},
-        means=frozenset(last.means),
+        means=frozenset(next((life.means for life in reversed(ordered) if life.train.steps), ())),
         target=last.target,
         steps_per_epoch={at: num for life in ordered for at, num in life.steps_per_epoch.items()},
     )  # fmt: skip
@@ -280,6 +283,8 @@ def each_step(points: Points, name: str, steps_per_epoch: Mapping[int, int]) -> 
         num = (step - 1 - first) % steps_per_epoch.get(first, 1) + 1  # of its epoch
         if step - num != begun:
             done, mean, begun = 0, 0.0, step - num
+        if num <= done:  # a damaged file, in which steps do not ascend
+            continue
         rows.append((step, time, {name: (value * num - mean * done) / (num - done)}))
         done, mean = num, value
     return points_of(rows)

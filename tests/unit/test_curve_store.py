@@ -107,6 +107,9 @@ def test_who_does_not_write_keeps_none():
         b"", b"{", b"[]", b'{"number": 1}', b'{"number": -1, "start": 0}',
         b'{"number": 1, "start": 0, "train": {"steps": [1], "times": [], "values": {}}}',
         b'{"number": 1, "start": 0, "train": {"steps": [1], "times": [NaN], "values": {}}}',
+        b'{"number": 1, "start": 0, "durations": {"0": 1%s}}' % (b"0" * 400),
+        b'{"number": 1, "start": 0, "durations": {"1%s": 1}}' % (b"0" * 400),
+        b'{"number": 1, "start": 0, "steps_per_epoch": {"0": 1%s}}' % (b"0" * 400),
         b" " * (MOST_BYTES + 1),
     ],
 )  # fmt: skip

@@ -123,3 +123,16 @@ def test_epochs_of_a_scripts_trainings_have_lengths_of_their_own():
     points = points_of((step + 1, 0.0, {"loss": value}) for step, value in enumerate(logged))
     found = each_step(points, "loss", {0: 3, 6: 2}).values["loss"]
     assert found == [1, 2, 3, 1, 2, 3, 1, 2, 1, 2]
+
+
+def test_steps_that_do_not_ascend_are_passed_over():
+    points = points_of([(1, 0.0, {"loss": 1.0}), (1, 0.0, {"loss": 5.0}), (2, 0.0, {"loss": 2.0})])
+    assert each_step(points, "loss", {0: 10}).values["loss"] == [1.0, 3.0]
+
+
+def test_a_life_that_fails_before_its_first_step_changes_no_means():
+    recorder = Recorder(1)
+    recorder.begin(0, 2, 2)
+    recorder.means = ["loss"]
+    recorder.call({"loss": [1.0]}, [1.0], [0.0])
+    assert joined([recorder.frozen().life(), Recorder(2).frozen().life()]).means == {"loss"}

@@ -1,6 +1,7 @@
 """The page of `trainer report`, and the command."""
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 
@@ -155,6 +156,76 @@ def test_charts_of_numbers_that_are_hard_to_draw(tmp_path):
         assert charts[name].svg().startswith("<svg")
 
 
+def test_a_run_without_curves_beside_one_that_has_some(runs, tmp_path):
+    bare = RunDir(str(tmp_path / "bare"))
+    bare.storage.write("config.yaml", b"")
+    assert page(shown(runs[0], bare), now=0.0).count("<svg") == 7
+    assert page(shown(bare, runs[0]), now=0.0).count("<svg") == 7
+
+
+def test_powers_of_ten_are_numbers_and_no_formulas(tmp_path):
+    run = folder(tmp_path)
+    life = (
+        '{"number": 3, "start": 600, "train": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"loss": [1e-5, 1.0]}}, "rate": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"learning_rate": [1e-5, 1.0]}}}'
+    )
+    run.storage.write("curves/000003.json", life.encode())
+    charts = {chart.name: chart.svg() for chart in charts_of([read_facts(run)])}
+    for name in ("metric-loss", "learning_rate"):
+        said = Outline(charts[name]).text
+        assert "0.001" in said
+        assert not any(char in text for text in said for char in "${")
+
+
+def test_charts_of_numbers_that_are_too_large(tmp_path):
+    run = folder(tmp_path)
+    life = (
+        '{"number": 3, "start": 600, "train": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"loss": [-1.7e308, 1.7e308]}}, "rate": {"steps": [601, 602], "times": [0, 0],'
+        '"values": {"learning_rate": [-1.7e308, 1.7e308]}}, "speed": {"steps": [601],'
+        '"times": [0], "values": {"num": [1.7e308], "seconds": [1], "waited": [-1.7e308]}},'
+        '"durations": {"9007199254740992": 1}}'
+    )
+    for path in ("curves/000001.json", "curves/000002.json"):
+        run.storage.delete(path)
+    run.storage.write("curves/000003.json", life.encode())
+    charts = charts_of([read_facts(run)])
+    assert len(charts) == 5
+    assert all(chart.svg().startswith("<svg") for chart in charts)
+
+
+@pytest.mark.parametrize(
+    "record", [{"changes": None}, {"changes": 5}, {"changes": [{"time": "x"}, 3, {"keys": 7}]}]
+)
+def test_a_record_that_is_damaged(tmp_path, record):
+    run = folder(tmp_path)
+    run.storage.write("run.json", json.dumps(record).encode())
+    assert "</html>" in page(shown(run), now=0.0)
+
+
+def test_halves_of_characters_and_controls_are_replaced(tmp_path):
+    run = folder(tmp_path, detail="red \x1b[31m\x07 end")
+    run.storage.write("run.json", json.dumps({"id": "a\ud800b"}).encode())
+    summary = {"complete": True, "steps": 600, "epochs": 6, "test": {"acc\ud800": 1.0}}
+    run.storage.write("summary.json", json.dumps(summary).encode())
+    args = [run.url, "--out", str(tmp_path / "a.html")]
+    CliRunner().invoke(report, args, catch_exceptions=False)
+    text = (tmp_path / "a.html").read_text()
+    assert "red \ufffd[31m\ufffd end" in text
+    assert "id a\ufffdb" in text
+    assert "test acc\ufffd" in text
+
+
+def test_metrics_that_are_not_drawn_are_counted(tmp_path):
+    run = folder(tmp_path)
+    values = ", ".join(f'"m{number}": [1.0]' for number in range(13))
+    epochs = f'{{"steps": [700], "times": [0], "values": {{{values}}}}}'
+    life = f'{{"number": 3, "start": 600, "epochs": {epochs}}}'
+    run.storage.write("curves/000003.json", life.encode())
+    assert "3 more metrics are not drawn." in page(shown(run), now=0.0)
+
+
 def test_the_command_writes_page_and_charts(made):
     path, said = made
     assert said == f"report: {path / 'new/report.html'}\ncharts: 7 in {path / 'png'}\n"
@@ -172,6 +243,50 @@ def test_a_page_that_cannot_be_written_is_refused(runs, tmp_path):
     result = CliRunner().invoke(report, args)
     assert isinstance(result.exception, ConfigError)
     assert "report.html cannot be written: " in str(result.exception)
+
+
+def test_a_report_that_fails_leaves_the_page_that_was_there(runs, tmp_path, monkeypatch):
+    def fail(_shown, now):
+        raise ConfigError(f"{now}")
+
+    (tmp_path / "keep.html").write_text("precious")
+    monkeypatch.setattr(page_module, "page", fail)
+    result = CliRunner().invoke(report, [runs[0].url, "--out", str(tmp_path / "keep.html")])
+    assert isinstance(result.exception, ConfigError)
+    assert [each.name for each in tmp_path.iterdir()] == ["keep.html"]
+    assert (tmp_path / "keep.html").read_text() == "precious"
+
+
+def test_links_are_written_through_and_nothing_else_stays(runs, tmp_path):
+    (tmp_path / "old.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("old.html")
+    for name in ("link.html", "new.html"):
+        args = [runs[0].url, "--out", str(tmp_path / name)]
+        CliRunner().invoke(report, args, catch_exceptions=False)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link.html", "new.html", "old.html"]
+    assert (tmp_path / "link.html").is_symlink()
+    assert "</html>" in (tmp_path / "old.html").read_text()
+
+
+@pytest.mark.parametrize("value", ["gs://bucket/a.html", "file:///a.html", "", " ", "-"])
+@pytest.mark.parametrize("option", ["--out", "--png"])
+def test_what_is_no_local_path_is_refused(runs, tmp_path, monkeypatch, option, value):
+    monkeypatch.chdir(tmp_path)
+    rest = [] if option == "--out" else ["--out", "a.html"]
+    result = CliRunner().invoke(report, [runs[0].url, option, value, *rest])
+    assert isinstance(result.exception, ConfigError)
+    assert f"{option} {value.strip() or repr(value)} " in str(result.exception)
+    assert f"write {option} " in str(result.exception) or f"as {option} " in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_named_twice_is_one(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = runs[0].url
+    parent, _, name = url.rpartition("/")
+    args = [url, f"{parent}/./{name}/", f"file://{url}", "--out", "a.html"]
+    CliRunner().invoke(report, args, catch_exceptions=False)
+    assert (tmp_path / "a.html").read_text().count('<section id="run-') == 1
 
 
 def test_a_missing_package_is_named(monkeypatch):

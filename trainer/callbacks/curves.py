@@ -48,9 +48,34 @@ class CurvesCallback(keras.callbacks.Callback):
 
     def _note_rate(self) -> None:
         if self._recorder.means is None:
-            self._recorder.means = [each.name for each in self.model.metrics if is_mean(each)]
+            self._recorder.means = names_of_means(self.model)
         if (rate := learning_rate(self.model)) is not None:
             self._recorder.rate(rate, time.time())
+
+
+def names_of_means(model: Any) -> list[str]:
+    """What logs may call the model's metrics that are means over records, each as many as another.
+
+    Not `weighted_metrics`, whose records differ in weight.
+    """
+    found: dict[str, Any] = {}
+    for metric in model.metrics:
+        found |= _compiled(metric) if hasattr(metric, "_user_metrics") else {metric.name: metric}
+    return [name for name, metric in found.items() if is_mean(metric)]
+
+
+def _compiled(metrics: Any) -> dict[str, Any]:
+    """Those that a model was compiled with, which Keras keeps as one, by their names in logs.
+
+    As in its `CompileMetrics.result`, which is not asked: several outputs put their names before
+    them. The second of a name, which gets a number there, is left out.
+    """
+    found: dict[str, Any] = {}
+    for of_output in getattr(metrics, "_flat_metrics", ()):  # there once it is built
+        prefix = f"{of_output.output_name}_" if of_output and of_output.output_name else ""
+        for metric in of_output.metrics if of_output else ():
+            found.setdefault(f"{prefix}{metric.name}", metric)
+    return found
 
 
 def is_mean(metric: Any) -> bool:

@@ -16,6 +16,8 @@ _MOST_SPEEDS = 150
 _MOST_MARKERS = 60
 _MOST_CLASSES = 200
 _SMOOTHED = 1 / 50  # of all points, so many are averaged
+_MOST = 1e100  # values that are larger, Matplotlib cannot draw
+_MOST_CLASS = 1000  # of step durations: the 100th power of ten
 _WIDE_RANGE = 100  # from there on, powers of ten
 
 
@@ -29,6 +31,11 @@ def charts_of(runs: Sequence[RunFacts]) -> list[Chart]:
     if any(run.curves.durations for run in runs):
         found.append(_durations(runs))
     return with_names_of_their_own(found)
+
+
+def num_left_out(runs: Sequence[RunFacts]) -> int:
+    """So many metrics have no chart, because there are too many."""
+    return max(len(_metric_names(runs)) - _MOST_METRICS, 0)
 
 
 def _metric_names(runs: Sequence[RunFacts]) -> list[str]:
@@ -90,16 +97,19 @@ def _draw_training(
 
 
 def _column(points: Points, name: str) -> tuple[Any, Any]:
-    """float64 steps and values, of those points that have one."""
+    """float64 steps and values, of those points that have one that can be drawn."""
     values = np.array(points.values.get(name, []), np.float64)
     steps = np.array(points.steps, np.float64)[: len(values)]
-    there = np.isfinite(values)
+    there = np.abs(values) < _MOST
     return steps[there], values[there]
 
 
 def _scale(axes: Any, values: Any) -> None:
     if values.size and values.min() > 0 and values.max() / values.min() > _WIDE_RANGE:
         axes.set_yscale("log")
+        # Matplotlib's own are formulas, which are not read as such here.
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter("")
 
 
 def _rate(runs: Sequence[RunFacts]) -> Chart:
@@ -147,7 +157,7 @@ def _wait(runs: Sequence[RunFacts]) -> Chart:
         for number, run in enumerate(runs):
             steps, _, waits = _speeds(run)
             axes.plot(steps, waits, linewidth=1.2, **_of_run(runs, number))
-            highest = max(highest, *waits)
+            highest = max([highest, *waits])
         axes.set_ylim(0, highest * 1.05)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         _show_steps(axes)
@@ -171,7 +181,8 @@ def _speeds(run: RunFacts) -> tuple[Any, Any, Any]:
         # Of speeds the harmonic mean: their steps are as many, their seconds are not.
         means = np.array([1 / np.nanmean(1 / speeds[group]) for group in groups])
         shares = np.array([np.nanmean(waits[group]) for group in groups])
-    return ends, np.nan_to_num(means), np.nan_to_num(shares)
+    means, shares = (np.where(np.abs(each) < _MOST, each, 0.0) for each in (means, shares))
+    return ends, means, shares
 
 
 def _durations(runs: Sequence[RunFacts]) -> Chart:
@@ -207,7 +218,7 @@ def _durations(runs: Sequence[RunFacts]) -> Chart:
 def _draw_shares(axes: Any, lives: Sequence[Mapping[int, int]], **look: Any) -> None:
     counts: Counter[int] = Counter()
     for life in lives:
-        counts.update(life)
+        counts.update({key: num for key, num in life.items() if abs(key) <= _MOST_CLASS})
     if not counts:
         return
     keys = np.arange(min(counts), min(max(counts), min(counts) + _MOST_CLASSES) + 1)

@@ -1,6 +1,7 @@
 """A report as one HTML file: no script, nothing from elsewhere, all text of runs escaped."""
 
 import base64
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from trainer.goodput import CAUSES
 from trainer.run_dir import RunDir
 from trainer.run_facts import RunFacts
 from trainer.run_report.chart import COLOURS, Chart
-from trainer.run_report.charts import charts_of
+from trainer.run_report.charts import charts_of, num_left_out
 from trainer.run_report.time_line import CAUSE_COLOURS, time_line
 
 _PICTURE = re.compile(r"pictures/[\w-][\w.-]{0,99}\.(png|svg)", re.ASCII)
@@ -24,6 +25,8 @@ _MOST_PICTURE_BYTES = 8 << 20
 _MOST_PICTURES = 20
 _KINDS = {"png": "image/png", "svg": "image/svg+xml"}
 _MOST_ROWS = 100
+# Of no use in a page; halves of UTF-16 pairs cannot even be written.
+_CONTROLS = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Shown:
         return [
             (cause, seconds[cause], seconds[cause] / wall) for cause in CAUSES if seconds[cause]
         ]
+
+    @property
+    def changes(self) -> list[tuple[Any, Any]]:
+        """(Unix time, keys) of changes that were allowed, of a record that may be damaged."""
+        told = self.facts.record.get("changes")
+        changes = told if isinstance(told, list) else []
+        return [(each.get("time"), each.get("keys")) for each in changes if isinstance(each, dict)]
 
     @property
     def measured(self) -> list[tuple[str, str, float | None]]:
@@ -101,6 +111,7 @@ def page(shown: Sequence[Shown], *, now: float) -> str:
     return environment.get_template("page.html").render(
         runs=shown,
         charts=charts_of(facts),
+        num_more_metrics=num_left_out(facts),
         differences=differences([each.config for each in facts]),
         title=", ".join(each.name for each in facts),
         now=now,
@@ -127,13 +138,19 @@ def _environment() -> Any:
     source = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=DictLoader({"page.html": source}),
+        loader=DictLoader({"page.html": source}), finalize=_readable,
     )  # fmt: skip
     environment.filters |= {
         "moment": _moment, "duration": _duration, "share": _share, "number": _number,
         "megabytes": lambda size: f"{size / 1e6:,.1f} MB",
     }  # fmt: skip
     return environment
+
+
+def _readable(value: Any) -> Any:
+    """Text without control characters; markup as it is."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return _CONTROLS.sub("\ufffd", value) if is_text else value
 
 
 def differences(configs: Sequence[RunConfig | None]) -> list[tuple[str, list[str]]]:
@@ -177,8 +194,8 @@ def _surroundings(facts: RunFacts) -> dict[str, str]:
     return {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
 
 
-def _moment(seconds: float | None) -> str:
-    if seconds is None:
+def _moment(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
         return "-"
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
@@ -187,7 +204,7 @@ def _moment(seconds: float | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    return "-" if seconds is None else in_words(seconds)
+    return "-" if seconds is None or not math.isfinite(seconds) else in_words(seconds)
 
 
 def _share(value: float | None) -> str:
