@@ -25,6 +25,9 @@ from trainer.run_events import Event
 
 # So much of the newest speed says how long the rest will take.
 _RECENT_POINTS = 20
+# What goes on as long as steps are made; the other causes come once a life.
+_OF_TRAINING = ("step", "redone", "data_wait", "validation", "checkpoint")
+UNREADABLE = "unreadable"
 _T = TypeVar("_T")
 
 
@@ -45,6 +48,15 @@ class Life:
         if self.spent is not None:
             return self.spent.start
         return self.events[0]["time"] if self.events else None
+
+    @property
+    def ended(self) -> float | None:
+        """Unix time of the last that is known of its work: what it was `down` for came later."""
+        told = [event["time"] for event in self.events]
+        if self.spent is None:
+            return told[-1] if told else None
+        worked = self.spent.end - self.spent.seconds.get("down", 0.0)
+        return min(max(worked, self.spent.start, *told), self.spent.end)
 
     @property
     def restored(self) -> int | None:
@@ -98,7 +110,8 @@ class RunFacts:
     """One run. Times are Unix times; what is not known is None or empty.
 
     state: "complete", "running", "not started", or why the last life ended: "stopped", "killed",
-    "crashed", "failed", "hung", "group" or "lost". step: global steps done. target: steps to reach.
+    "crashed", "failed", "hung", "group" or "lost". step: global steps done; while nobody holds it,
+    those that it can go on from. reached: those that its last life came to. target: steps to reach.
     epochs: to train. config_text: `config.yaml` as it stands. record: `run.json`. pictures: files
     that callbacks drew, by path. problems: what of the folder cannot be read.
     """
@@ -108,6 +121,7 @@ class RunFacts:
     state: str
     holder: str | None = None
     step: int = 0
+    reached: int = 0
     target: int | None = None
     epochs: int | None = None
     config: RunConfig | None = None
@@ -127,6 +141,24 @@ class RunFacts:
         return max(len(self.lives) - 1, 0)
 
     @property
+    def is_broken_off(self) -> bool:
+        """Whether nobody trains it, though it was begun and is not complete."""
+        return self.state not in (COMPLETE, "running", "not started", UNREADABLE)
+
+    @property
+    def ended(self) -> tuple[Life, ...]:
+        """The lives that did not bring the run to where it is to go."""
+        return self.lives if self.is_broken_off else self.lives[:-1]
+
+    @property
+    def because(self) -> str:
+        """More of why nobody trains it; "" when that is not known, or somebody does."""
+        if not self.is_broken_off or not self.lives:
+            return ""
+        nothing = "its agent went without a word" if self.state == LOST else ""
+        return self.lives[-1].detail or nothing
+
+    @property
     def goodput(self) -> float | None:
         """Share of the wall time that went into steps which counted; None without a ledger."""
         return self.ledger.productive if self.ledger.generations else None
@@ -138,12 +170,25 @@ class RunFacts:
 
     @property
     def eta_seconds(self) -> float | None:
-        """What the steps that are left take at the speed of late, without validation and saves."""
+        """What the steps that are left take at the pace of this life, validation and saves in it.
+
+        Without a ledger, at the speed of the newest steps alone.
+        """
+        pace = self._seconds_a_step()
+        if self.state != "running" or self.target is None or pace is None:
+            return None
+        return max(self.target - self.step, 0) * pace
+
+    def _seconds_a_step(self) -> float | None:
+        life = self.lives[-1] if self.lives else None
+        if life is not None and life.spent is not None and life.restored is not None:
+            seconds = sum(life.spent.seconds.get(cause, 0.0) for cause in _OF_TRAINING)
+            steps = life.spent.step - life.restored
+            if steps > 0 and seconds > 0:
+                return seconds / steps
         speeds = self.curves.speed.values.get("steps_per_second", [])[-_RECENT_POINTS:]
         known = [speed for speed in speeds if speed]
-        if self.state != "running" or self.target is None or not known:
-            return None
-        return max(self.target - self.step, 0) * len(known) / sum(known)
+        return len(known) / sum(known) if known else None
 
 
 def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> RunFacts:
@@ -166,12 +211,14 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
     curve = joined(curves)
     nothing: list[Listed] = []
     listed = reading.attempt(lambda: take_inventory(run.checkpoints, verify=False), nothing)
+    reached = _reached(summary, lives, curve, listed)
     return RunFacts(
         url=run.url,
         name=config.run_name if config else run.url.rstrip("/").rpartition("/")[2],
         state=_state(summary, holder, lives),
         holder=holder,
-        step=_step(summary, lives, curve, listed),
+        step=reached if holder is not None or summary is not None else _saved(listed),
+        reached=reached,
         target=summary["steps"] if summary else curve.target or None,
         epochs=_epochs(config, summary),
         config=config,
@@ -224,17 +271,20 @@ def _state(summary: dict[str, Any] | None, holder: str | None, lives: tuple[Life
     return lives[-1].reason.replace(COMPLETE, "stopped") or LOST
 
 
-def _step(
+def _reached(
     summary: dict[str, Any] | None, lives: tuple[Life, ...], curves: Curves,
     checkpoints: Sequence[Listed],
 ) -> int:  # fmt: skip
-    """Where the run stands: a life that lost steps set it back."""
+    """Where its last life came to: one before it may have come further, which is lost."""
     if summary is not None:
         return int(summary["steps"])
-    saved = max((each.step for each in checkpoints if each.committed), default=0)
     last = lives[-1] if lives else None
     told = last.spent.step if last is not None and last.spent is not None else 0
-    return max(saved, told, curves.step)
+    return max(_saved(checkpoints), told, curves.step)
+
+
+def _saved(checkpoints: Sequence[Listed]) -> int:
+    return max((each.step for each in checkpoints if each.committed), default=0)
 
 
 def _epochs(config: RunConfig | None, summary: dict[str, Any] | None) -> int | None:

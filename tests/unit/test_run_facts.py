@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.small_report import SECONDS, folder, make_run, objects
+from trainer import ledger
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import acquire
 from trainer.errors import ConfigError
@@ -90,7 +92,37 @@ def test_what_is_left_takes_its_time(tmp_path):
     acquire(run.storage, this_holder({}), above=2)
     facts = read_facts(run)
     assert (facts.step, facts.target) == (450, 600)
-    assert facts.eta_seconds == pytest.approx(150 / 20)
+    # 20 s of steps, and 6 s of waits, validation and saves.
+    assert facts.eta_seconds == pytest.approx(150 * 26 / 150)
+    shutil.rmtree(f"{run.url}/goodput")
+    assert read_facts(run).eta_seconds == pytest.approx(150 / 20)
+
+
+def test_a_run_that_nobody_trains_stands_at_its_last_checkpoint(run):
+    run.storage.delete("summary.json")
+    run.storage.delete("checkpoints/step-00000600-f0/COMMIT")
+    facts = read_facts(run)
+    assert (facts.step, facts.reached) == (300, 600)
+    acquire(run.storage, this_holder({}), above=2)
+    assert read_facts(run).step == 600
+
+
+def test_a_life_ended_when_it_worked_last(complete):
+    first, second = read_facts(complete).lives
+    assert first.ended == first.began + sum(SECONDS.values()) == second.began - 7.5
+    assert second.ended == second.spent.end
+
+
+def test_why_nobody_trains_it_is_the_last_life_s_reason(run):
+    assert read_facts(run).because == ""
+    run.storage.delete("summary.json")
+    life = read_facts(run).ledger.generations[-1]
+    ledger.write(run.storage, replace(life, reason="failed", detail="the loss is NaN"))
+    facts = read_facts(run)
+    assert (facts.state, facts.because) == ("failed", "the loss is NaN")
+    assert [each.reason for each in facts.ended] == ["killed", "failed"]
+    ledger.write(run.storage, replace(life, reason="", detail=""))
+    assert read_facts(run).because == "its agent went without a word"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.small_report import folder, objects
+from trainer import ledger
 from trainer.cli.runs import runs
 from trainer.durations import in_words
 from trainer.errors import ConfigError
@@ -65,6 +67,17 @@ def test_a_status_tells_progress_time_and_restarts(tmp_path: Path) -> None:
     assert ["data_wait", "4.0", "s", "6", "%"] in [line.split() for line in spent.splitlines()]
     assert "killed: signal 9" in said
     assert objects(run) == before
+
+
+def test_a_status_of_a_failed_run_has_the_reason_at_the_top_and_in_the_table(tmp_path: Path) -> None:
+    run = folder(tmp_path, is_complete=False)
+    life = ledger.read(run.storage).generations[-1]
+    ledger.write(run.storage, replace(life, reason="failed", detail="the loss is NaN", step=500))
+    told, _, ended = show("status", run.url).output.split("\n\n")
+    assert "because     the loss is NaN" in told
+    assert "450 of 600 (75 %), 500 were reached" in told
+    assert [line.split()[0] for line in ended.splitlines()[2:]] == ["1", "2"]
+    assert ended.rstrip().endswith("failed: the loss is NaN")
 
 
 def test_a_status_of_no_run_is_refused(tmp_path: Path) -> None:

@@ -74,11 +74,11 @@ def status(run_dir: str, as_json: bool) -> None:
             ("CAUSE", ">TIME", ">SHARE"),
             [(cause, in_words(value), _share(value / wall)) for cause, value in spent if value],
         )
-    if facts.restarts:
+    if facts.ended:
         click.echo()
         print_table(
             (">GENERATION", ">FROM STEP", ">TO STEP", "ENDED", "WHY"),
-            [_ended(life) for life in facts.lives[:-1][-_MOST_RESTARTS:]],
+            [_ended(life) for life in facts.ended[-_MOST_RESTARTS:]],
         )
 
 
@@ -159,7 +159,7 @@ def _as_json(facts: "RunFacts") -> dict[str, Any]:
     last = facts.last_checkpoint
     return {
         "name": facts.name, "url": facts.url, "state": facts.state, "holder": facts.holder,
-        "step": facts.step, "target": facts.target, "epochs": facts.epochs,
+        "because": facts.because, "step": facts.step, "reached": facts.reached, "target": facts.target, "epochs": facts.epochs,
         "eta_seconds": facts.eta_seconds,
         "checkpoint": None if last is None else {"step": last.step, "created": last.created},
         "goodput": facts.goodput, "wall_seconds": facts.ledger.wall_seconds,
@@ -180,7 +180,8 @@ def _told(facts: "RunFacts") -> list[tuple[str, str]]:
     rows = [
         ("run", facts.url),
         ("state", facts.state + (f", held by {facts.holder}" if facts.holder else "")),
-        ("step", _progress(facts)),
+        ("because", facts.because),
+        ("step", _progress(facts) + _lost(facts)),
         ("left", _left(facts)),
         ("checkpoint", _checkpoint(facts)),
         ("goodput", "" if facts.goodput is None else _goodput(facts)),
@@ -200,6 +201,10 @@ def _progress(facts: "RunFacts") -> str:
     return f"{facts.step:,} of {facts.target:,} ({_share(facts.step / facts.target)})"
 
 
+def _lost(facts: "RunFacts") -> str:
+    return f", {facts.reached:,} were reached" if facts.reached > facts.step else ""
+
+
 def _left(facts: "RunFacts") -> str:
     return "" if facts.eta_seconds is None else f"about {in_words(facts.eta_seconds)}"
 
@@ -213,12 +218,14 @@ def _checkpoint(facts: "RunFacts") -> str:
 
 def _ended(life: Any) -> tuple[str, ...]:
     from trainer.cli.tables import local_time
+    from trainer.goodput import LOST
 
     spent = life.spent
     return (
         f"{life.number}", "" if life.restored is None else f"{life.restored:,}",
-        "" if spent is None else f"{spent.step:,}", "" if spent is None else local_time(spent.end),
-        ": ".join(filter(None, (life.reason, life.detail))),
+        "" if spent is None else f"{spent.step:,}",
+        "" if life.ended is None else local_time(life.ended),
+        ": ".join(filter(None, (life.reason or LOST, life.detail))),
     )  # fmt: skip
 
 
