@@ -27,7 +27,9 @@ from trainer.run_events import Event
 _RECENT_POINTS = 20
 # What goes on as long as steps are made; the other causes come once a life.
 _OF_TRAINING = ("step", "redone", "data_wait", "validation", "checkpoint")
+_MOST_STEPS = 1 << 53
 UNREADABLE = "unreadable"
+MAX_CONFIG_BYTES = 1 << 20  # takes half a second to parse
 _T = TypeVar("_T")
 
 
@@ -62,7 +64,8 @@ class Life:
     def restored(self) -> int | None:
         """The step that it went on from, 0 at the run's beginning; None if it never came so far."""
         step = self._field("restore", "step")
-        return step if isinstance(step, int) else None
+        is_count = isinstance(step, int) and not isinstance(step, bool)
+        return step if is_count and 0 <= step <= _MOST_STEPS else None
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -198,20 +201,24 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
     """
     run.check_exists()
     reading = _Reading()
-    text = _text(run, CONFIG_FILE)
+    text = reading.text(run, CONFIG_FILE, MAX_CONFIG_BYTES)
     config = reading.attempt(run.config, None) if text else None
-    summary = reading.attempt(run.summary, None)
+    if not text and not reading.problems:
+        reading.problems.append(f"{CONFIG_FILE} in {run.url} is missing or empty")
+    summary = reading.attempt(run.read_summary, None)
     holder = reading.attempt(
         lambda: seen_holder(run.storage, this_holder({}), now=time.time() if now is None else now),
         None,
     )
-    spent, events = ledger.read(run.storage), run_events.read(run.storage)
+    spent, unspent = ledger.read_all(run.storage)
+    events, untold = run_events.read(run.storage)
     lives = _lives(spent, events)
     curves, problems = curve_store.read(run.storage, last=0 if whole else 1)
     curve = joined(curves)
     nothing: list[Listed] = []
     listed = reading.attempt(lambda: take_inventory(run.checkpoints, verify=False), nothing)
     reached = _reached(summary, lives, curve, listed)
+    record = reading.record(run)
     return RunFacts(
         url=run.url,
         name=config.run_name if config else run.url.rstrip("/").rpartition("/")[2],
@@ -223,14 +230,14 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
         epochs=_epochs(config, summary),
         config=config,
         config_text=text,
-        record=_record(run),
+        record=record,
         summary=summary,
         ledger=spent,
         lives=lives,
         checkpoints=tuple(listed),
         curves=curve,
         pictures=tuple(entry.path for entry in run.storage.list(PICTURES)),
-        problems=tuple(dict.fromkeys([*reading.problems, *problems])),
+        problems=tuple(dict.fromkeys([*reading.problems, *unspent, *untold, *problems])),
     )
 
 
@@ -250,6 +257,30 @@ class _Reading:
                 raise
             self.problems.append(str(error))
             return otherwise
+
+    def text(self, run: RunDir, file: str, most_bytes: int) -> str:
+        """ "" when there is none."""
+        try:
+            if run.storage.stat(file).size <= most_bytes:
+                return run.storage.read(file).decode(errors="replace")
+        except ObjectNotFoundError:
+            return ""
+        self._damaged(run, file, f"larger than {most_bytes} bytes")
+        return ""
+
+    def record(self, run: RunDir) -> dict[str, Any]:
+        text = self.text(run, RUN_FILE, MAX_DOCUMENT_BYTES)
+        try:
+            tree = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            tree = None
+        if isinstance(tree, dict):
+            return tree
+        self._damaged(run, RUN_FILE, "not a JSON object")
+        return {}
+
+    def _damaged(self, run: RunDir, file: str, why: str) -> None:
+        self.problems.append(f"{file} in {run.url} is damaged ({why})")
 
 
 def _lives(spent: Ledger, events: dict[int, list[Event]]) -> tuple[Life, ...]:
@@ -291,20 +322,3 @@ def _epochs(config: RunConfig | None, summary: dict[str, Any] | None) -> int | N
     if summary is not None:
         return int(summary["epochs"])
     return config.train.epochs if config else None
-
-
-def _record(run: RunDir) -> dict[str, Any]:
-    try:
-        tree = json.loads(_text(run, RUN_FILE) or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
-def _text(run: RunDir, file: str) -> str:
-    try:
-        if run.storage.stat(file).size > MAX_DOCUMENT_BYTES:
-            return ""
-        return run.storage.read(file).decode(errors="replace")
-    except ObjectNotFoundError:
-        return ""

@@ -129,8 +129,9 @@ def test_why_nobody_trains_it_is_the_last_life_s_reason(run):
     ("file", "problem"),
     [
         ("config.yaml", "config.yaml in"), ("curves/000002.json", "curves/000002.json is damaged"),
-        ("lease.json", "lease.json in"), ("events/000001.jsonl", None), ("run.json", None),
-        ("goodput/000001.json", None), ("summary.json", None),
+        ("lease.json", "lease.json in"), ("events/000001.jsonl", "events/000001.jsonl in"),
+        ("run.json", "run.json in"), ("goodput/000001.json", "goodput/000001.json in"),
+        ("summary.json", "summary.json in"),
         ("checkpoints/step-00000600-f0/COMMIT", None),
     ],
 )  # fmt: skip
@@ -141,6 +142,38 @@ def test_a_damaged_file_hides_no_other(run, file, problem, data):
     assert facts.lives
     assert len(facts.problems) == (problem is not None)
     assert all(problem in told for told in facts.problems)
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("config.yaml", b""), ("config.yaml", b"#" * (1 << 21)),
+        ("summary.json", b'{"complete": true, "epochs": 1, "steps": -5}'),
+        ("summary.json", b'{"complete": true, "epochs": 1, "steps": true}'),
+        ("summary.json", b'{"complete": false, "epochs": 1, "steps": 5}'),
+        ("summary.json", b'{"complete": true, "epochs": 1, "steps": 1%s}' % (b"0" * 400)),
+        ("events/000001.jsonl", b'{"time": 1e300, "event": "start"}'),
+        ("events/000001.jsonl", b'{"time": NaN, "event": "start"}'),
+        ("goodput/000003.json", b'{"number": 2, "start": 1, "end": 2, "seconds": {}}'),
+    ],
+    ids=lambda value: str(value[:60]),
+)  # fmt: skip
+def test_what_is_damaged_is_told(run, file, data):
+    run.storage.write(file, data)
+    facts = read_facts(run)
+    [problem] = facts.problems
+    assert problem.startswith(file)
+    assert len(facts.lives) == 2
+
+
+def test_copies_and_notes_are_no_lives(run):
+    for folder_, name in (("events", "000001.jsonl"), ("goodput", "000001.json")):
+        run.storage.write(f"{folder_}/note.txt", b"mine")
+        copy = f"{folder_}/{name.removeprefix('00000')}"
+        run.storage.write(copy, run.storage.read(f"{folder_}/{name}"))
+    facts = read_facts(run)
+    assert len(facts.lives) == len(facts.ledger.generations) == 2
+    assert facts.ledger.wall_seconds == pytest.approx(72.5)
 
 
 def test_a_run_without_what_other_versions_did_not_write(run):

@@ -69,7 +69,9 @@ def test_a_status_tells_progress_time_and_restarts(tmp_path: Path) -> None:
     assert objects(run) == before
 
 
-def test_a_status_of_a_failed_run_has_the_reason_at_the_top_and_in_the_table(tmp_path: Path) -> None:
+def test_a_status_of_a_failed_run_has_the_reason_at_the_top_and_in_the_table(
+    tmp_path: Path,
+) -> None:
     run = folder(tmp_path, is_complete=False)
     life = ledger.read(run.storage).generations[-1]
     ledger.write(run.storage, replace(life, reason="failed", detail="the loss is NaN", step=500))
@@ -78,6 +80,16 @@ def test_a_status_of_a_failed_run_has_the_reason_at_the_top_and_in_the_table(tmp
     assert "450 of 600 (75 %), 500 were reached" in told
     assert [line.split()[0] for line in ended.splitlines()[2:]] == ["1", "2"]
     assert ended.rstrip().endswith("failed: the loss is NaN")
+
+
+def test_what_a_reason_says_does_not_reach_the_terminal_raw(tmp_path: Path) -> None:
+    run = folder(tmp_path, is_complete=False)
+    run.storage.delete("goodput/000002.json")
+    event = {"time": 1.0, "event": "failure", "reason": "\x1b[2J\x9b \ud800 \u00e9\nend"}
+    run.storage.write("events/000002.jsonl", json.dumps(event).encode())
+    said = show("status", run.url).output
+    assert said.count("\ufffd[2J\ufffd \ufffd \u00e9 end") == 2
+    assert "\x1b" not in said
 
 
 def test_a_status_of_no_run_is_refused(tmp_path: Path) -> None:
@@ -112,8 +124,8 @@ def test_watching_on_a_terminal_shows_the_status(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-1, "0.0 s"), (12.34, "12.3 s"), (99.96, "1 min 40 s"), (3599.6, "1 h 0 min"),
-     (7260, "2 h 1 min"), (50 * 3600, "2 d 2 h")],
+    [(float("inf"), "?"), (float("nan"), "?"), (1e300, "?"), (-1, "0.0 s"), (12.34, "12.3 s"),
+     (99.96, "1 min 40 s"), (3599.6, "1 h 0 min"), (7260, "2 h 1 min"), (50 * 3600, "2 d 2 h")],
 )  # fmt: skip
 def test_times_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

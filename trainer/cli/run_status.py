@@ -159,7 +159,8 @@ def _as_json(facts: "RunFacts") -> dict[str, Any]:
     last = facts.last_checkpoint
     return {
         "name": facts.name, "url": facts.url, "state": facts.state, "holder": facts.holder,
-        "because": facts.because, "step": facts.step, "reached": facts.reached, "target": facts.target, "epochs": facts.epochs,
+        "because": facts.because, "step": facts.step, "reached": facts.reached,
+        "target": facts.target, "epochs": facts.epochs,
         "eta_seconds": facts.eta_seconds,
         "checkpoint": None if last is None else {"step": last.step, "created": last.created},
         "goodput": facts.goodput, "wall_seconds": facts.ledger.wall_seconds,
