@@ -3,8 +3,10 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from tests.small_report import folder, objects
 from trainer import ledger
+from trainer.cli import run_status
 from trainer.cli.runs import runs
 from trainer.durations import in_words
 from trainer.errors import ConfigError
@@ -52,7 +55,29 @@ def test_a_list_for_machines(tmp_path: Path) -> None:
 
 def test_an_empty_list_says_so(tmp_path: Path) -> None:
     assert show("list", tmp_path).output == f"no runs right below {tmp_path}\n"
-    assert show("list", tmp_path / "absent").output.startswith("no runs")
+    absent, file, run = tmp_path / "absent", tmp_path / "file", folder(tmp_path).url
+    assert show("list", absent).output.endswith(f"{absent}: there is no such folder\n")
+    file.touch()
+    assert show("list", file).output.endswith(f"{file}: it is a file\n")
+    assert f"it is a run itself, see trainer runs status {run}" in show("list", run).output
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: Any) -> None:
+    folder(tmp_path, "bad")
+    folder(tmp_path, "good")
+    read = run_status._facts
+
+    def fail(url: str) -> Any:
+        if url.endswith("bad"):
+            raise OverflowError("too large")
+        return read(url)
+
+    monkeypatch.setattr(run_status, "_facts", fail)
+    _, _, bad, good, why = show("list", tmp_path).output.splitlines()
+    assert (bad.split(), good.split()[:2]) == (["bad", "unreadable"], ["good", "complete"])
+    assert why == "bad: OverflowError: too large"
+    bad_run, good_run = json.loads(show("list", tmp_path, "--json").output)
+    assert (bad_run["problem"], good_run["problem"]) == ("OverflowError: too large", None)
 
 
 def test_a_status_tells_progress_time_and_restarts(tmp_path: Path) -> None:
@@ -107,6 +132,21 @@ def test_watching_prints_what_changes_and_ends_with_the_run(tmp_path: Path) -> N
     assert first.split()[:2] == ["demo", "stopped"]
     assert [line.split()[:3] for line in rest.splitlines()] == [["demo", "complete", "600"]]
     assert process.returncode == 0
+
+
+def test_ctrl_c_ends_watching_quietly_after_it_said_once_why_the_run_ended(tmp_path: Path) -> None:
+    run = folder(tmp_path, is_complete=False)
+    life = ledger.read(run.storage).generations[-1]
+    ledger.write(run.storage, replace(life, reason="failed", detail="the loss is NaN"))
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*WATCH, run.url], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert said == "demo failed: the loss is NaN; nobody trains it, still watching\n"
+    assert process.returncode == 130
 
 
 def test_watching_on_a_terminal_shows_the_status(tmp_path: Path) -> None:
