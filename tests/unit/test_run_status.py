@@ -117,6 +117,14 @@ def test_what_a_reason_says_does_not_reach_the_terminal_raw(tmp_path: Path) -> N
     assert "\x1b" not in said
 
 
+def test_a_life_whose_ledger_is_damaged_is_not_called_lost(tmp_path: Path) -> None:
+    run = folder(tmp_path, is_complete=False)
+    run.storage.write("goodput/000001.json", b"[")
+    said = show("status", run.url).output
+    assert "problem     goodput/000001.json in" in said
+    assert "lost" not in said
+
+
 def test_a_status_of_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run in"):
         show("status", tmp_path)

@@ -283,11 +283,12 @@ def _ended(life: Any) -> tuple[str, ...]:
     from trainer.goodput import LOST
 
     spent = life.spent
+    unknown = "" if spent is None else LOST
     return (
         f"{life.number}", "" if life.restored is None else f"{life.restored:,}",
         "" if spent is None else f"{spent.step:,}",
         "" if life.ended is None else local_time(life.ended),
-        ": ".join(filter(None, (life.reason or LOST, life.detail))),
+        ": ".join(filter(None, (life.reason or unknown, life.detail))),
     )  # fmt: skip
 
 
