@@ -33,8 +33,9 @@ COMPLETE = "complete"
 LOST = "lost"
 MOST_DETAIL = 300
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=0)]
+MOST_SECONDS = 1e11  # three thousand years: their sums are finite, and a date has four digits
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, le=1 << 53)]
 _Text = Annotated[str, Field(max_length=MOST_DETAIL)]
 
 

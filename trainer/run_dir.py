@@ -52,6 +52,7 @@ MODEL = "model"
 PICTURES = "pictures"
 PROFILES = "plugins/profile"
 BOARD = "tensorboard"
+_MOST_STEPS = 1 << 53
 
 _log = logging.getLogger(__name__)
 
@@ -305,11 +306,23 @@ class RunDir:
     def summary(self) -> dict[str, Any] | None:
         """What a complete run reports; None while it is not complete."""
         try:
-            return self._document(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
+            return self.read_summary()
         except CheckpointError as error:
             # The checkpoints are all that it takes to make it again.
             _log.warning("%s; the report is made again", str(error).partition(": restore")[0])
             return None
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The same. Raises CheckpointError when it is damaged."""
+        summary = self._document(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
+        if summary is None:
+            return None
+        if not summary["complete"]:
+            raise self._damaged(SUMMARY_FILE, "it is of a run that is not complete")
+        for name in ("epochs", "steps"):
+            if isinstance(summary[name], bool) or not 0 <= summary[name] <= _MOST_STEPS:
+                raise self._damaged(SUMMARY_FILE, f"no number of {name}")
+        return summary
 
     def _document(self, file: str, **wanted: type) -> dict[str, Any] | None:
         """A JSON object that holds at least the `wanted` fields; None when there is none."""

@@ -19,6 +19,7 @@ from trainer.storage.parallel import in_parallel
 
 EVENTS = "events"
 MOST_BYTES = 4 << 20
+_LATEST = 1e11  # a Unix time whose year has four digits
 
 Event = dict[str, Any]
 
@@ -69,30 +70,37 @@ class RunEvents:
             _log.warning("event '%s' was not kept: %s", event, error)
 
 
-def read(storage: Storage) -> dict[int, list[Event]]:
-    """The events of each life of the run whose folder `storage` is: `time`, `event`, and fields.
+def read(storage: Storage) -> tuple[dict[int, list[Event]], list[str]]:
+    """The events of each life of the run whose folder `storage` is, and what cannot be read.
 
-    A line that is none is left out. Raises StorageError.
+    An event has `time`, `event`, and fields; a line that is none is left out. Raises StorageError.
     """
     files = {entry: _number(entry.path) for entry in storage.list(EVENTS)}
-    lives = [entry for entry in files if files[entry] is not None and entry.size <= MOST_BYTES]
-    texts = in_parallel([partial(_read, storage, entry) for entry in lives])
-    return {
-        files[entry] or 0: [event for line in text.splitlines() if (event := _parse(line))]
-        for entry, text in zip(lives, texts, strict=True)
-    }
+    lives = {entry: number for entry, number in files.items() if number is not None}
+    found = in_parallel([partial(_read, storage, entry) for entry in lives])
+    events = {number: each for number, (each, _) in zip(lives.values(), found, strict=True)}
+    return events, [problem for _, problem in found if problem]
 
 
 def _number(path: str) -> int | None:
-    name = path.rpartition("/")[2].removesuffix(".jsonl")
-    return int(name) if name.isascii() and name.isdigit() and len(name) < 19 else None
+    """The life whose events are there; None of somebody's copy or note."""
+    name = path.removeprefix(f"{EVENTS}/").removesuffix(".jsonl")
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 17 else None
+    return number if number is not None and path == f"{EVENTS}/{number:06d}.jsonl" else None
 
 
-def _read(storage: Storage, entry: Entry) -> str:
+def _read(storage: Storage, entry: Entry) -> tuple[list[Event], str]:
+    place = f"{entry.path} in {storage.url}"
+    if entry.size > MOST_BYTES:
+        return [], f"{place} is damaged (larger than {MOST_BYTES} bytes)"
     try:
-        return storage.read(entry.path).decode(errors="replace")
+        lines = storage.read(entry.path).decode(errors="replace").split("\n")
     except ObjectNotFoundError:  # the run is deleted just now
-        return ""
+        return [], ""
+    events = [_parse(line) for line in lines if line.strip()]
+    known = [event for event in events if event is not None]
+    num_lost = len(events) - len(known)
+    return known, f"{place} is damaged ({num_lost} lines are no events)" if num_lost else ""
 
 
 def _parse(line: str) -> Event | None:
@@ -101,4 +109,9 @@ def _parse(line: str) -> Event | None:
     except (ValueError, RecursionError):
         return None
     is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
-    return event if is_event and isinstance(event.get("time"), int | float) else None
+    return event if is_event and _is_time(event.get("time")) else None
+
+
+def _is_time(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= _LATEST

@@ -25,6 +25,11 @@ from trainer.run_events import Event
 
 # So much of the newest speed says how long the rest will take.
 _RECENT_POINTS = 20
+# What goes on as long as steps are made; the other causes come once a life.
+_OF_TRAINING = ("step", "redone", "data_wait", "validation", "checkpoint")
+_MOST_STEPS = 1 << 53
+UNREADABLE = "unreadable"
+MAX_CONFIG_BYTES = 1 << 20  # takes half a second to parse
 _T = TypeVar("_T")
 
 
@@ -47,10 +52,20 @@ class Life:
         return self.events[0]["time"] if self.events else None
 
     @property
+    def ended(self) -> float | None:
+        """Unix time of the last that is known of its work: what it was `down` for came later."""
+        told = [event["time"] for event in self.events]
+        if self.spent is None:
+            return told[-1] if told else None
+        worked = self.spent.end - self.spent.seconds.get("down", 0.0)
+        return min(max(worked, self.spent.start, *told), self.spent.end)
+
+    @property
     def restored(self) -> int | None:
         """The step that it went on from, 0 at the run's beginning; None if it never came so far."""
         step = self._field("restore", "step")
-        return step if isinstance(step, int) else None
+        is_count = isinstance(step, int) and not isinstance(step, bool)
+        return step if is_count and 0 <= step <= _MOST_STEPS else None
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -98,7 +113,8 @@ class RunFacts:
     """One run. Times are Unix times; what is not known is None or empty.
 
     state: "complete", "running", "not started", or why the last life ended: "stopped", "killed",
-    "crashed", "failed", "hung", "group" or "lost". step: global steps done. target: steps to reach.
+    "crashed", "failed", "hung", "group" or "lost". step: global steps done; while nobody holds it,
+    those that it can go on from. reached: those that its last life came to. target: steps to reach.
     epochs: to train. config_text: `config.yaml` as it stands. record: `run.json`. pictures: files
     that callbacks drew, by path. problems: what of the folder cannot be read.
     """
@@ -108,6 +124,7 @@ class RunFacts:
     state: str
     holder: str | None = None
     step: int = 0
+    reached: int = 0
     target: int | None = None
     epochs: int | None = None
     config: RunConfig | None = None
@@ -127,6 +144,24 @@ class RunFacts:
         return max(len(self.lives) - 1, 0)
 
     @property
+    def is_broken_off(self) -> bool:
+        """Whether nobody trains it, though it was begun and is not complete."""
+        return self.state not in (COMPLETE, "running", "not started", UNREADABLE)
+
+    @property
+    def ended(self) -> tuple[Life, ...]:
+        """The lives that did not bring the run to where it is to go."""
+        return self.lives if self.is_broken_off else self.lives[:-1]
+
+    @property
+    def because(self) -> str:
+        """More of why nobody trains it; "" when that is not known, or somebody does."""
+        if not self.is_broken_off or not self.lives:
+            return ""
+        nothing = "its agent went without a word" if self.state == LOST else ""
+        return self.lives[-1].detail or nothing
+
+    @property
     def goodput(self) -> float | None:
         """Share of the wall time that went into steps which counted; None without a ledger."""
         return self.ledger.productive if self.ledger.generations else None
@@ -138,12 +173,25 @@ class RunFacts:
 
     @property
     def eta_seconds(self) -> float | None:
-        """What the steps that are left take at the speed of late, without validation and saves."""
+        """What the steps that are left take at the pace of this life, validation and saves in it.
+
+        Without a ledger, at the speed of the newest steps alone.
+        """
+        pace = self._seconds_a_step()
+        if self.state != "running" or self.target is None or pace is None:
+            return None
+        return max(self.target - self.step, 0) * pace
+
+    def _seconds_a_step(self) -> float | None:
+        life = self.lives[-1] if self.lives else None
+        if life is not None and life.spent is not None and life.restored is not None:
+            seconds = sum(life.spent.seconds.get(cause, 0.0) for cause in _OF_TRAINING)
+            steps = life.spent.step - life.restored
+            if steps > 0 and seconds > 0:
+                return seconds / steps
         speeds = self.curves.speed.values.get("steps_per_second", [])[-_RECENT_POINTS:]
         known = [speed for speed in speeds if speed]
-        if self.state != "running" or self.target is None or not known:
-            return None
-        return max(self.target - self.step, 0) * len(known) / sum(known)
+        return len(known) / sum(known) if known else None
 
 
 def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> RunFacts:
@@ -153,37 +201,43 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
     """
     run.check_exists()
     reading = _Reading()
-    text = _text(run, CONFIG_FILE)
+    text = reading.text(run, CONFIG_FILE, MAX_CONFIG_BYTES)
     config = reading.attempt(run.config, None) if text else None
-    summary = reading.attempt(run.summary, None)
+    if not text and not reading.problems:
+        reading.problems.append(f"{CONFIG_FILE} in {run.url} is missing or empty")
+    summary = reading.attempt(run.read_summary, None)
     holder = reading.attempt(
         lambda: seen_holder(run.storage, this_holder({}), now=time.time() if now is None else now),
         None,
     )
-    spent, events = ledger.read(run.storage), run_events.read(run.storage)
+    spent, unspent = ledger.read_all(run.storage)
+    events, untold = run_events.read(run.storage)
     lives = _lives(spent, events)
     curves, problems = curve_store.read(run.storage, last=0 if whole else 1)
     curve = joined(curves)
     nothing: list[Listed] = []
     listed = reading.attempt(lambda: take_inventory(run.checkpoints, verify=False), nothing)
+    reached = _reached(summary, lives, curve, listed)
+    record = reading.record(run)
     return RunFacts(
         url=run.url,
         name=config.run_name if config else run.url.rstrip("/").rpartition("/")[2],
         state=_state(summary, holder, lives),
         holder=holder,
-        step=_step(summary, lives, curve, listed),
+        step=reached if holder is not None or summary is not None else _saved(listed),
+        reached=reached,
         target=summary["steps"] if summary else curve.target or None,
         epochs=_epochs(config, summary),
         config=config,
         config_text=text,
-        record=_record(run),
+        record=record,
         summary=summary,
         ledger=spent,
         lives=lives,
         checkpoints=tuple(listed),
         curves=curve,
         pictures=tuple(entry.path for entry in run.storage.list(PICTURES)),
-        problems=tuple(dict.fromkeys([*reading.problems, *problems])),
+        problems=tuple(dict.fromkeys([*reading.problems, *unspent, *untold, *problems])),
     )
 
 
@@ -203,6 +257,30 @@ class _Reading:
                 raise
             self.problems.append(str(error))
             return otherwise
+
+    def text(self, run: RunDir, file: str, most_bytes: int) -> str:
+        """ "" when there is none."""
+        try:
+            if run.storage.stat(file).size <= most_bytes:
+                return run.storage.read(file).decode(errors="replace")
+        except ObjectNotFoundError:
+            return ""
+        self._damaged(run, file, f"larger than {most_bytes} bytes")
+        return ""
+
+    def record(self, run: RunDir) -> dict[str, Any]:
+        text = self.text(run, RUN_FILE, MAX_DOCUMENT_BYTES)
+        try:
+            tree = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            tree = None
+        if isinstance(tree, dict):
+            return tree
+        self._damaged(run, RUN_FILE, "not a JSON object")
+        return {}
+
+    def _damaged(self, run: RunDir, file: str, why: str) -> None:
+        self.problems.append(f"{file} in {run.url} is damaged ({why})")
 
 
 def _lives(spent: Ledger, events: dict[int, list[Event]]) -> tuple[Life, ...]:
@@ -224,37 +302,23 @@ def _state(summary: dict[str, Any] | None, holder: str | None, lives: tuple[Life
     return lives[-1].reason.replace(COMPLETE, "stopped") or LOST
 
 
-def _step(
+def _reached(
     summary: dict[str, Any] | None, lives: tuple[Life, ...], curves: Curves,
     checkpoints: Sequence[Listed],
 ) -> int:  # fmt: skip
-    """Where the run stands: a life that lost steps set it back."""
+    """Where its last life came to: one before it may have come further, which is lost."""
     if summary is not None:
         return int(summary["steps"])
-    saved = max((each.step for each in checkpoints if each.committed), default=0)
     last = lives[-1] if lives else None
     told = last.spent.step if last is not None and last.spent is not None else 0
-    return max(saved, told, curves.step)
+    return max(_saved(checkpoints), told, curves.step)
+
+
+def _saved(checkpoints: Sequence[Listed]) -> int:
+    return max((each.step for each in checkpoints if each.committed), default=0)
 
 
 def _epochs(config: RunConfig | None, summary: dict[str, Any] | None) -> int | None:
     if summary is not None:
         return int(summary["epochs"])
     return config.train.epochs if config else None
-
-
-def _record(run: RunDir) -> dict[str, Any]:
-    try:
-        tree = json.loads(_text(run, RUN_FILE) or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
-def _text(run: RunDir, file: str) -> str:
-    try:
-        if run.storage.stat(file).size > MAX_DOCUMENT_BYTES:
-            return ""
-        return run.storage.read(file).decode(errors="replace")
-    except ObjectNotFoundError:
-        return ""

@@ -96,8 +96,9 @@ def test_what_is_kept_is_listed(logs):
     assert [(log["generation"], log["worker"]) for log in listed] == [(1, 0), (1, 1), (12, 0)]
 
 
-def test_what_is_not_kept_is_named(logs):
-    error = show(logs, "--worker", "1", "--generation", "12").exception
+@pytest.mark.parametrize("generation", ["0", "12"])
+def test_what_is_not_kept_is_named(logs, generation):
+    error = show(logs, "--worker", "1", "--generation", generation).exception
     assert isinstance(error, ConfigError)
-    assert "no log of worker 1 in generation 12" in str(error)
+    assert f"no log of worker 1 in generation {generation}" in str(error)
     assert "--list" in str(error)

@@ -42,6 +42,9 @@ def test_a_run_without_a_ledger_has_an_empty_one(storage):
         b"", b"[]", b"{", b"{}", b"x" * (MOST_BYTES + 1),
         b'{"number":2,"start":1,"end":2,"seconds":{"step":-1}}',
         b'{"number":2,"start":1,"end":2,"seconds":{"step":1e999}}',
+        b'{"number":2,"start":1,"end":2,"seconds":{"step":1e308,"down":1e308}}',
+        b'{"number":2,"start":1,"end":1e300,"seconds":{}}',
+        b'{"number":2,"start":1,"end":2,"seconds":{},"step":1%s}' % (b"0" * 400),
     ],
     ids=lambda data: data[-12:].decode(),
 )  # fmt: skip

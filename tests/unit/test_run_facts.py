@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.small_report import SECONDS, folder, make_run, objects
+from trainer import ledger
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import acquire
 from trainer.errors import ConfigError
@@ -90,15 +92,46 @@ def test_what_is_left_takes_its_time(tmp_path):
     acquire(run.storage, this_holder({}), above=2)
     facts = read_facts(run)
     assert (facts.step, facts.target) == (450, 600)
-    assert facts.eta_seconds == pytest.approx(150 / 20)
+    # 20 s of steps, and 6 s of waits, validation and saves.
+    assert facts.eta_seconds == pytest.approx(150 * 26 / 150)
+    shutil.rmtree(f"{run.url}/goodput")
+    assert read_facts(run).eta_seconds == pytest.approx(150 / 20)
+
+
+def test_a_run_that_nobody_trains_stands_at_its_last_checkpoint(run):
+    run.storage.delete("summary.json")
+    run.storage.delete("checkpoints/step-00000600-f0/COMMIT")
+    facts = read_facts(run)
+    assert (facts.step, facts.reached) == (300, 600)
+    acquire(run.storage, this_holder({}), above=2)
+    assert read_facts(run).step == 600
+
+
+def test_a_life_ended_when_it_worked_last(complete):
+    first, second = read_facts(complete).lives
+    assert first.ended == first.began + sum(SECONDS.values()) == second.began - 7.5
+    assert second.ended == second.spent.end
+
+
+def test_why_nobody_trains_it_is_the_last_life_s_reason(run):
+    assert read_facts(run).because == ""
+    run.storage.delete("summary.json")
+    life = read_facts(run).ledger.generations[-1]
+    ledger.write(run.storage, replace(life, reason="failed", detail="the loss is NaN"))
+    facts = read_facts(run)
+    assert (facts.state, facts.because) == ("failed", "the loss is NaN")
+    assert [each.reason for each in facts.ended] == ["killed", "failed"]
+    ledger.write(run.storage, replace(life, reason="", detail=""))
+    assert read_facts(run).because == "its agent went without a word"
 
 
 @pytest.mark.parametrize(
     ("file", "problem"),
     [
         ("config.yaml", "config.yaml in"), ("curves/000002.json", "curves/000002.json is damaged"),
-        ("lease.json", "lease.json in"), ("events/000001.jsonl", None), ("run.json", None),
-        ("goodput/000001.json", None), ("summary.json", None),
+        ("lease.json", "lease.json in"), ("events/000001.jsonl", "events/000001.jsonl in"),
+        ("run.json", "run.json in"), ("goodput/000001.json", "goodput/000001.json in"),
+        ("summary.json", "summary.json in"),
         ("checkpoints/step-00000600-f0/COMMIT", None),
     ],
 )  # fmt: skip
@@ -109,6 +142,38 @@ def test_a_damaged_file_hides_no_other(run, file, problem, data):
     assert facts.lives
     assert len(facts.problems) == (problem is not None)
     assert all(problem in told for told in facts.problems)
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("config.yaml", b""), ("config.yaml", b"#" * (1 << 21)),
+        ("summary.json", b'{"complete": true, "epochs": 1, "steps": -5}'),
+        ("summary.json", b'{"complete": true, "epochs": 1, "steps": true}'),
+        ("summary.json", b'{"complete": false, "epochs": 1, "steps": 5}'),
+        ("summary.json", b'{"complete": true, "epochs": 1, "steps": 1%s}' % (b"0" * 400)),
+        ("events/000001.jsonl", b'{"time": 1e300, "event": "start"}'),
+        ("events/000001.jsonl", b'{"time": NaN, "event": "start"}'),
+        ("goodput/000003.json", b'{"number": 2, "start": 1, "end": 2, "seconds": {}}'),
+    ],
+    ids=lambda value: str(value[:60]),
+)  # fmt: skip
+def test_what_is_damaged_is_told(run, file, data):
+    run.storage.write(file, data)
+    facts = read_facts(run)
+    [problem] = facts.problems
+    assert problem.startswith(file)
+    assert len(facts.lives) == 2
+
+
+def test_copies_and_notes_are_no_lives(run):
+    for folder_, name in (("events", "000001.jsonl"), ("goodput", "000001.json")):
+        run.storage.write(f"{folder_}/note.txt", b"mine")
+        copy = f"{folder_}/{name.removeprefix('00000')}"
+        run.storage.write(copy, run.storage.read(f"{folder_}/{name}"))
+    facts = read_facts(run)
+    assert len(facts.lives) == len(facts.ledger.generations) == 2
+    assert facts.ledger.wall_seconds == pytest.approx(72.5)
 
 
 def test_a_run_without_what_other_versions_did_not_write(run):

@@ -5,16 +5,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from trainer.cli.options import examples, json_option, print_json, run_argument
 from trainer.durations import in_words
-from trainer.errors import ConfigError, StorageError
+from trainer.errors import ConfigError, StorageError, TrainerError
 
 if TYPE_CHECKING:
     from trainer.run_facts import RunFacts
+    from trainer.storage import Storage
 
 _MOST_RESTARTS = 10
 
@@ -31,11 +33,13 @@ _MOST_RESTARTS = 10
 @json_option
 def list_(folder: str, as_json: bool) -> None:
     """All runs right below FOLDER: how far they are, their goodput, their restarts."""
-    from trainer.cli.tables import print_table
+    from trainer.cli.tables import print_table, printable
+    from trainer.run_facts import UNREADABLE
     from trainer.storage import open_storage
     from trainer.storage.parallel import in_parallel
 
-    names = open_storage(folder).folders()
+    storage = open_storage(folder)
+    names = storage.folders()
     reads = [partial(_facts_of_any, f"{folder.rstrip('/')}/{name}") for name in names]
     runs = [facts for facts in in_parallel(reads) if facts is not None]
     if as_json:
@@ -45,8 +49,21 @@ def list_(folder: str, as_json: bool) -> None:
             ("RUN", "STATE", ">STEP", ">LEFT", "LAST CHECKPOINT", ">GOODPUT", ">RESTARTS"),
             [_row(facts) for facts in runs],
         )
-    else:
-        click.echo(f"no runs right below {folder}")
+    if not runs:
+        click.echo(f"no runs right below {folder}{_why_none(folder, storage)}", err=as_json)
+    for facts in [] if as_json else runs:
+        if facts.state == UNREADABLE:
+            click.echo(f"{facts.name}: {printable('; '.join(facts.problems))}")
+
+
+def _why_none(folder: str, storage: "Storage") -> str:
+    from trainer.storage import is_remote
+
+    if next(iter(storage.list()), None) is None:
+        is_file = not is_remote(folder) and Path(folder).is_file()
+        is_there = not is_remote(folder) and Path(folder).is_dir()
+        return ": it is a file" if is_file else "" if is_there else ": there is no such folder"
+    return f": it is a run itself, see trainer runs status {folder}" if _is_run(folder) else ""
 
 
 @click.command(
@@ -74,11 +91,11 @@ def status(run_dir: str, as_json: bool) -> None:
             ("CAUSE", ">TIME", ">SHARE"),
             [(cause, in_words(value), _share(value / wall)) for cause, value in spent if value],
         )
-    if facts.restarts:
+    if facts.ended:
         click.echo()
         print_table(
             (">GENERATION", ">FROM STEP", ">TO STEP", "ENDED", "WHY"),
-            [_ended(life) for life in facts.lives[:-1][-_MOST_RESTARTS:]],
+            [_ended(life) for life in facts.ended[-_MOST_RESTARTS:]],
         )
 
 
@@ -96,29 +113,55 @@ def status(run_dir: str, as_json: bool) -> None:
 def watch(run_dir: str, every: float) -> None:
     """Show how a run stands until it is complete; Ctrl-C ends only the watching.
 
-    Without a terminal, a line is printed whenever something has changed.
+    Without a terminal, a line is printed whenever something has changed. A run that nobody trains
+    is watched on, because it may go on: why it ended is said once.
     """
+    try:
+        _watch(run_dir, every)
+    except KeyboardInterrupt:
+        click.get_current_context().exit(130)
+
+
+def _watch(run_dir: str, every: float) -> None:
+    from trainer.cli.tables import printable
+
     if sys.stdout.isatty():
         _watch_on_terminal(run_dir, every)
         return
-    said = ""
+    said = why = ""
     for facts in _until_complete(run_dir, every):
-        line = "  ".join(_row(facts))
+        line = printable("  ".join(_row(facts)))
         if line != said:
             click.echo(line)
         said = line
+        ended = printable(_nobody(facts))
+        if ended and ended != why:
+            click.echo(ended, err=True)
+        why = ended
 
 
 def _watch_on_terminal(run_dir: str, every: float) -> None:
     from rich.live import Live
     from rich.table import Table
+    from rich.text import Text
+
+    from trainer.cli.tables import printable
 
     with Live(auto_refresh=False) as live:
         for facts in _until_complete(run_dir, every):
             table = Table.grid(padding=(0, 2))
-            for name, value in _told(facts):
-                table.add_row(name, value)
+            watching = [("watching", "until it goes on: nobody trains it")]
+            for name, value in _told(facts) + (watching if facts.is_broken_off else []):
+                table.add_row(name, Text(printable(value)))
             live.update(table, refresh=True)
+
+
+def _nobody(facts: "RunFacts") -> str:
+    """Why nobody trains it, in a line; "" while somebody does."""
+    if not facts.is_broken_off:
+        return ""
+    why = f": {facts.because}" if facts.because else ""
+    return f"{facts.name} {facts.state}{why}; nobody trains it, still watching"
 
 
 def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
@@ -148,28 +191,47 @@ def _facts(run_dir: str) -> "RunFacts":
 
 
 def _facts_of_any(url: str) -> "RunFacts | None":
-    """None of a folder that is no run."""
+    """None of a folder that is no run; of one that cannot be read, why, for the others' sake."""
+    from trainer.run_facts import UNREADABLE, RunFacts
+
     try:
-        return _facts(url)
+        return _facts(url) if _is_run(url) else None
+    except Exception as error:
+        told = str(error) if isinstance(error, TrainerError) else f"{type(error).__name__}: {error}"
+        return RunFacts(url, url.rpartition("/")[2], UNREADABLE, problems=(told,))
+
+
+def _is_run(url: str) -> bool:
+    from trainer.run_dir import RunDir
+
+    try:
+        RunDir(url).check_exists()
     except ConfigError:
-        return None
+        return False
+    return True
 
 
 def _as_json(facts: "RunFacts") -> dict[str, Any]:
     last = facts.last_checkpoint
     return {
         "name": facts.name, "url": facts.url, "state": facts.state, "holder": facts.holder,
-        "step": facts.step, "target": facts.target, "epochs": facts.epochs,
+        "because": facts.because, "step": facts.step, "reached": facts.reached,
+        "target": facts.target, "epochs": facts.epochs,
         "eta_seconds": facts.eta_seconds,
         "checkpoint": None if last is None else {"step": last.step, "created": last.created},
         "goodput": facts.goodput, "wall_seconds": facts.ledger.wall_seconds,
         "seconds": facts.ledger.seconds, "restarts": facts.restarts,
         "generations": [asdict(generation) for generation in facts.ledger.generations],
+        "problem": facts.problems[0] if facts.problems else None,
         "problems": list(facts.problems),
     }  # fmt: skip
 
 
 def _row(facts: "RunFacts") -> tuple[str, ...]:
+    from trainer.run_facts import UNREADABLE
+
+    if facts.state == UNREADABLE:
+        return (facts.name, facts.state, *[""] * 5)
     return (
         facts.name, facts.state, _progress(facts), _left(facts), _checkpoint(facts),
         "" if facts.goodput is None else _share(facts.goodput), f"{facts.restarts}",
@@ -180,7 +242,8 @@ def _told(facts: "RunFacts") -> list[tuple[str, str]]:
     rows = [
         ("run", facts.url),
         ("state", facts.state + (f", held by {facts.holder}" if facts.holder else "")),
-        ("step", _progress(facts)),
+        ("because", facts.because),
+        ("step", _progress(facts) + _lost(facts)),
         ("left", _left(facts)),
         ("checkpoint", _checkpoint(facts)),
         ("goodput", "" if facts.goodput is None else _goodput(facts)),
@@ -200,6 +263,10 @@ def _progress(facts: "RunFacts") -> str:
     return f"{facts.step:,} of {facts.target:,} ({_share(facts.step / facts.target)})"
 
 
+def _lost(facts: "RunFacts") -> str:
+    return f", {facts.reached:,} were reached" if facts.reached > facts.step else ""
+
+
 def _left(facts: "RunFacts") -> str:
     return "" if facts.eta_seconds is None else f"about {in_words(facts.eta_seconds)}"
 
@@ -213,12 +280,15 @@ def _checkpoint(facts: "RunFacts") -> str:
 
 def _ended(life: Any) -> tuple[str, ...]:
     from trainer.cli.tables import local_time
+    from trainer.goodput import LOST
 
     spent = life.spent
+    unknown = "" if spent is None else LOST
     return (
         f"{life.number}", "" if life.restored is None else f"{life.restored:,}",
-        "" if spent is None else f"{spent.step:,}", "" if spent is None else local_time(spent.end),
-        ": ".join(filter(None, (life.reason, life.detail))),
+        "" if spent is None else f"{spent.step:,}",
+        "" if life.ended is None else local_time(life.ended),
+        ": ".join(filter(None, (life.reason or unknown, life.detail))),
     )  # fmt: skip
 
 

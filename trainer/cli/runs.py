@@ -65,7 +65,7 @@ def logs(run_dir: str, worker: int, generation: int | None, as_list: bool, as_js
         return
     chosen = [log for log in kept if log.worker == worker and generation in (None, log.generation)]
     if not chosen:
-        wanted = f"worker {worker}" + (f" in generation {generation}" if generation else "")
+        wanted = f"worker {worker}" + ("" if generation is None else f" in generation {generation}")
         raise ConfigError(
             f"no log of {wanted} in {run.url}: see trainer runs logs {run_dir} --list"
         )

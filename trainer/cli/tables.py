@@ -21,7 +21,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             column.removeprefix(">"), justify="right" if is_right else "left", overflow="fold"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console = Console(width=_width(), highlight=False, markup=False)
     with console.capture() as shown:
         console.print(table)
@@ -34,7 +34,13 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     pairs = list(facts)
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {printable(value)}")
+
+
+def printable(text: str) -> str:
+    """One line that no terminal obeys: what cannot be shown, or encoded, becomes U+FFFD."""
+    lines = " ".join(text.splitlines())
+    return "".join(char if char.isprintable() else "\ufffd" for char in lines)
 
 
 def megabytes(num_bytes: int) -> str:
@@ -44,7 +50,10 @@ def megabytes(num_bytes: int) -> str:
 
 def local_time(seconds: float) -> str:
     """A Unix time for people, where they are."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "?"
 
 
 def _width() -> int | None:
