@@ -43,6 +43,9 @@ class RunCurves:
         self._clock, self._patience = clock, patience
         self._due = clock() + _FIRST_SECONDS
         self._rested = float("-inf")
+        self._beginning = (
+            threading.Lock()
+        )  # the saving thread and the training one may both want to
         self._writer: threading.Thread | None = None
         self._has_told = False
 
@@ -51,8 +54,9 @@ class RunCurves:
         if self._clock() < self._due:
             return False
         self._due = self._clock() + _EVERY_SECONDS
-        if self._writer is None or not self._writer.is_alive():
-            self._begin()
+        with self._beginning:
+            if self._writer is None or not self._writer.is_alive():
+                self._begin()
         return True
 
     def saved(self) -> None:
@@ -65,9 +69,10 @@ class RunCurves:
 
     def close(self) -> None:
         """Write all, if the store answers in time."""
-        if self._is_idle():  # what was under way is older
-            self._begin()
-            self._is_idle()
+        with self._beginning:
+            if self._is_idle():  # what was under way is older
+                self._begin()
+                self._is_idle()
 
     def _is_idle(self) -> bool:
         """Whether nothing is being written, after a while at most."""

@@ -121,3 +121,29 @@ def test_a_damaged_file_is_named_and_left_out(data):
     assert [life.number for life in lives] == [7]
     assert len(problems) == 1
     assert problems[0].startswith("curves/000008.json is ")
+
+
+def test_an_end_beside_a_save_waits_for_what_it_writes(monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    class SlowToStart(threading.Thread):
+        def start(self):
+            begun.set()
+            assert go.wait(60)
+            super().start()
+
+    storage = MemoryStorage()
+    curves = kept(storage)
+    monkeypatch.setattr("trainer.curve_store.threading.Thread", SlowToStart)
+    saving = threading.Timer(0, curves.saved)
+    ending = threading.Timer(0, curves.close)
+    saving.start()
+    assert begun.wait(60)
+    ending.start()
+    ending.join(0.1)
+    assert ending.is_alive()
+    go.set()
+    for thread in (saving, ending):
+        thread.join(60)
+    (life,), problems = read(storage)
+    assert (life.train.steps, problems) == ([1, 2, 3], [])

@@ -66,16 +66,17 @@ class MetricsCallback(keras.callbacks.Callback):
         self._metrics.global_step.set(self._step)
         if self._ended is None:  # nobody tells of calls: by `engine: fit`
             self._metrics.last_step_timestamp_seconds.set(time.time())
-        if is_last or time.monotonic() - self._exported >= _EXPORT_SECONDS:
-            self._exported = time.monotonic()
+        is_due = time.monotonic() - self._exported >= _EXPORT_SECONDS
+        if is_last or is_due:
             self._export("train", logs)
+        if is_due:
+            self._exported = time.monotonic()
             self._export_rate()
             self._export_memory()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Say which epoch is trained; time between epochs is no step's."""
         self._metrics.epoch.set(epoch)
-        self._export_rate()
         self._ended = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -86,7 +87,6 @@ class MetricsCallback(keras.callbacks.Callback):
             "validation", {k.removeprefix("val_"): v for k, v in logs.items() if k[:4] == "val_"}
         )
         self._export_rate()
-        self._export_memory()
 
     def _export_rate(self) -> None:
         if (rate := learning_rate(self.model)) is not None:
