@@ -23,7 +23,7 @@ from bench.pairs import Result, median_ratio, noise_floor, run_alone, take_turns
 from bench.turns import TurnTaker
 
 SCRAPES_PER_SECOND = 100
-ROUNDS, EPOCHS = 12, 2  # of a turn
+ROUNDS, EPOCHS = 8, 2  # of a turn
 WORKERS = 8
 MOST_PAGE_BYTES = 64_000
 PATIENCE_SECONDS = 300.0
