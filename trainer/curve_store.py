@@ -43,9 +43,8 @@ class RunCurves:
         self._clock, self._patience = clock, patience
         self._due = clock() + _FIRST_SECONDS
         self._rested = float("-inf")
-        self._beginning = (
-            threading.Lock()
-        )  # the saving thread and the training one may both want to
+        # The saving thread and the training one may both want to begin a writer.
+        self._beginning = threading.Lock()
         self._writer: threading.Thread | None = None
         self._has_told = False
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH", re.IGNORECASE)
 _PATTERNS = (
     re.compile(rb"(?<=://)[^/\s@]+(?=@)"),
-    re.compile(rb"(?i)(?P<before>(?:bearer|basic) )[\w.~+/=-]{8,}"),
+    re.compile(rb"(?i)(?P<before>bearer |authorization\W{1,5}basic )[\w.~+/=-]{8,}"),
     re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END|\Z)", re.DOTALL),
     # Its beginning is cut off.
     re.compile(rb"\A[\w+/=\s]+(?=-----END [A-Z ]*PRIVATE KEY)", re.ASCII),

@@ -23,6 +23,7 @@ from trainer.redaction import redacted, redacted_text
         (b"DB_PASSWORD=opensesame DB_USER=me", b"DB_PASSWORD=*** DB_USER=me"),
         (b'{"event": "a \\"quoted\\" one"}', b'{"event": "***"}'),
         (b"GET x?v=a%20%22quoted%22%20one", b"GET x?v=***"),
+        (b"a basic classifier of words", b"a basic classifier of words"),
         (b"num_tokens=512 key=3 secretary", b"num_tokens=512 key=3 secretary"),
         (b"loss 0.5 at step 12", b"loss 0.5 at step 12"),
         (b"short and /etc/key", b"short and /etc/key"),
