@@ -6,16 +6,16 @@ clients are, they hold a bounded number of threads for a bounded time.
 
 import copy
 import errno
-import io
 import logging
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
+from http import HTTPStatus
+from socketserver import BaseRequestHandler, TCPServer, ThreadingMixIn
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,7 +25,8 @@ from trainer.errors import ConfigError
 
 MAX_REQUEST_BYTES = 16 * 1024
 PAGE_SECONDS = 1.0
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PAGE_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT_TYPE = "text/plain; charset=utf-8"
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,6 @@ class MetricsServer:
         if server is not None:
             server.shutdown()
             server.server_close()
-            server.drop_connections(float("inf"))
 
 
 class _Page:
@@ -101,12 +101,12 @@ class _Page:
         self._registry, self._clock = registry, clock
         self._lock = threading.Lock()
         self._until = float("-inf")
-        self._status, self._body = 500, b""
+        self._status, self._body = HTTPStatus.INTERNAL_SERVER_ERROR, b""
         self._scraped = threading.Condition()
         self._scrapes: deque[float] = deque(maxlen=2)
 
-    def get(self) -> tuple[int, bytes]:
-        """HTTP status and body."""
+    def get(self) -> tuple[HTTPStatus, bytes]:
+        """Status and body of the answer."""
         with self._lock:
             if self._clock() >= self._until:
                 self._status, self._body = self._render()
@@ -130,12 +130,12 @@ class _Page:
                 on_wait(seconds)
                 self._scraped.wait_for(lambda: self._scrapes[-1] > before, seconds)
 
-    def _render(self) -> tuple[int, bytes]:
+    def _render(self) -> tuple[HTTPStatus, bytes]:
         try:
-            return 200, generate_latest(_WithoutCreated(self._registry))
+            return HTTPStatus.OK, generate_latest(_WithoutCreated(self._registry))
         except Exception:
             _log.exception("the metrics page could not be rendered: a collector failed")
-            return 500, b"a collector failed: see the log\n"
+            return HTTPStatus.INTERNAL_SERVER_ERROR, b"a collector failed: see the log\n"
 
 
 class _WithoutCreated:
@@ -153,7 +153,7 @@ class _WithoutCreated:
 
 class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
-    daemon_threads = True
+    daemon_threads = True  # nobody waits for their end
     request_queue_size = 64
     is_ready: Callable[[], bool]
 
@@ -165,7 +165,17 @@ class _Server(ThreadingMixIn, TCPServer):
         self._max_connections, self._client_seconds = max_connections, client_seconds
         self._deadlines: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_connections, "metrics-client")
         super().__init__(address, _Handler)
+
+    def process_request(self, *connection: Any) -> None:
+        # By a thread that waits: to start one takes longer than to answer.
+        self._pool.submit(self.process_request_thread, *connection)
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.drop_connections(float("inf"))
+        self._pool.shutdown(wait=False)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
@@ -208,55 +218,62 @@ class _Server(ThreadingMixIn, TCPServer):
         _log.debug("connection of a metrics client failed", exc_info=True)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BaseRequestHandler):
+    """Answers one request, without `http.server`, which parses headers that nobody asks for.
+
+    A scrape takes time from the training beside it: bench.metrics.
+    """
+
     server: _Server
-    server_version, sys_version = "trainer", ""
-    error_message_format, error_content_type = "%(code)d\n", "text/plain; charset=utf-8"
-    # For an answer to a request that could not be parsed.
-    command, request_version, requestline = "", "HTTP/1.0", ""
 
     def handle(self) -> None:
         head = self._read_head()
         if len(head) > MAX_REQUEST_BYTES:
-            self.send_error(431)
-        elif head.endswith((b"\r\n\r\n", b"\n\n")):
-            self.rfile = io.BufferedReader(io.BytesIO(head))
-            self.handle_one_request()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            self._answer(*self.server.page.get(), _CONTENT_TYPE)
-            self.server.page.note_scrape()
-        elif path == "/healthz":
-            self._answer(200, b"ok\n")
-        elif path == "/readyz":
-            ready = self.server.is_ready()
-            self._answer(200 if ready else 503, b"training\n" if ready else b"not training\n")
-        else:
-            self.send_error(404)
-
-    def _answer(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+            self._answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif _is_whole(head):
+            self._answer_request(*head.split(b"\n", 1)[0].split())
 
     def _read_head(self) -> bytes:
         """The request up to its empty line, but at most one byte more than allowed."""
-        head = line = self.rfile.readline(MAX_REQUEST_BYTES + 1)
-        while line.strip(b"\r\n"):
-            line = self.rfile.readline(MAX_REQUEST_BYTES + 1 - len(head))
-            head += line
+        head = b""
+        while len(head) <= MAX_REQUEST_BYTES and not _is_whole(head):
+            piece = self.request.recv(MAX_REQUEST_BYTES + 1 - len(head))
+            if not piece:
+                break
+            head += piece
         return head
+
+    def _answer_request(self, method: bytes = b"", target: bytes = b"", *version: bytes) -> None:
+        path, is_head = target.partition(b"?")[0], method == b"HEAD"
+        if not (len(version) == 1 and version[0].startswith(b"HTTP/1.")):
+            self._answer(HTTPStatus.BAD_REQUEST)
+        elif method not in (b"GET", b"HEAD"):
+            self._answer(HTTPStatus.NOT_IMPLEMENTED)
+        elif path == b"/metrics":
+            self._answer(*self.server.page.get(), kind=_PAGE_TYPE, is_head=is_head)
+            self.server.page.note_scrape()
+        elif path == b"/healthz":
+            self._answer(HTTPStatus.OK, b"ok\n", is_head=is_head)
+        elif path == b"/readyz" and self.server.is_ready():
+            self._answer(HTTPStatus.OK, b"training\n", is_head=is_head)
+        elif path == b"/readyz":
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, b"not training\n", is_head=is_head)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, is_head=is_head)
+
+    def _answer(
+        self, status: HTTPStatus, body: bytes = b"", kind: str = _TEXT_TYPE, is_head: bool = False
+    ) -> None:
+        body = body or b"%d\n" % status
+        head = (
+            f"HTTP/1.0 {status:d} {status.phrase}\r\nServer: trainer\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        self.request.sendall(head.encode() + (b"" if is_head else body))
+
+
+def _is_whole(head: bytes) -> bool:
+    return b"\r\n\r\n" in head or b"\n\n" in head
 
 
 def _bind_error(error: OSError, address: str, port: int) -> ConfigError:
