@@ -36,6 +36,11 @@ def test_data_and_run_in_the_store_give_the_same_result(run, proxy, undisturbed,
     finish(run, undisturbed, export__formats=["keras"])
     assert paths(open_storage(f"{run.url}/model")) == ["model.keras"]
     assert not (run.folder / "gs:").exists()
+    page = run.folder / "report.html"
+    environ = os.environ | run.environ
+    told = [sys.executable, "-m", "trainer", "report", run.url, "--out", str(page)]
+    subprocess.run(told, env=environ, check=True, timeout=120)
+    assert page.read_text().count("<svg") > 3
     assert len(proxy.fired) == 1  # the one above
 
 

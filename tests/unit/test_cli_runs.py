@@ -96,6 +96,19 @@ def test_what_is_kept_is_listed(logs):
     assert [(log["generation"], log["worker"]) for log in listed] == [(1, 0), (1, 1), (12, 0)]
 
 
+@pytest.mark.parametrize(
+    ("args", "listed"),
+    [
+        (("--worker", "0"), [(1, 0), (12, 0)]),
+        (("--generation", "1"), [(1, 0), (1, 1)]),
+        (("--worker", "1", "--generation", "12"), []),
+    ],
+)
+def test_a_list_of_some_logs(logs, args, listed):
+    shown = json.loads(show(logs, "--list", "--json", *args).output)
+    assert [(log["generation"], log["worker"]) for log in shown] == listed
+
+
 @pytest.mark.parametrize("generation", ["0", "12"])
 def test_what_is_not_kept_is_named(logs, generation):
     error = show(logs, "--worker", "1", "--generation", generation).exception

@@ -39,14 +39,21 @@ for _command in (list_, status, watch):
     ),
 )
 @run_argument
-@click.option("--worker", type=click.IntRange(0), default=0, help="Which worker (default: 0).")
+@click.option("--worker", type=click.IntRange(0), metavar="N", help="Which worker (default: 0).")
 @click.option(
     "--generation", type=click.IntRange(0), metavar="N",
     help="Which generation (default: that worker's last).",
 )  # fmt: skip
-@click.option("--list", "as_list", is_flag=True, help="List what is kept.")
+@click.option(
+    "--list",
+    "as_list",
+    is_flag=True,
+    help="List what is kept, of these or of all.",
+)
 @json_option
-def logs(run_dir: str, worker: int, generation: int | None, as_list: bool, as_json: bool) -> None:
+def logs(
+    run_dir: str, worker: int | None, generation: int | None, as_list: bool, as_json: bool
+) -> None:
     """Print what a worker said last, whether or not its pod is still there.
 
     Of each generation the last 1 MB is kept: warnings, the reason of the end, and the stacks of a
@@ -59,11 +66,15 @@ def logs(run_dir: str, worker: int, generation: int | None, as_list: bool, as_js
 
     run = RunDir(run_dir)
     run.check_exists()
-    kept = kept_logs(run.storage)
+    if worker is None and not as_list:
+        worker = 0
+    chosen = [
+        log for log in kept_logs(run.storage)
+        if worker in (None, log.worker) and generation in (None, log.generation)
+    ]  # fmt: skip
     if as_list:
-        _print_logs(run.url, kept, as_json=as_json)
+        _print_logs(run.url, chosen, as_json=as_json)
         return
-    chosen = [log for log in kept if log.worker == worker and generation in (None, log.generation)]
     if not chosen:
         wanted = f"worker {worker}" + ("" if generation is None else f" in generation {generation}")
         raise ConfigError(
@@ -86,7 +97,7 @@ def _print_logs(url: str, kept: "list[KeptLog]", *, as_json: bool) -> None:
             ],
         )
     else:
-        click.echo(f"no logs are kept in {url}")
+        click.echo(f"no such logs are kept in {url}")
 
 
 @runs.command(
