@@ -88,3 +88,7 @@ class GatheringError(TrainerError):
     """The worker group did not come together before its deadline."""
 
     exit_code = 76
+
+
+# After these nobody starts the run again: another start would end alike.
+ENDS_RUN = range(ConfigError.exit_code, NoProgressError.exit_code + 1)

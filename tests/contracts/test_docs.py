@@ -66,7 +66,8 @@ def test_architecture_and_worker_list_the_same_stages():
 
 
 def test_architecture_explains_every_stage_in_order():
-    rows = re.findall(r"^\| ([a-z ]+) \| .* \| `", (DOCS / "architecture.md").read_text(), re.M)
+    table = (DOCS / "architecture.md").read_text().partition("\n| stage |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| ([a-z ]+) \| .* \| `", table, re.M)
     assert rows == STAGES.split(" -> ")
 
 
@@ -78,3 +79,37 @@ def test_paths_and_links_in_docs_exist(path):
     missing = [name for name in named if not (ROOT / name).exists()]
     missing += [link for link in linked if not (path.parent / link).exists()]
     assert not missing
+
+
+def named_in_source():
+    """(page, name, file) of each link of docs/ from a name in backticks to a Python file."""
+    for path in sorted(DOCS.rglob("*.md")):
+        for name, link in re.findall(r"\[`([\w.]+)`\]\(([\w./-]+\.py)\)", path.read_text()):
+            yield path.name, name, (path.parent / link).resolve()
+
+
+def defined_in(file):
+    """Functions, classes, constants and, as Class.method, methods."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{each.name}" for each in node.body if hasattr(each, "name"))
+
+
+@pytest.mark.parametrize(("page", "name", "file"), [*named_in_source()])
+def test_what_docs_follow_through_the_code_is_there(page, name, file):
+    assert name in {*defined_in(file), file.relative_to(ROOT).as_posix()}, page
+
+
+def test_architecture_follows_four_ways():
+    page = (DOCS / "architecture.md").read_text()
+    assert re.findall(r"^\*\*One (.*?)\*\*", page, re.M) == [
+        "batch",
+        "SIGTERM",
+        "checkpoint",
+        "metric",
+    ]
+    assert len([*named_in_source()]) > 40

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from trainer import errors
-from trainer.agent.supervisor import _ENDS_RUN
+from trainer.errors import ENDS_RUN
 
 ROOT = Path(__file__).parents[2]
 ACTIONS = yaml.safe_load((ROOT / "helm/trainer/files/exit-codes.yaml").read_text())
@@ -16,7 +16,7 @@ SIGNALS = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 
 
 def test_a_job_fails_at_once_where_another_start_would_end_alike():
-    assert ACTIONS["FailJob"] == list(_ENDS_RUN)
+    assert ACTIONS["FailJob"] == list(ENDS_RUN)
     assert set(ACTIONS["FailJob"]) <= CODES
 
 

@@ -19,10 +19,8 @@ from trainer.agent.process import this_command, with_options
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.environment import SECRET_VARIABLE
-from trainer.errors import ConfigError, GatheringError, NoProgressError
+from trainer.errors import ENDS_RUN, ConfigError, GatheringError
 
-# How a cluster sees them: none of these gets better by another start.
-_FINAL = range(NoProgressError.exit_code + 1)
 _RESTART_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 _LAST_SECONDS = 15.0
 _PR_SET_PDEATHSIG = 1
@@ -64,7 +62,7 @@ class LocalGroup:
         starts = 0
         while True:
             code = await self._live(index)
-            if code in _FINAL and code != 1:
+            if code in (0, *ENDS_RUN):
                 # The others end alike, or are told to: what that makes of them does not count.
                 self._final = code if self._final is None else self._final
                 self._over.set()

@@ -27,7 +27,7 @@ from trainer.agent.time_line import TimeLine
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.environment import SPARE_VARIABLE
-from trainer.errors import ConfigError, NoProgressError, TrainerError
+from trainer.errors import ENDS_RUN, TrainerError
 from trainer.goodput import COMPLETE
 from trainer.metrics import Metrics
 from trainer.metrics.exposition import MetricsServer
@@ -36,10 +36,8 @@ from trainer.metrics.serving import serving
 from trainer.storage import Storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 
-# After these codes nobody starts the run again.
-_ENDS_RUN = range(ConfigError.exit_code, NoProgressError.exit_code + 1)
-# Ended by its own doing, so that another worker would end alike.
-FINAL = (0, 2, 3, 4, 5, 6)
+# What a worker ends with that is not to be followed by another; the last of ENDS_RUN is an agent's.
+FINAL = (0, *ENDS_RUN[:-1])
 
 
 class Supervisor:
@@ -86,7 +84,7 @@ class Supervisor:
                 last_words.leave(self._reason)
             except TrainerError as error:
                 # A cluster starts the pod again after the others.
-                if error.exit_code in _ENDS_RUN:
+                if error.exit_code in ENDS_RUN:
                     self._metrics.run_exit_code.set(error.exit_code)
                     await self._last_scrape(server, stop, str(error))
                 raise

@@ -16,10 +16,10 @@ from typing import Any
 from trainer.agent.local_group import end_with_parent, group_environ
 from trainer.agent.process import this_command
 from trainer.chaos.processes import send
-from trainer.errors import NoProgressError
+from trainer.errors import ENDS_RUN
 
 # Nobody starts an agent again that ended so: 1 may be a store's, 76 and 143 a node's.
-_FINAL = (0, *range(2, NoProgressError.exit_code + 1))
+_FINAL = (0, *ENDS_RUN)
 _SHOWN_LINES = 5
 
 # Starts `trainer` with these arguments, with these variables beside one's own, and with a file as
