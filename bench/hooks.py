@@ -32,7 +32,7 @@ from trainer.log import configure_logging, get_log
 from trainer.loop import TrainLoop
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import load_run
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 from trainer.step_times import StepTimes
 from trainer.stop import StopRequest
 from trainer.storage import open_storage

@@ -249,7 +249,7 @@ def _wait_share(url: str, held: str) -> float:
     from trainer.log import configure_logging, get_log
     from trainer.metrics import Metrics
     from trainer.recipes.catalog import load_run
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
     from trainer.stop import StopRequest
     from trainer.worker import train
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer import ledger
 from trainer.config import RunConfig
-from trainer.curve_store import RunCurves
 from trainer.goodput import Generation
 from trainer.recipes.base import Params
-from trainer.run_dir import RunDir
-from trainer.run_events import RunEvents
+from trainer.run import ledger
+from trainer.run.curve_store import RunCurves
+from trainer.run.events import RunEvents
+from trainer.run.run_dir import RunDir
 from trainer.storage import open_storage
 
 START = 1_790_000_000.0

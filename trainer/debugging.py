@@ -26,7 +26,7 @@ from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics
 from trainer.preflight import check_data
 from trainer.recipes.catalog import with_recipe
-from trainer.run_dir import CONFIG_FILE, RunDir
+from trainer.run.run_dir import CONFIG_FILE, RunDir
 from trainer.stop import StopRequest
 from trainer.storage import Storage, is_remote, open_storage
 from trainer.storage.overlay import overlaid

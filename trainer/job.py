@@ -16,7 +16,7 @@ from trainer.evaluation import Evaluator
 from trainer.goodput import CauseClock
 from trainer.metrics import Metrics
 from trainer.recipes.base import Params, Recipe
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 from trainer.stop import StopRequest
 
 

@@ -26,7 +26,7 @@ from trainer.metrics import Metrics
 from trainer.metrics.serving import serving
 from trainer.preflight import check_data
 from trainer.recipes.base import Params, Recipe
-from trainer.run_dir import RunDir, checkpoint_of_origin
+from trainer.run.run_dir import RunDir, checkpoint_of_origin
 from trainer.script.config import Script
 from trainer.stop import StopRequest
 from trainer.storage import Storage, open_storage

@@ -16,7 +16,7 @@ from trainer.channel import Channel
 from trainer.errors import StorageError
 from trainer.goodput import CauseClock
 from trainer.metrics.relay import snapshot
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 
 _SNAPSHOT_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.1

@@ -18,7 +18,7 @@ from trainer.export import export_model, writable
 from trainer.job import Assembled, Job, run_info
 from trainer.metrics import Metrics
 from trainer.recipes.catalog import with_recipe
-from trainer.run_dir import CONFIG_FILE, RunDir
+from trainer.run.run_dir import CONFIG_FILE, RunDir
 from trainer.stop import StopRequest
 from trainer.storage import Storage
 from trainer.training import begin_training, end_training, position_of, put_back

@@ -32,7 +32,7 @@ from trainer.job import Assembled, Job
 from trainer.models.build import build
 from trainer.models.replicas import GroupReplicas, make_total
 from trainer.report import report
-from trainer.run_dir import checkpoint_of_origin
+from trainer.run.run_dir import checkpoint_of_origin
 from trainer.strategy import make_strategy, prepare_process, seed_process
 from trainer.training import Training, position_of
 from trainer.user_code import user_code

@@ -4,7 +4,7 @@ import pytest
 
 from tests.pages import read_page, run_commands, write_files
 from trainer.config.models import CALLBACKS
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 
 PAGE = read_page("callbacks.md")
 

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.cli.root import COMMANDS, trainer_command
 from trainer.recipes.catalog import load_run
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets"}

@@ -9,7 +9,7 @@ import pytest
 
 from trainer.preflight import check_data
 from trainer.recipes.catalog import load_run
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
 # By click alone, before a command is called, by rich, as JSON, and by print.

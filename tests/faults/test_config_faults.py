@@ -16,7 +16,7 @@ from tests.small_data import write_dataset
 from trainer.errors import ConfigError
 from trainer.preflight import check_data
 from trainer.recipes.catalog import load_run
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"

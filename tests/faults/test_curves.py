@@ -7,8 +7,8 @@ import pytest
 
 from tests.faults.groups import gate, open_gate, wait_until, worker_of
 from tests.faults.test_goodput import linger
-from trainer.curve_store import read
-from trainer.curves import joined
+from trainer.run.curve_store import read
+from trainer.run.curves import joined
 from trainer.storage import open_storage
 
 

@@ -21,7 +21,7 @@ from tests.faults.groups import (
 from tests.faults.harness import Run, storage_fault
 from tests.faults.test_metrics_faults import labelled
 from trainer.goodput import CAUSES
-from trainer.ledger import read
+from trainer.run.ledger import read
 from trainer.storage import open_storage
 
 # Beside what was injected there is what a step, a save or a start takes anyway.

@@ -11,7 +11,7 @@ from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
 from tensorboard.util.tensor_util import make_ndarray
 
 from tests.faults.harness import Run, disturbed_and_calm, finish, signal_at
-from trainer.run_dir import BOARD
+from trainer.run.run_dir import BOARD
 from trainer.storage import open_storage
 
 CALLBACK = {"name": "tensorboard", "args": {"update_freq": 1, "histogram_freq": 1}}

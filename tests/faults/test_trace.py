@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.harness import Run, finish, signal_at
 from tests.small_storage import paths
-from trainer.run_dir import PROFILES
+from trainer.run.run_dir import PROFILES
 from trainer.storage import open_storage
 
 # No step that ends a call for another reason: saves come at 4, 8, 9, 12, and calls grow.

@@ -4,8 +4,8 @@ import pytest
 
 from tests.browser import chromium
 from tests.small_report import folder
-from trainer.run_facts import read_facts
-from trainer.run_report.page import look_at, page
+from trainer.run.facts import read_facts
+from trainer.run.report.page import look_at, page
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.long]
 

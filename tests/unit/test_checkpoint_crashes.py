@@ -25,7 +25,7 @@ from trainer.checkpoint.store import Checkpoint
 from trainer.config import CheckpointConfig
 from trainer.errors import RunHeldError, StorageError
 from trainer.metrics import Metrics
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 from trainer.storage import Entry
 from trainer.storage.parallel import NUM_THREADS
 

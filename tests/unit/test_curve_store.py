@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from tests.small_storage import MemoryStorage, paths
-from trainer.curve_store import MOST_BYTES, RunCurves, read
 from trainer.errors import StorageError
+from trainer.run.curve_store import MOST_BYTES, RunCurves, read
 
 
 def kept(storage, number=7, steps=3, **options):
@@ -134,7 +134,7 @@ def test_an_end_beside_a_save_waits_for_what_it_writes(monkeypatch):
 
     storage = MemoryStorage()
     curves = kept(storage)
-    monkeypatch.setattr("trainer.curve_store.threading.Thread", SlowToStart)
+    monkeypatch.setattr("trainer.run.curve_store.threading.Thread", SlowToStart)
     saving = threading.Timer(0, curves.saved)
     ending = threading.Timer(0, curves.close)
     saving.start()

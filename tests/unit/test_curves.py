@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.curves import Points, Recorder, Thinned, each_step, joined, points_of
+from trainer.run.curves import Points, Recorder, Thinned, each_step, joined, points_of
 
 
 def recorded(number, start, end, *, call=10, loss=lambda step: 1.0 / step, seconds=0.1):

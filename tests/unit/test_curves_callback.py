@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from trainer.callbacks.curves import CurvesOfFit, names_of_means
-from trainer.curve_store import RunCurves
-from trainer.curves import Recorder
+from trainer.run.curve_store import RunCurves
+from trainer.run.curves import Recorder
 from trainer.storage import open_storage
 
 X, Y = np.ones((8, 2), "float32"), np.zeros((8, 1), "int32")

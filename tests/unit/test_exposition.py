@@ -281,8 +281,8 @@ def test_a_client_that_does_not_read_loses_its_slot(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        wait_until(lambda: ask(server).status == 503)
-        wait_until(lambda: ask(server, "/healthz").status == 200)
+        wait_until(lambda: ask(server, "/healthz").status == 503, 30)
+        wait_until(lambda: ask(server, "/healthz").status == 200, 30)
     assert not caplog.records
 
 

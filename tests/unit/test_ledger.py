@@ -8,8 +8,8 @@ from tests.small_storage import MemoryStorage, paths
 from trainer.agent.time_line import TimeLine
 from trainer.errors import StorageError
 from trainer.goodput import Generation, Spent
-from trainer.ledger import MOST_BYTES, newest, read, write
 from trainer.metrics import Metrics
+from trainer.run.ledger import MOST_BYTES, newest, read, write
 from trainer.storage import open_storage
 
 FIRST = Generation(1, 1000.0, 1060.5, {"startup": 20.5, "step": 40.0}, 2, 7, 7, "killed", "why")

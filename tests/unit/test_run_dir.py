@@ -10,7 +10,7 @@ from trainer.checkpoint.store import CheckpointStore
 from trainer.config import RunConfig
 from trainer.errors import CheckpointError, ConfigError
 from trainer.recipes.base import Params
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 from trainer.storage import open_storage
 
 CONFIG = RunConfig.model_validate(

@@ -4,7 +4,7 @@ import threading
 
 from tests.small_storage import MemoryStorage
 from trainer.errors import StorageError
-from trainer.run_events import RunEvents
+from trainer.run.events import RunEvents
 
 
 def test_a_life_has_a_file_with_a_line_an_event():

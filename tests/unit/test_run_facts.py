@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from tests.small_report import SECONDS, folder, make_run, objects
-from trainer import ledger
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import acquire
 from trainer.errors import ConfigError
-from trainer.run_dir import RunDir
-from trainer.run_facts import read_facts
+from trainer.run import ledger
+from trainer.run.facts import read_facts
+from trainer.run.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_a_run_in_a_bucket(gcs, proxy):
 
 
 def test_nobody_needs_tensorflow():
-    code = "import sys, trainer.run_facts, trainer.run_report.page; print('keras' in sys.modules)"
+    code = "import sys, trainer.run.facts, trainer.run.report.page; print('keras' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

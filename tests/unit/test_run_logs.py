@@ -8,7 +8,7 @@ from tests.small_storage import MemoryStorage
 from trainer.agent import kept_output
 from trainer.agent.kept_output import KeptOutput
 from trainer.errors import StorageError
-from trainer.run_logs import KeptLog, kept_logs
+from trainer.run.logs import KeptLog, kept_logs
 from trainer.storage import LocalStorage
 
 

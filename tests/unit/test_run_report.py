@@ -12,12 +12,12 @@ from tests.small_report import folder
 from trainer.cli.report import report
 from trainer.config.models import RunConfig
 from trainer.errors import ConfigError
-from trainer.run_dir import RunDir
-from trainer.run_facts import read_facts
-from trainer.run_report import page as page_module
-from trainer.run_report.chart import Chart, with_names_of_their_own
-from trainer.run_report.charts import charts_of
-from trainer.run_report.page import all_charts, differences, look_at, page
+from trainer.run.facts import read_facts
+from trainer.run.report import page as page_module
+from trainer.run.report.chart import Chart, with_names_of_their_own
+from trainer.run.report.charts import charts_of
+from trainer.run.report.page import all_charts, differences, look_at, page
+from trainer.run.run_dir import RunDir
 
 NASTY = "<script>alert(1)</script>\"&'\x00\u202e ]]> --> $x$ {{ 7*7 }}"
 

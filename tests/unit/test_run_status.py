@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.small_report import folder, objects
-from trainer import ledger
 from trainer.cli import run_status
 from trainer.cli.runs import runs
 from trainer.durations import in_words
 from trainer.errors import ConfigError
+from trainer.run import ledger
 
 WATCH = [sys.executable, "-m", "trainer", "runs", "watch", "--every", "0.5"]
 

@@ -10,7 +10,7 @@ from trainer.agent.output import Output
 from trainer.agent.threads import in_thread
 from trainer.errors import StorageError
 from trainer.redaction import redacted
-from trainer.run_logs import KeptLog, folder_of, kept_logs
+from trainer.run.logs import KeptLog, folder_of, kept_logs
 from trainer.storage import Storage
 
 _EVERY_SECONDS = 60.0

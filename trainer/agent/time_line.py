@@ -12,9 +12,9 @@ from typing import Any
 
 from trainer.errors import StorageError
 from trainer.goodput import MOST_DETAIL, CauseClock, Generation, Spent, down_between
-from trainer.ledger import newest, write
 from trainer.metrics import Metrics
 from trainer.redaction import redacted_text
+from trainer.run.ledger import newest, write
 from trainer.storage import Storage
 
 _TICK_SECONDS = 1.0

@@ -27,7 +27,7 @@ from trainer.data.order import Order
 from trainer.errors import ConfigError, TrainerError
 from trainer.metrics import Metrics
 from trainer.pictures.picture import Picture
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 from trainer.user_code import user_code
 
 # They only read logs, so that steps may run several a call.

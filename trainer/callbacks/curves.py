@@ -7,9 +7,9 @@ import keras
 
 from trainer.callbacks.metrics import learning_rate
 from trainer.compiled_steps import CallResult
-from trainer.curve_store import RunCurves
-from trainer.curves import Recorder
 from trainer.models.replicas import local_values
+from trainer.run.curve_store import RunCurves
+from trainer.run.curves import Recorder
 
 
 class CurvesCallback(keras.callbacks.Callback):

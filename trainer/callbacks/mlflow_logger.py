@@ -115,7 +115,7 @@ class _Mlflow:
             self._client.set_terminated(self._id, "FINISHED")
 
     def _create(self, experiment: str) -> Any:
-        tags = {_RUN_ID: self._run.id, "trainer.run_dir": self._run.url}
+        tags = {_RUN_ID: self._run.id, "trainer.run.run_dir": self._run.url}
         return self._client.create_run(experiment, tags=tags, run_name=self._run.name)
 
     def _describe(self, known: Any) -> None:

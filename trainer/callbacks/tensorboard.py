@@ -10,7 +10,7 @@ import tensorflow as tf
 from trainer.callbacks.run_info import RunInfo
 from trainer.errors import ConfigError, StorageError
 from trainer.log import get_log
-from trainer.run_dir import BOARD
+from trainer.run.run_dir import BOARD
 from trainer.storage import Storage, is_remote
 
 MOST_BYTES = 512 << 20

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from trainer.errors import StorageError
-from trainer.run_dir import PROFILES
+from trainer.run.run_dir import PROFILES
 from trainer.storage import Storage
 
 MOST_BYTES = 512 << 20

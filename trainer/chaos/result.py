@@ -9,7 +9,7 @@ from trainer.chaos.campaign import Trained
 from trainer.chaos.injector import Fired
 from trainer.chaos.story import Recovery, summarize
 from trainer.errors import CheckpointError
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 
 # Python's start, before an agent can note anything, and its end.
 _UNSEEN_SECONDS = 1.0

@@ -14,9 +14,9 @@ from trainer.chaos.injector import Fired
 from trainer.chaos.result import Result, read_ending
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, TrainerError
-from trainer.ledger import read
-from trainer.run_dir import RunDir
-from trainer.run_removal import delete_run
+from trainer.run.ledger import read
+from trainer.run.removal import delete_run
+from trainer.run.run_dir import RunDir
 from trainer.storage import is_remote, open_storage
 
 # Seconds until a cluster has started another pod; short, since nobody is to wait for it here.

@@ -55,7 +55,7 @@ def list_(run_dir: str, verify: bool, as_json: bool) -> None:
 
 def _take_inventory(run_dir: str, *, verify: bool) -> "list[Listed]":
     from trainer.checkpoint.inventory import take_inventory
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
 
     run = RunDir(run_dir)
     run.check_exists()
@@ -115,7 +115,7 @@ def verify(run_dir: str, as_json: bool) -> None:
 def inspect(run_dir: str, which: str, as_json: bool) -> None:
     """Position, metrics and arrays of one checkpoint, which is verified first."""
     from trainer.checkpoint.inventory import describe
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
 
     run = RunDir(run_dir)
     run.check_exists()

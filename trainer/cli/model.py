@@ -18,7 +18,7 @@ from trainer.cli.options import (
 from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
     from trainer.trained_model import TrainedModel
 
 
@@ -104,7 +104,7 @@ def export(
 
 def _find(run_dir: str, which: str | None) -> "RunDir":
     """The run, which has that checkpoint."""
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
 
     run = RunDir(run_dir)
     run.check_exists()

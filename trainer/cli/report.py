@@ -15,7 +15,7 @@ from trainer.errors import ConfigError
 from trainer.storage import is_remote
 
 if TYPE_CHECKING:
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
 
 
 @click.command(
@@ -37,9 +37,9 @@ def report(run_dirs: tuple[str, ...], out: str, png: str | None) -> None:
     Losses, metrics, speed, what the time went to, restarts, checkpoints, pictures: of a run that
     trains or has ended, from its folder alone. The page needs nothing but itself.
     """
-    from trainer.run_dir import RunDir
-    from trainer.run_facts import read_facts
-    from trainer.run_report.page import all_charts, check_installed, look_at, page
+    from trainer.run.facts import read_facts
+    from trainer.run.report.page import all_charts, check_installed, look_at, page
+    from trainer.run.run_dir import RunDir
 
     check_installed()
     _check_local(out, "--out", "report.html")

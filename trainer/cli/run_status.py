@@ -15,7 +15,7 @@ from trainer.durations import in_words
 from trainer.errors import ConfigError, StorageError, TrainerError
 
 if TYPE_CHECKING:
-    from trainer.run_facts import RunFacts
+    from trainer.run.facts import RunFacts
     from trainer.storage import Storage
 
 _MOST_RESTARTS = 10
@@ -34,7 +34,7 @@ _MOST_RESTARTS = 10
 def list_(folder: str, as_json: bool) -> None:
     """All runs right below FOLDER: how far they are, their goodput, their restarts."""
     from trainer.cli.tables import print_table, printable
-    from trainer.run_facts import UNREADABLE
+    from trainer.run.facts import UNREADABLE
     from trainer.storage import open_storage
     from trainer.storage.parallel import in_parallel
 
@@ -184,15 +184,15 @@ def _facts_soon(run_dir: str) -> "RunFacts | None":
 
 
 def _facts(run_dir: str) -> "RunFacts":
-    from trainer.run_dir import RunDir
-    from trainer.run_facts import read_facts
+    from trainer.run.facts import read_facts
+    from trainer.run.run_dir import RunDir
 
     return read_facts(RunDir(run_dir), whole=False)
 
 
 def _facts_of_any(url: str) -> "RunFacts | None":
     """None of a folder that is no run; of one that cannot be read, why, for the others' sake."""
-    from trainer.run_facts import UNREADABLE, RunFacts
+    from trainer.run.facts import UNREADABLE, RunFacts
 
     try:
         return _facts(url) if _is_run(url) else None
@@ -202,7 +202,7 @@ def _facts_of_any(url: str) -> "RunFacts | None":
 
 
 def _is_run(url: str) -> bool:
-    from trainer.run_dir import RunDir
+    from trainer.run.run_dir import RunDir
 
     try:
         RunDir(url).check_exists()
@@ -228,7 +228,7 @@ def _as_json(facts: "RunFacts") -> dict[str, Any]:
 
 
 def _row(facts: "RunFacts") -> tuple[str, ...]:
-    from trainer.run_facts import UNREADABLE
+    from trainer.run.facts import UNREADABLE
 
     if facts.state == UNREADABLE:
         return (facts.name, facts.state, *[""] * 5)

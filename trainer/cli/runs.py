@@ -11,7 +11,7 @@ from trainer.cli.tables import local_time
 from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainer.run_logs import KeptLog
+    from trainer.run.logs import KeptLog
 
 
 @click.group(
@@ -61,8 +61,8 @@ def logs(
     environment variables that are named like secrets (KEY, TOKEN, PASSWORD …) and have 8 characters
     or more are not in it. With --json, the list is JSON; a log is as it was printed.
     """
-    from trainer.run_dir import RunDir
-    from trainer.run_logs import kept_logs
+    from trainer.run.logs import kept_logs
+    from trainer.run.run_dir import RunDir
 
     run = RunDir(run_dir)
     run.check_exists()
@@ -114,8 +114,8 @@ def delete(run_dir: str, name: str | None) -> None:
     The run's name, the last part of RUN_DIR, has to be typed. A run that another job holds is not
     deleted (exit code 6), and files that no run writes stay where they are.
     """
-    from trainer.run_dir import RunDir
-    from trainer.run_removal import delete_run
+    from trainer.run.removal import delete_run
+    from trainer.run.run_dir import RunDir
 
     run = RunDir(run_dir)
     run.check_exists()

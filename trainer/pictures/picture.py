@@ -17,7 +17,7 @@ from trainer.callbacks.run_info import RunInfo
 from trainer.errors import ConfigError
 from trainer.log import get_log
 from trainer.pictures.figure import rendered, style
-from trainer.run_dir import PICTURES
+from trainer.run.run_dir import PICTURES
 
 _FILE = re.compile(r"[\w-][\w.-]{0,99}\.(png|svg)", re.ASCII)
 

@@ -23,7 +23,7 @@ from trainer.log import configure_logging, get_log, is_for_machines
 from trainer.metrics import Metrics
 from trainer.recipes.base import Params
 from trainer.recipes.script import script_recipe
-from trainer.run_dir import RunDir
+from trainer.run.run_dir import RunDir
 from trainer.script.config import load_script_config
 from trainer.script.session import Session
 from trainer.stop import StopRequest

@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from trainer import curve_store, ledger, run_events
 from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.inventory import Listed, take_inventory
 from trainer.checkpoint.lease import seen_holder
 from trainer.config import RunConfig
-from trainer.curves import Curves, joined
 from trainer.errors import ObjectNotFoundError, TrainerError
 from trainer.goodput import COMPLETE, LOST, Generation, Ledger
-from trainer.run_dir import CONFIG_FILE, PICTURES, RUN_FILE, RunDir
-from trainer.run_events import Event
+from trainer.run import curve_store, ledger
+from trainer.run.curves import Curves, joined
+from trainer.run.events import Event
+from trainer.run.events import read as read_events
+from trainer.run.run_dir import CONFIG_FILE, PICTURES, RUN_FILE, RunDir
 
 # So much of the newest speed says how long the rest will take.
 _RECENT_POINTS = 20
@@ -211,7 +212,7 @@ def read_facts(run: RunDir, *, whole: bool = True, now: float | None = None) -> 
         None,
     )
     spent, unspent = ledger.read_all(run.storage)
-    events, untold = run_events.read(run.storage)
+    events, untold = read_events(run.storage)
     lives = _lives(spent, events)
     curves, problems = curve_store.read(run.storage, last=0 if whole else 1)
     curve = joined(curves)

@@ -14,11 +14,11 @@ from trainer.config import RunConfig
 from trainer.durations import in_words
 from trainer.errors import ConfigError, ObjectNotFoundError
 from trainer.goodput import CAUSES
-from trainer.run_dir import RunDir
-from trainer.run_facts import RunFacts
-from trainer.run_report.chart import COLOURS, Chart
-from trainer.run_report.charts import charts_of, num_left_out
-from trainer.run_report.time_line import CAUSE_COLOURS, time_line
+from trainer.run.facts import RunFacts
+from trainer.run.report.chart import COLOURS, Chart
+from trainer.run.report.charts import charts_of, num_left_out
+from trainer.run.report.time_line import CAUSE_COLOURS, time_line
+from trainer.run.run_dir import RunDir
 
 _PICTURE = re.compile(r"pictures/[\w-][\w.-]{0,99}\.(png|svg)", re.ASCII)
 _MOST_PICTURE_BYTES = 8 << 20

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.curves import PER_DECADE, Points, each_step
-from trainer.run_facts import RunFacts
-from trainer.run_report.chart import COLOURS, Chart, file_name, plain, with_names_of_their_own
+from trainer.run.curves import PER_DECADE, Points, each_step
+from trainer.run.facts import RunFacts
+from trainer.run.report.chart import COLOURS, Chart, file_name, plain, with_names_of_their_own
 
 _MOST_METRICS = 12
 _MOST_SPEEDS = 150

@@ -6,12 +6,12 @@ from trainer.agent.restarts import RESTARTS_FILE
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import CLOCK_FILE, LEASE_FILE, Timing, acquire, live_holder
 from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
-from trainer.curve_store import CURVES
 from trainer.errors import RunHeldError
-from trainer.ledger import GOODPUT
-from trainer.run_dir import BOARD, CONFIG_FILE, MODEL, PICTURES, PROFILES, RUN_FILE, RunDir
-from trainer.run_events import EVENTS
-from trainer.run_logs import LOGS
+from trainer.run.curve_store import CURVES
+from trainer.run.events import EVENTS
+from trainer.run.ledger import GOODPUT
+from trainer.run.logs import LOGS
+from trainer.run.run_dir import BOARD, CONFIG_FILE, MODEL, PICTURES, PROFILES, RUN_FILE, RunDir
 from trainer.storage.access import PROBES
 from trainer.storage.parallel import in_parallel
 

@@ -5,10 +5,10 @@ run.json         the run's id, identity of the data, changes that were allowed, 
                  checkpoint
 checkpoints/     see trainer.checkpoint.format
 lease.json       who trains it; see trainer.checkpoint.lease
-curves/          loss, metrics and speed by step, one file a life; see trainer.curve_store
-events/          what happened, one file a life; see trainer.run_events
-goodput/         what the seconds went to, one file a life; see trainer.ledger
-logs/            what workers printed last; see trainer.run_logs
+curves/          loss, metrics and speed by step, one file a life; see trainer.run.curve_store
+events/          what happened, one file a life; see trainer.run.events
+goodput/         what the seconds went to, one file a life; see trainer.run.ledger
+logs/            what workers printed last; see trainer.run.logs
 model/           exported files
 pictures/        what callbacks draw; see trainer.pictures
 plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace
@@ -35,7 +35,6 @@ from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
 from trainer.checkpoint.restore import Restored, choose, newest
 from trainer.checkpoint.store import Checkpoint, CheckpointStore
 from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml, validate
-from trainer.curve_store import RunCurves
 from trainer.errors import (
     CheckpointError,
     ConfigError,
@@ -43,7 +42,8 @@ from trainer.errors import (
     StorageError,
     TrainerError,
 )
-from trainer.run_events import RunEvents
+from trainer.run.curve_store import RunCurves
+from trainer.run.events import RunEvents
 from trainer.storage import Storage, is_remote, open_storage
 
 CONFIG_FILE = "config.yaml"

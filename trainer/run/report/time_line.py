@@ -3,8 +3,8 @@
 from typing import Any
 
 from trainer.goodput import CAUSES
-from trainer.run_facts import RunFacts
-from trainer.run_report.chart import Chart, file_name
+from trainer.run.facts import RunFacts
+from trainer.run.report.chart import Chart, file_name
 
 CAUSE_COLOURS = {
     "step": "#009E73", "data_wait": "#E69F00", "redone": "#D55E00", "validation": "#56B4E9",

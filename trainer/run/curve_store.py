@@ -12,8 +12,8 @@ from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.curves import Frozen, LifeCurves, Recorder
 from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.run.curves import Frozen, LifeCurves, Recorder
 from trainer.storage import Entry, Storage
 from trainer.storage.parallel import in_parallel
 
