@@ -1,7 +1,7 @@
 """What was measured last: for each measure its newest result, and on which machine.
 
-A file for machines, a list of sittings, and a page for people, a table a sitting. What is
-measured again leaves the sitting in which it stood.
+A list of sittings; what is measured again leaves the sitting in which it stood. `make docs` writes
+docs/performance.md of it.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.pairs import Result, describe, table, write_json
+from bench.pairs import Result, write_json
 
 Sitting = tuple[dict[str, Any], list[Result]]
 
@@ -19,15 +19,14 @@ def keep(folder: Path, machine: dict[str, Any], results: Sequence[Result]) -> No
     """Put `results` into the folder, in place of older ones of the same names."""
     folder.mkdir(exist_ok=True)
     file = folder / "results.json"
-    sittings = _merged(_read(file), machine, results)
+    sittings = _merged(read(file), machine, results)
     write_json(
         file, [{"machine": m, "results": [asdict(r) for r in found]} for m, found in sittings]
     )
-    page = "\n\n".join(f"{describe(m)}\n\n{table(found)}" for m, found in sittings)
-    (folder / "results.md").write_text(f"{page}\n", encoding="utf-8")
 
 
-def _read(file: Path) -> list[Sitting]:
+def read(file: Path) -> list[Sitting]:
+    """The sittings that were kept, the newest first."""
     if not file.exists():
         return []
     tree = json.loads(file.read_text(encoding="utf-8"))

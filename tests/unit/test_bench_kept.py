@@ -32,10 +32,6 @@ def kept(tmp_path):
 def test_what_is_measured_again_replaces_itself_alone(kept, tmp_path):
     found = kept((MACHINE, ("one", 1.0), ("two", 2.0)), (LATER, ("two", 3.0)))
     assert found == [("2026-02-01", {"two": 3.0}), ("2026-01-01", {"one": 1.0})]
-    page = (tmp_path / "results.md").read_text()
-    assert page.index("2026-02-01") < page.index("| two") < page.index("2026-01-01")
-    assert "ours 3.0 s" in page
-    assert "ours 2.0 s" not in page
 
 
 def test_a_sitting_goes_on_and_an_empty_one_goes(kept):
