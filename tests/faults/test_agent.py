@@ -281,7 +281,10 @@ def test_they_do_when_the_run_failed_too(run):
     assert life.wait(10) == 7, life.text()
 
 
-@pytest.mark.parametrize(("kills", "code"), [(1, 7), (0, 0)], ids=["failed", "complete"])
+@pytest.mark.parametrize(
+    ("kills", "code"),
+    [pytest.param(1, 7, id="failed", marks=pytest.mark.long), pytest.param(0, 0, id="complete")],
+)
 def test_a_signal_ends_the_wait_for_the_last_scrape(run, kills, code):
     callbacks = [gate(run, 2), *[signal_at(3)] * kills]
     life = agent(run, callbacks=callbacks, run__max_restarts=0, **SERVED)
@@ -298,7 +301,7 @@ def test_a_signal_ends_the_wait_for_the_last_scrape(run, kills, code):
         assert "without a new step" in life.events("error")[0]["message"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_agents_stay_small_and_load_no_tensorflow(tmp_path, workers):
     residents, maps = measure_agents(tmp_path, workers, SMALL | {"run.dir": tmp_path / "run"})
     assert len(residents) == workers

@@ -95,6 +95,7 @@ def test_all_styles_of_a_step_come_to_the_same_numbers(styles):
         assert history == {name: pytest.approx(found, rel=1e-5) for name, found in first.items()}
 
 
+@pytest.mark.long
 def test_fit_comes_to_the_same_bits_as_the_loop(other, styles, tmp_path):
     run = run_in(tmp_path / "fit", other, styles["compile"].settings)
     life = run.train(train__engine="fit")
@@ -191,6 +192,7 @@ def test_a_run_goes_on_with_another_backend_and_back(zygote, both_ways):
     assert life.events("restore")[0]["step"] == 6 * STEPS
 
 
+@pytest.mark.long
 def test_it_goes_on_there_and_back_with_noise_too(zygote, other, tmp_path):
     run = run_in(tmp_path / "noisy", zygote, CALM | {"params.dropout": 0.5})
     for epochs, process in enumerate((zygote, other, zygote), start=1):

@@ -21,6 +21,7 @@ def check_causes(result):
     assert result["goodput"]["restore"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_disturbed_group_ends_as_an_undisturbed_one(run):
     life, result = chaos(

@@ -104,7 +104,7 @@ def lineage(run: Run) -> dict[int, list[int]]:
     return {entry["step"]: entry["records"] for entry in map(json.loads, lines)}
 
 
-@pytest.mark.parametrize("cache", ["memory", "stream"])
+@pytest.mark.parametrize("cache", [pytest.param("memory", marks=pytest.mark.long), "stream"])
 def test_f40_every_record_once_an_epoch_across_kills(run, cache):
     settings = {"recipe": "tests.faults.recipe:recording", "data__cache": cache}
     often = {"checkpoint__every_steps": 2, "checkpoint__background": False}

@@ -55,7 +55,7 @@ def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):
     finish(run, undisturbed)
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_f06_a_signal_while_the_records_are_stalled(zygote, run, proxy, data, tmp_path, workers):
     """The step that waits for them cannot end: its worker is ended with the grace."""
     # Blocks of 10 records, of which each worker has 8 at a time; and 9 steps an epoch, of which a
@@ -202,7 +202,9 @@ def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, proxy, undisturbed
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [("slow", 0.3), ("narrow", 30_000)], ids=["latency", "bandwidth"]
+    ("kind", "value"),
+    [("slow", 0.3), pytest.param("narrow", 30_000, marks=pytest.mark.long)],
+    ids=["latency", "bandwidth"],
 )
 def test_f35_waiting_for_data_explains_a_slow_link(run, proxy, undisturbed, data, kind, value):
     run.settings |= {"data.url": data, "data.cache": "stream", "data.disk_cache_mb": 0}
@@ -234,6 +236,7 @@ test_f11_in_the_store = test_lease_faults.test_f11_a_frozen_holder_commits_nothi
 test_f52_in_the_store = test_lease_faults.test_f52_a_second_process_is_refused_at_once
 
 
+@pytest.mark.long
 def test_f53_a_dead_holder_in_the_store_is_taken_over(run, undisturbed):
     short = {"run__lease_seconds": 3}
     job_a, job_b = ({"TRAINER_JOB_ID": name} for name in "ab")

@@ -65,7 +65,7 @@ def test_f33_data_that_may_be_listed_and_not_read_is_named_by_the_agent(run, pro
     assert not life.events("worker starts")
 
 
-@pytest.mark.parametrize("code", [403, 401])
+@pytest.mark.parametrize("code", [403, pytest.param(401, marks=pytest.mark.long)])
 def test_f33_a_right_that_comes_late_is_enough(run, proxy, code):
     proxy.faults.append(Fault("status", "POST /upload", code, times=2))
     life = run.train(run__wait_seconds=30)
@@ -161,6 +161,7 @@ def test_all_70000_images_are_prepared_into_the_store_and_trained_from_it(
     assert run.summary()["test"]["accuracy"] > 0.8
 
 
+@pytest.mark.long
 def test_agents_with_the_client_stay_small(tmp_path, gcs, data):
     settings = SMALL | {"run.dir": f"gs://bucket/{uuid.uuid4().hex}/run", "data.url": data}
     residents, maps = measure_agents(tmp_path, 2, settings, gcs.environment())

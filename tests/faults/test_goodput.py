@@ -147,6 +147,7 @@ def test_a_late_worker_is_waited_for(run):
     assert [life.workers for life in found.generations] == [2]
 
 
+@pytest.mark.long
 def test_a_lost_leader_is_down_until_the_next_one(gated, calm):
     gated.kill(0)
     killed = time.time()
@@ -160,6 +161,7 @@ def test_a_lost_leader_is_down_until_the_next_one(gated, calm):
     assert first.end >= killed - 6
 
 
+@pytest.mark.long
 def test_a_worker_of_the_group_that_dies_ends_the_generation(gated, calm):
     gated.kill_worker(1)
     finish(gated, calm)
@@ -169,6 +171,7 @@ def test_a_worker_of_the_group_that_dies_ends_the_generation(gated, calm):
     assert first.seconds["gathering"] > 0
 
 
+@pytest.mark.long
 def test_a_stopped_run_is_down_until_it_goes_on(run):
     life = run.start(command="train", callbacks=[gate(run)], train__steps_per_call=1)
     wait_until(run.fired, "the gate")
@@ -210,6 +213,7 @@ def test_the_page_says_what_the_group_is_at(run):
     assert {page for (metric, _), page in pages[1].items() if metric == name} == {0}
 
 
+@pytest.mark.long
 def test_a_script_has_its_own_time_and_that_of_its_fits(zygote, tmp_path):
     script = tmp_path / "twice.py"
     script.write_text(SCRIPT)

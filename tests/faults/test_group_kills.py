@@ -49,7 +49,9 @@ def test_f43_the_agents_that_live_wait_for_the_one_that_was_killed(gated, calm, 
     assert [event["step"] for event in other.events("restore")] == [0, 4]
 
 
-@pytest.mark.parametrize("late", [0, 1], ids=["chief", "other"])
+@pytest.mark.parametrize(
+    "late", [pytest.param(0, id="chief", marks=pytest.mark.long), pytest.param(1, id="other")]
+)
 def test_f47_workers_that_see_different_checkpoints_restore_the_same(run, calm, late):
     agents = Agents(run, settings={"callbacks": [gate(run, 11)]})
     agents.start()
@@ -68,8 +70,11 @@ def test_f47_workers_that_see_different_checkpoints_restore_the_same(run, calm, 
 # Ahead of the first marker; and behind the second one, which is there, when the first goes.
 @pytest.mark.parametrize(
     ("dies", "at", "operations", "restored"),
-    [(0, 3, "write create", 0), (1, 3, "write create", 0), (0, 1, "delete", 8)],
-    ids=["chief", "other", "chief, committed"],
+    [
+        pytest.param(0, 3, "write create", 0, id="chief"),
+        pytest.param(1, 3, "write create", 0, id="other", marks=pytest.mark.long),
+        pytest.param(0, 1, "delete", 8, id="chief, committed", marks=pytest.mark.long),
+    ],
 )
 def test_f48_a_worker_that_dies_during_the_save_leaves_one_checkpoint_or_the_other(
     run, calm, dies, at, operations, restored
@@ -89,6 +94,7 @@ def test_f48_a_worker_that_dies_during_the_save_leaves_one_checkpoint_or_the_oth
     finish(agents, calm)
 
 
+@pytest.mark.long
 def test_workers_that_hang_with_each_other_are_replaced_and_count_once(run, calm):
     agents = Agents(run, settings={"callbacks": [gate(run)], "run.hang_seconds": 6})
     agents.start()

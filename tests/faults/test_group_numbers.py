@@ -76,7 +76,9 @@ def stop_at(steps):
     return {"name": "tests.faults.inject:StopAt", "args": {"at": steps}, "stateless": True}
 
 
-@pytest.mark.parametrize("workers", [2, 3], ids=["two", "three"])
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(3, marks=pytest.mark.long)], ids=["two", "three"]
+)
 def test_workers_hold_the_same_bits(zygote, tmp_path, workers):
     """On Fashion-MNIST, with dropout, after every tenth step, at each of which all save."""
     settings = {

@@ -10,6 +10,7 @@ from tests.emulator import free_port
 from trainer.cluster import tf_config
 
 
+@pytest.mark.long
 def test_f12_failures_without_a_new_step_end_all_with_7(agents):
     agents.settings = {"callbacks": [{
         "name": "tests.faults.inject:SignalAt", "args": {"at": 3, "worker": 1}, "stateless": True,

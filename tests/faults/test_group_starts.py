@@ -45,7 +45,9 @@ def test_workers_import_tensorflow_while_their_agents_gather(agents, calm):
     finish(agents, calm)
 
 
-@pytest.mark.parametrize("end", ["killed", "stopped", "alone"])
+@pytest.mark.parametrize(
+    "end", ["killed", *(pytest.param(end, marks=pytest.mark.long) for end in ("stopped", "alone"))]
+)
 def test_a_worker_that_came_too_early_keeps_nobody(agents, calm, end):
     agents.settings = {"cluster.wait_seconds": 2 if end == "alone" else 60}
     agents.start(1)

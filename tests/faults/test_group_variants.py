@@ -62,7 +62,7 @@ def kill_and_finish(run, calm):
     "settings",
     [
         pytest.param(PRECISE | AVERAGED, id="bfloat16 and averages"),
-        pytest.param(OWN_LOOP, id="a loop of its own"),
+        pytest.param(OWN_LOOP, id="a loop of its own", marks=pytest.mark.long),
         pytest.param(BATCHES, id="batches of a PyDataset", marks=pytest.mark.long),
         pytest.param(PRECISE, id="bfloat16", marks=pytest.mark.long),
         pytest.param(AVERAGED, id="averages", marks=pytest.mark.long),

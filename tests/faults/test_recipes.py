@@ -23,15 +23,25 @@ SOME_PHOTOS = {
 # recipe, its settings
 DISTURBED = [
     ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30}),
-    ("fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}),
+    pytest.param(
+        "fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
+    ),
     pytest.param(
         "fashion_mnist", TWO | FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
     ),
     ("digits", TWO),
     ("mnist", TWO | {"params.style": "own_loss"}),
     ("tickets", TWO | SOME | {"params.form": "subclassed"}),
-    ("beans", TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"}),
-    ("cifar10", TWO | SLIM | {"params.form": "subclassed", "params.loop": "own"}),
+    pytest.param(
+        "beans",
+        TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"},
+        marks=pytest.mark.long,
+    ),
+    pytest.param(
+        "cifar10",
+        TWO | SLIM | {"params.form": "subclassed", "params.loop": "own"},
+        marks=pytest.mark.long,
+    ),
     pytest.param(
         "image_classifier", TWO | SOME_PHOTOS | {"params.filters": 4}, marks=pytest.mark.long
     ),
@@ -80,7 +90,8 @@ VARIANTS = [
     ),
 ]
 EXPECTED = [
-    "digits", "mnist", "tickets",
+    "digits", "mnist",
+    pytest.param("tickets", marks=pytest.mark.long),
     pytest.param("beans", marks=[pytest.mark.long, pytest.mark.timeout(330)]),
     pytest.param("cifar10", marks=pytest.mark.long),
     pytest.param("fashion_mnist", marks=pytest.mark.long),

@@ -121,6 +121,7 @@ def test_all_workers_know_the_run_in_each_life_and_one_has_what_is_the_chiefs(fi
     assert noted == Counter(told) + built
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("mlflow_files")
 def test_it_stays_the_same_run_for_another_number_of_workers(finished):
     before = run_id(finished)

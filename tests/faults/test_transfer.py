@@ -89,6 +89,7 @@ def test_fine_tuning_keeps_the_statistics_that_the_backbone_came_with(trained, w
 PLAIN = {"params__dropout": 0.0, "train__start_layers": "shared"}
 
 
+@pytest.mark.long
 def test_fine_tuning_on_two_cpus_is_that_on_one(trained, whole):
     one, two = (trained(**warm(whole, "fine_tune", cluster__replicas=n, **PLAIN)) for n in (1, 2))
     for which in ("train", "test"):
