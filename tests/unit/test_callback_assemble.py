@@ -1,6 +1,7 @@
 """The callbacks of a run: built from the configuration, in order, with their needs."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -72,6 +73,14 @@ def test_stateless_ones_are_not_resumed() -> None:
 )
 def test_who_needs_every_step(callback: Any, every_step: bool) -> None:
     assert choose_callbacks(config_of(), [callback]).is_step_by_step is every_step
+
+
+def test_two_that_would_write_the_same_files_are_refused(tmp_path: Path) -> None:
+    board = {"name": "tensorboard"}
+    apart = board | {"args": {"log_dir": str(tmp_path)}}
+    assert choose_callbacks(config_of(board, apart), []).all
+    with pytest.raises(ConfigError, match="give one of them a log_dir"):
+        choose_callbacks(config_of(board, board), [])
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "keras.callbacks:TensorBoard", None])

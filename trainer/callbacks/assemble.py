@@ -221,6 +221,10 @@ def _given(config: RunConfig, own: Sequence[Any], run: RunInfo | None) -> list[_
         if run is not None and isinstance(callback, KnowsRun):
             with user_code(f"callback {type(callback).__name__}: its set_run"):
                 callback.set_run(run)
+    if sum(isinstance(one.callback, TensorBoard) and one.callback.is_in_run for one in given) > 1:
+        raise ConfigError(
+            "two callbacks tensorboard write into the run's folder: give one of them a log_dir"
+        )
     return given
 
 

@@ -30,7 +30,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
     def __init__(self, log_dir: str | None = None, **arguments: Any) -> None:
         super().__init__(log_dir or BOARD, **arguments)
         self.log_dir: str
-        self._is_in_run = log_dir is None
+        self.is_in_run = log_dir is None
         self._copies: _Copies | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -38,7 +38,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
         """Learn where the run lies. ConfigError for a `log_dir` that cannot be made."""
         if not run.writes:
             return
-        if not self._is_in_run:
+        if not self.is_in_run:
             try:
                 tf.io.gfile.makedirs(self.log_dir)
             except tf.errors.OpError as error:
