@@ -1,7 +1,8 @@
 """Writes the parts of docs/ and of the chart that the source already says; `--check` compares.
 
 configuration.md and metrics.md and cli.md are written whole, the table of exit codes between two
-marks in failures.md; the chart's are in scripts/chart_schema.py, faults.md in scripts/faults.py.
+marks in failures.md; the chart's are in scripts/chart_schema.py, faults.md in scripts/faults.py,
+licences.md in scripts/licences.py.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from scripts import chart_schema, faults
+from scripts import chart_schema, faults, licences
 from trainer import errors
 from trainer.cli.root import trainer_command
 from trainer.config.models import RunConfig
@@ -167,6 +168,7 @@ def documents() -> dict[Path, str]:
         DOCS / "cli.md": cli(),
         DOCS / "configuration.md": configuration(),
         DOCS / "faults.md": faults.page(),
+        DOCS / "licences.md": licences.page(),
         DOCS / "metrics.md": metrics(),
         DOCS / "failures.md": failures((DOCS / "failures.md").read_text()),
         **chart_schema.documents(),
