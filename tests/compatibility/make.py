@@ -25,6 +25,7 @@ from trainer.checkpoint.store import CheckpointStore
 from trainer.storage import open_storage
 
 FOLDER = Path(__file__).parent
+CHARTS = FOLDER.parents[1] / "helm"
 # Every kind of state: of an optimizer, of metrics in the middle of an epoch, of callbacks.
 CONFIG = """\
 recipe: digits
@@ -110,6 +111,8 @@ def main() -> None:
     show = trainer("config", "show", "-c", "config.yaml")
     resolved = subprocess.run(show, cwd=target, check=True, stdout=subprocess.PIPE).stdout
     (target / "resolved.yaml").write_bytes(resolved)
+    for chart in CHARTS.iterdir():
+        shutil.copy(chart / "values.yaml", target / f"{chart.name}-values.yaml")
     for name in WORKERS:
         keep(name, target / name)
 

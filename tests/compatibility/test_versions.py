@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from tests.compatibility.make import WORKERS, last, trainer
+from tests.charts.rendered import GROUP, rendered
+from tests.compatibility.make import CHARTS, WORKERS, last, trainer
 from trainer import __version__
 from trainer.checkpoint.format import crc32c, state_sha256
 from trainer.cli.root import trainer_command
@@ -53,6 +54,14 @@ def test_a_configuration_is_taken_and_means_the_same(version, file):
     recorded = leaves(parse_yaml((version / "resolved.yaml").read_text(), "resolved.yaml"))
     # A key that came later may be there, too.
     assert recorded == {k: v for k, v in shown(version / file).items() if k in recorded}
+
+
+@pytest.mark.needs_helm
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+@pytest.mark.parametrize(("chart", "own"), [("trainer", GROUP), ("trainer-monitoring", {})])
+def test_the_charts_take_a_releases_values(version, chart, own):
+    values = f"--values={version / chart}-values.yaml"
+    assert "kind: " in rendered(own, values, chart=CHARTS / chart)
 
 
 @pytest.mark.parametrize("kept", RUNS, ids=IDS)
