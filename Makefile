@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long faults test-torch check lint types bench docs docs-check goldens lock tools emulator monitoring \
+.PHONY: help setup local-run chaos test test-long faults test-torch check lint types bench docs docs-check goldens lock dist sbom tools emulator monitoring \
 	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
@@ -66,6 +66,12 @@ docs-check: $(READY)
 
 lock: $(READY) ## Solve requirements/*.txt anew (ARGS="--upgrade" for newer versions)
 	@BIN=$(BIN) scripts/lock.sh $(ARGS)
+
+dist: $(READY) ## Build the wheel and the source distribution into dist/
+	@$(BIN)/python -m hatchling build --clean
+
+sbom: dist ## Write what the wheel is run with, as CycloneDX, into dist/ (VARIANT=gpu)
+	@scripts/sbom.sh
 
 tools: ## Install a GCS emulator, Prometheus, graphviz and original images, which some tests need
 	@scripts/tools.sh

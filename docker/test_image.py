@@ -13,6 +13,7 @@ import pytest
 
 import trainer
 from docker.container import Image
+from tests.contracts.test_requirements import entries
 from trainer.recipes.new import write_package
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,13 @@ files = [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__"
 sources = [f for f in files if f.endswith(".py") and pathlib.Path(f).is_file()]
 bare = [f for f in sources if not pathlib.Path(importlib.util.cache_from_source(f)).is_file()]
 print(len(sources) > 1000, bare)
+"""
+# All of its Python's environment, and that Python's version.
+PACKAGES = """
+import json, platform, re
+from importlib.metadata import distributions
+found = {re.sub("[-_.]+", "-", d.name).lower(): d.version for d in distributions()}
+print(json.dumps(found | {"python": platform.python_version()}))
 """
 
 
@@ -51,6 +59,18 @@ def events(output: str) -> list[dict[str, object]]:
 
 def last_weights(output: str) -> object:
     return [event["sha256"] for event in events(output) if event["event"] == "checkpoint"][-1]
+
+
+def test_its_packages_are_those_that_are_locked(image):
+    """... as `make sbom` lists them, beside the trainer and what every environment has."""
+    found = json.loads(image.run("-c", PACKAGES, options=("--entrypoint=python",)).stdout)
+    variant = "gpu" if "nvidia-nccl-cu12" in found else "cpu"
+    version = {"python_full_version": found["python"], "python_version": found["python"][:4]}
+    locked = [each for each, _ in entries(variant) if each.marker.evaluate(version)]
+    wanted = {each.name: str(each.specifier)[2:] for each in locked}
+    assert {name: found[name] for name in found.keys() - {"pip", "python"}} == wanted | {
+        "trainer-k8s": trainer.__version__
+    }
 
 
 def test_version(image):

@@ -2,7 +2,7 @@
 
 configuration.md and metrics.md and cli.md are written whole, the table of exit codes between two
 marks in failures.md; the chart's are in scripts/chart_schema.py, faults.md in scripts/faults.py,
-the table of performance.md in scripts/performance.py.
+the table of performance.md in scripts/performance.py, licences.md in scripts/licences.py.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from scripts import chart_schema, faults, performance
+from scripts import chart_schema, faults, licences, performance
 from trainer import errors
 from trainer.cli.root import trainer_command
 from trainer.config.models import RunConfig
@@ -168,6 +168,7 @@ def documents() -> dict[Path, str]:
         DOCS / "cli.md": cli(),
         DOCS / "configuration.md": configuration(),
         DOCS / "faults.md": faults.page(),
+        DOCS / "licences.md": licences.page(),
         DOCS / "metrics.md": metrics(),
         DOCS / "performance.md": performance.page((DOCS / "performance.md").read_text()),
         DOCS / "failures.md": failures((DOCS / "failures.md").read_text()),

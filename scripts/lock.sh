@@ -19,3 +19,4 @@ lock dev pyproject.toml --extra=cpu --extra=jax --extra=dev --extra=pictures --e
   --extra=mlflow --extra=wandb
 lock build --group=build --constraint=requirements/dev.txt
 lock torch --group=torch --constraint=requirements/dev.txt
+lock release --group=release --constraint=requirements/dev.txt

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.generate_docs import command_help, documents
-from trainer import errors
+from trainer import __version__, errors
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -102,6 +102,11 @@ def defined_in(file):
 @pytest.mark.parametrize(("page", "name", "file"), [*named_in_source()])
 def test_what_docs_follow_through_the_code_is_there(page, name, file):
     assert name in {*defined_in(file), file.relative_to(ROOT).as_posix()}, page
+
+
+def test_the_changelog_tells_of_this_version():
+    headings = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", __version__]
 
 
 def test_architecture_follows_four_ways():

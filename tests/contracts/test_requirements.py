@@ -39,14 +39,14 @@ def wanted(name: str, environment: dict[str, str]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", [*FILES, "build", "torch"])
+@pytest.mark.parametrize("name", [*FILES, "build", "torch", "release"])
 def test_no_address_or_path_of_a_machine(name):
     assert not re.search(
         r"https?:|--index|--find-links|^#.*/(work|home|root|tmp)/", text(name), re.M
     )
 
 
-@pytest.mark.parametrize("name", [*FILES, "build", "torch"])
+@pytest.mark.parametrize("name", [*FILES, "build", "torch", "release"])
 def test_every_requirement_is_pinned_and_hashed(name):
     loose = [str(r) for r, hashes in entries(name) if not hashes or "==" not in str(r.specifier)]
     assert entries(name)

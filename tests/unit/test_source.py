@@ -1,5 +1,6 @@
 """Decoding records, refusing what cannot be repeated, and errors that name the record."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from tests.small_data import flip_bit, shard_name
 from tests.small_training import as_pair, dataset_of, values, write_vectors
 from trainer.data.index import index_directory
 from trainer.data.pipeline import Pipeline, Place
+from trainer.data.source import _features
 from trainer.data.spec import DataSpec
 from trainer.data.tfrecord import frame
 from trainer.errors import ConfigError, DataError
@@ -149,3 +152,34 @@ def test_records_of_different_shapes_are_refused(
     spec = DataSpec(lambda f: (f["x"][: 1 + f["y"]], f["y"]))
     with pytest.raises(DataError, match=r"differ in shape and cannot be batched: \w.*; let"):
         read_all(dataset_of(vectors, spec, cache=cache).training(Place()))
+
+
+class OwnFeature(tfds.features.Tensor):
+    """A feature that whoever trains has brought."""
+
+
+NAMED = {"pythonClassName": "named_by_data.Feature"}
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        NAMED,
+        {"type": "named_by_data.Feature", "content": {}},
+        {"python_class_name": "named_by_data.Feature"},
+        {"featuresDict": {"features": {"x": {"sequence": {"feature": NAMED}}}}},
+        {"jsonFeature": {"json": json.dumps([NAMED])}},
+    ],
+)
+def test_no_module_is_imported_because_a_data_set_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: dict[str, Any]
+) -> None:
+    (tmp_path / "named_by_data.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=r"names the class named_by_data\.Feature"):
+        _features(tree)
+
+
+def test_a_feature_of_an_imported_module_is_read() -> None:
+    own = tfds.features.FeaturesDict({"x": OwnFeature(shape=(2,), dtype=np.float32)})
+    assert isinstance(_features(own.to_json())["x"], OwnFeature)

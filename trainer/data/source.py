@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +25,7 @@ from trainer.user_code import describe, user_code
 # Chunks whose records are searched for the culprit when TensorFlow refuses one.
 _REMEMBERED_READS = 64
 _DECODE_CHUNK = 1024
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 # What TensorFlow says of them, one by one and all at once, between other lines.
 _BATCHING = re.compile("Cannot (add tensor to the batch|batch tensors).*")
 
@@ -233,10 +236,33 @@ def _shape_error(reason: str) -> DataError:
 
 
 def _features(tree: dict[str, Any]) -> Any:
+    # TensorFlow Datasets imports what is named there, and who writes data sets is to run nothing.
+    for name in _classes(tree):
+        module = name.rpartition(".")[0]
+        if not name.startswith("tensorflow_datasets.") and module not in sys.modules:
+            raise DataError(
+                f"{FEATURES_FILE} names the class {name}, which is none of TensorFlow Datasets: "
+                f"if you know it, import {module} in the recipe's module"
+            )
     try:
         return tfds.features.FeaturesDict.from_json(tree)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{FEATURES_FILE} is not one of TensorFlow Datasets: {error}") from error
+
+
+def _classes(tree: Any) -> Iterator[str]:
+    """What features.json names as classes, in each of its forms; some hold JSON in a text."""
+    if isinstance(tree, str) and tree.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError):
+            yield from _classes(json.loads(tree))
+    elif isinstance(tree, list):
+        for below in tree:
+            yield from _classes(below)
+    elif isinstance(tree, dict):
+        for key, below in tree.items():
+            if key in _CLASS_KEYS and isinstance(below, str) and "." in below:
+                yield below
+            yield from _classes(below)
 
 
 def traced(function: Callable[..., Any], *specs: Any, name: str) -> Callable[..., Any]:
