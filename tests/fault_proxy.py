@@ -27,7 +27,7 @@ Kind = Literal[
 class Fault:
     """What happens to requests whose `METHOD /path?query name` holds `pattern`.
 
-    `name` is that of the object that a simple upload sends. Not known to `cut_upload`.
+    `name` is that of the object that a simple upload sends; it stands in the body's first bytes.
 
     status      is answered with `value`, an HTTP status
     refuse      the connection is reset before the request is forwarded
@@ -75,10 +75,14 @@ class FaultProxy:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Forward a request, or break it."""
         line = f"{request.method} {request.path_qs}"
-        body = b""
-        fault = next((f for f in self.faults if f.kind == "cut_upload" and f.hits(line)), None)
-        if fault is None:
-            body = await request.content.read()
+        cuts = [fault for fault in self.faults if fault.kind == "cut_upload"]
+        body = await _first_bytes(request, max((int(cut.value) for cut in cuts), default=0))
+        named = f"{line} {_uploaded_name(body)}"
+        fault = next((cut for cut in cuts if cut.hits(named)), None)
+        if fault is not None:
+            line = named
+        else:
+            body += await request.content.read()
             line += f" {_uploaded_name(body)}" if "uploadType=multipart" in line else ""
             others = (fault for fault in self.faults if fault.kind != "cut_upload")
             fault = next((fault for fault in others if fault.hits(line)), None)
@@ -91,7 +95,6 @@ class FaultProxy:
             case "refuse":
                 return _reset(request)
             case "cut_upload":
-                await request.content.readexactly(int(fault.value))
                 return _reset(request)
             case "corrupt_upload":
                 body = _flipped(body)
@@ -147,6 +150,13 @@ def _flipped(data: bytes) -> bytes:
     changed = bytearray(data)
     changed[len(data) // 2] ^= 1
     return bytes(changed)
+
+
+async def _first_bytes(request: web.BaseRequest, count: int) -> bytes:
+    try:
+        return await request.content.readexactly(count)
+    except asyncio.IncompleteReadError as whole:
+        return whole.partial
 
 
 def _uploaded_name(body: bytes) -> str:

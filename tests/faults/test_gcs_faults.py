@@ -14,6 +14,8 @@ from tests.faults.groups import finish as group_finish
 from tests.faults.groups import gate as group_gate
 from tests.faults.harness import Run, finish, signal_at
 from tests.faults.test_lease_faults import gate, wait_until_fired
+from trainer.checkpoint.restore import newest
+from trainer.checkpoint.store import CheckpointStore
 from trainer.storage import open_storage
 
 pytestmark = pytest.mark.needs_gcs
@@ -141,11 +143,14 @@ def test_f26_steps_go_on_while_the_store_is_down(run, proxy, undisturbed):
 
 def test_f28_an_upload_that_is_cut_is_sent_again(run, proxy, undisturbed):
     proxy.faults.append(Fault("refuse", PART, times=2))
-    proxy.faults.append(Fault("cut_upload", "POST /upload", 300, skip=20, times=2))
+    proxy.faults.append(Fault("cut_upload", PART, 300, skip=2, times=2))
     life = run.train()
     assert life.code == 0, life.text()
     assert (proxy.num_fired("refuse"), proxy.num_fired("cut_upload")) == (2, 2)
     assert run.sha256() == undisturbed.sha256()
+    restored = newest(CheckpointStore(open_storage(f"{run.url}/checkpoints")))
+    assert restored.checkpoint is not None
+    assert (restored.checkpoint.manifest.step, restored.reasons) == (18, ())
 
 
 def test_f29_a_marker_whose_reply_was_lost_is_ours(run, proxy, undisturbed):
