@@ -8,7 +8,7 @@ from trainer.chaos.agents import Event
 from trainer.chaos.campaign import Trained
 from trainer.chaos.faults import Fault
 from trainer.chaos.injector import Fired
-from trainer.chaos.result import Ending, Result, recovery_by_kind
+from trainer.chaos.result import Ending, Result, calm_of, recovery_by_kind
 from trainer.chaos.story import Story, summarize
 
 # Two workers to step 40; worker 1 is killed at 60.0 s, and they go on from step 30 to 100.
@@ -46,6 +46,17 @@ def test_steps_that_were_made_twice_are_not_productive(story):
     assert story.productive_seconds == pytest.approx(30.0 + 70.0)
 
 
+def test_the_share_is_of_the_steps_from_where_a_training_went_on():
+    story, shares = Story(), []
+    for name, fields in [
+        ("restore", {"step": 60}), ("train", {"target_step": 100}), ("first step", {"step": 61}),
+        ("progress", {"step": 80}), ("restore", {"step": 70}), ("progress", {"step": 90}),
+    ]:  # fmt: skip
+        story.add(Event(0, 1.0, name, fields))
+        shares.append(story.share)
+    assert shares == pytest.approx([0, 0, 1 / 40, 0.5, 0.5, 0.75])
+
+
 def test_a_recovery_is_over_when_the_last_one_is(story):
     [found] = story.recoveries([60.1])
     moments = (found.detected, found.gathered, found.restored, found.first_step)
@@ -76,7 +87,8 @@ def fired(**changes):
 def result_of(story, *, ending, happened, planned=1):
     calm = Ending(100, "aa", {"loss": [1.0]})
     disturbed = Trained(story, 140.0, 0, happened)
-    return Result(planned, disturbed, Trained(story, 130.0, 0), ending or calm, calm)
+    undisturbed = calm_of(Trained(story, 130.0, 0), calm)
+    return Result(planned, disturbed, ending or calm, undisturbed)
 
 
 def test_an_equal_result_has_no_problem(story):
