@@ -1,7 +1,8 @@
 """Writes the parts of docs/ and of the chart that the source already says; `--check` compares.
 
 configuration.md and metrics.md and cli.md are written whole, the table of exit codes between two
-marks in failures.md; the chart's are in scripts/chart_schema.py, faults.md in scripts/faults.py.
+marks in failures.md; the chart's are in scripts/chart_schema.py, faults.md in scripts/faults.py;
+campaign.md, which `make campaign` writes, is written anew from the results that it names.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 
 from scripts import chart_schema, faults
+from tests.campaign.page import rewritten
 from trainer import errors
 from trainer.cli.root import trainer_command
 from trainer.config.models import RunConfig
@@ -164,6 +166,7 @@ def failures(text: str) -> str:
 def documents() -> dict[Path, str]:
     """Every generated file and what it should hold."""
     return {
+        DOCS / "campaign.md": rewritten((DOCS / "campaign.md").read_text()),
         DOCS / "cli.md": cli(),
         DOCS / "configuration.md": configuration(),
         DOCS / "faults.md": faults.page(),

@@ -1,6 +1,7 @@
 """What logs say of a disturbed run."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -112,6 +113,21 @@ def test_what_differs_or_did_not_happen_is_a_problem(story, ending, happened, pl
     result = result_of(story, ending=ending, happened=happened, planned=planned)
     [problem] = result.problems
     assert re.search(said, problem)
+
+
+# seconds by cause and unseen ones, of 140 s that passed
+@pytest.mark.parametrize(
+    ("goodput", "unseen", "problems"),
+    [
+        ({"step": 100.0, "down": 39.0}, 0.0, []),
+        ({"step": 130.0}, 10.0, []),
+        ({"step": 130.0}, 0.0, ["the goodput ledger has causes for 130.0 s of 140.0 s"]),
+        ({"step": 150.0}, 5.0, ["the goodput ledger has causes for 150.0 s of 135.0 s"]),
+    ],
+)
+def test_all_seconds_but_those_of_the_start_have_a_cause(story, goodput, unseen, problems):
+    result = result_of(story, ending=None, happened=[fired()])
+    assert replace(result, goodput=goodput, unseen=unseen).problems == problems
 
 
 def test_kinds_are_counted_apart(story):

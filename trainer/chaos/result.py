@@ -11,7 +11,7 @@ from trainer.chaos.story import Recovery, summarize
 from trainer.errors import CheckpointError
 from trainer.run_dir import RunDir
 
-# Python's start, before an agent can note anything, and its end.
+# Python's end, which no agent can note.
 _UNSEEN_SECONDS = 1.0
 MOMENTS = ("detected", "gathered", "restored", "first_step")
 
@@ -56,6 +56,7 @@ class Result:
     """A disturbed run beside an undisturbed one; `planned` faults were to happen.
 
     goodput: the seconds of this training by cause, as the run's ledger has them.
+    unseen: those before the first agent could note anything, which is Python's start.
     """
 
     planned: int
@@ -63,6 +64,7 @@ class Result:
     ending: Ending
     undisturbed: Calm
     goodput: Mapping[str, float] = field(default_factory=dict)
+    unseen: float = 0.0
 
     @property
     def problems(self) -> list[str]:
@@ -83,7 +85,7 @@ class Result:
             ours, theirs = getattr(self.ending, what), getattr(self.undisturbed.ending, what)
             if ours != theirs:
                 problems.append(f"{what} differs: {_short(ours)}, undisturbed {_short(theirs)}")
-        known, passed = sum(self.goodput.values()), self.disturbed.seconds
+        known, passed = sum(self.goodput.values()), self.disturbed.seconds - self.unseen
         if self.goodput and abs(known - passed) > 0.01 * passed + _UNSEEN_SECONDS:
             problems.append(f"the goodput ledger has causes for {known:.1f} s of {passed:.1f} s")
         return problems

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +88,15 @@ class Trial:
         run, _ = self.runs
         faults = plan(self.amount, self.num_workers, self._pace(calm), seed=self.seed)
         self.log.info("disturbed run", dir=run, faults=len(faults), seed=self.seed)
-        before = read(open_storage(run)).seconds
+        # A run may have been trained before, to an earlier epoch.
+        before, began = read(open_storage(run)), time.time()
         trained = self._train(run, faults)
         ending = read_ending(run)
         self.log.info("disturbed run complete", steps=ending.steps, seconds=_short(trained))
-        after = read(open_storage(run)).seconds
-        # A run may have been trained before, to an earlier epoch.
-        goodput = {cause: after[cause] - before[cause] for cause in after}
-        return Result(len(faults), trained, ending, calm, goodput)
+        after = read(open_storage(run))
+        goodput = {cause: after.seconds[cause] - before.seconds[cause] for cause in after.seconds}
+        first = after.generations[len(before.generations)]
+        return Result(len(faults), trained, ending, calm, goodput, max(0.0, first.start - began))
 
     def remove(self) -> None:
         """Both runs and all logs."""
