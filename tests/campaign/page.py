@@ -98,10 +98,10 @@ def _trainings(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield from _table(["workers", "run in", *(f">{name}" for name in columns)], rows)
     yield ""
     yield (
-        "*Equal* also says that every kill hit a process, and that all seconds have a cause. *Starts* "
-        "are generations of the group. *Lost* are steps that the undisturbed run has at its end and "
-        "this one has not; *redone* were made more than once, since they came after the checkpoint "
-        "that was gone on from."
+        "*Equal* also says that every kill hit a process, and that all seconds have a cause. "
+        "*Starts* are generations of the group. *Lost* are steps that the undisturbed run has at "
+        "its end and this one has not; *redone* were made more than once, since they came after "
+        "the checkpoint that was gone on from."
     )
 
 
