@@ -15,7 +15,15 @@ import click
 from tests.campaign.conduct import Legs, train_disturbed, train_undisturbed
 from tests.campaign.page import page
 from tests.campaign.plans import STORES, Plan, World, plans
-from tests.campaign.results import RESULTS, ROOT, Outcome, Results, open_results, this_head
+from tests.campaign.results import (
+    RESULTS,
+    ROOT,
+    Outcome,
+    Results,
+    Undisturbed,
+    open_results,
+    this_head,
+)  # fmt: skip
 from tests.campaign.stage import Stage, stage
 from trainer.cli.options import apply_options, examples
 from trainer.durations import in_words
@@ -56,13 +64,18 @@ class Campaign:
                 self.log.error("problem", what=problem)
             if outcome.problems:
                 self.log.error("kept", folders=[str(path) for path in self.stage.keep(name)])
-        self.results.add(outcome)
+        self._keep(outcome)
         self.log.info("equal" if not outcome.problems else "NOT EQUAL", **self._progress())
 
     def _train_undisturbed(self, world: World) -> None:
         self.log.info("undisturbed training", workers=str(world))
         with self.stage.place(f"undisturbed-{world}", "local") as (folder, run_dir):
-            self.results.add(train_undisturbed(Legs(world, folder, run_dir, self.log)))
+            self._keep(train_undisturbed(Legs(world, folder, run_dir, self.log)))
+
+    def _keep(self, line: Undisturbed | Outcome) -> None:
+        if this_head().key != self.results.head.key:
+            raise TrainerError("the code has changed since the start, so this does not count")
+        self.results.add(line)
 
     def _progress(self) -> dict[str, str]:
         done = [self.results.outcomes[p] for p in self.plans if p in self.results.outcomes]
@@ -98,8 +111,9 @@ def campaign(
 ) -> None:
     """Kill trainings at random moments, on one to three workers, in a folder and in a bucket.
 
-    Goes on where it was stopped, as long as code, versions and machine are the same. Ctrl-C or
-    SIGTERM ends it: the training of that moment leaves nothing behind, and is done anew.
+    Goes on where it was stopped, as long as code, versions and machine are the same: keep a
+    checkout of its own for it. Ctrl-C or SIGTERM ends it: the training of that moment leaves
+    nothing behind, and is done anew.
 
     Ends with 0 when all that was done had the result of the undisturbed run, also when --minutes
     were over; with 1 when one had not, whose folders are kept; with 2 when it cannot begin.
@@ -118,7 +132,7 @@ def campaign(
     try:
         with stage() as found:
             Campaign(wanted, results, found, deadline, get_log()).run()
-    except TrainerError as error:  # of an undisturbed training: there is nothing to compare with
+    except TrainerError as error:  # there is nothing to compare with
         raise click.ClickException(str(error)) from error
     finally:
         _write_page(results, to)

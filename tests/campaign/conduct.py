@@ -13,7 +13,7 @@ from tests.campaign.results import Kill, Outcome, Undisturbed
 from trainer.chaos.agents import start_agent
 from trainer.chaos.faults import Amount
 from trainer.chaos.result import Result
-from trainer.chaos.trial import Trial, check_trial, run_dirs
+from trainer.chaos.trial import Trial, run_dirs
 from trainer.errors import TrainerError
 from trainer.recipes.catalog import load_plain
 from trainer.run_dir import RunDir
@@ -41,8 +41,6 @@ class Legs:
         for number, (workers, epochs, amount) in enumerate(legs):
             overrides = [f"run.dir={self.run_dir}", f"train.epochs={epochs}"]
             config = load_plain(str(CONFIG), overrides)
-            if number == 0:
-                check_trial(config)
             arguments = ["train", f"--config={CONFIG}", *(f"--set={one}" for one in overrides)]
             yield Trial(
                 config, workers, Amount(amount), seed + number, arguments,

@@ -32,7 +32,8 @@ class Stage:
             yield folder, url
         finally:
             for each in {folder, objects}.difference(self.kept):
-                shutil.rmtree(each)
+                # What a request of a killed process still writes goes with all the rest.
+                shutil.rmtree(each, ignore_errors=True)
 
     def keep(self, name: str) -> list[Path]:
         """Leave what this training has written, for whoever wants to know why."""
