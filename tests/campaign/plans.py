@@ -4,13 +4,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import ceil
 
 STORES = ("local", "gs")
-# Numbers of workers, one after the other. Most kills of one worker alone tell nothing new.
+# Numbers of workers, one after the other.
 WORLDS = ((1,), (2,), (3,), (1, 3), (2, 1), (2, 3), (3, 2), (3, 1, 2))
-# Epochs are of 40 steps. So many of them that a run is not over before its kills have happened.
-EPOCHS_PER_KILL, LEAST_EPOCHS = 1.5, 5
+# Epochs are of 40 steps. So many of them that kills have room to be random in, and that a run is
+# not over before they have happened.
+EPOCHS_PER_KILL, LEAST_EPOCHS = 3, 5
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _endless(seed: int, each: int) -> Iterator[Plan]:
         for workers, store in both:
             number += 1
             most = max(1, each // len(workers))
-            epochs = max(LEAST_EPOCHS, ceil(most * EPOCHS_PER_KILL))
+            epochs = max(LEAST_EPOCHS, most * EPOCHS_PER_KILL)
             world = World(workers, tuple(epochs * leg for leg, _ in enumerate(workers, start=1)))
             kills = tuple(chance.randint(max(1, most * 4 // 5), most) for _ in workers)
             yield Plan(number, world, store, kills, chance.randrange(2**31))
