@@ -58,21 +58,23 @@ class Campaign:
         self.log.info("training", name=str(plan), of=len(self.plans), kills=sum(plan.kills))
         name = f"training-{plan}"
         with self.stage.place(name, plan.store) as (folder, run_dir):
-            legs = Legs(world, folder, run_dir, self.log)
+            legs = Legs(world, folder, run_dir, self.stage.start, self.log)
             outcome = train_disturbed(plan, legs, self.results.undisturbed[world])
             for problem in outcome.problems:
                 self.log.error("problem", what=problem)
             if outcome.problems:
                 self.log.error("kept", folders=[str(path) for path in self.stage.keep(name)])
-        self._keep(outcome)
+        self.keep(outcome)
         self.log.info("equal" if not outcome.problems else "NOT EQUAL", **self._progress())
 
     def _train_undisturbed(self, world: World) -> None:
         self.log.info("undisturbed training", workers=str(world))
         with self.stage.place(f"undisturbed-{world}", "local") as (folder, run_dir):
-            self._keep(train_undisturbed(Legs(world, folder, run_dir, self.log)))
+            legs = Legs(world, folder, run_dir, self.stage.start, self.log)
+            self.keep(train_undisturbed(legs))
 
-    def _keep(self, line: Undisturbed | Outcome) -> None:
+    def keep(self, line: Undisturbed | Outcome) -> None:
+        """Raises TrainerError when it may be of other code than what was kept before."""
         if this_head().key != self.results.head.key:
             raise TrainerError("the code has changed since the start, so this does not count")
         self.results.add(line)
@@ -116,11 +118,9 @@ def campaign(
     nothing behind, and is done anew.
 
     Ends with 0 when all that was done had the result of the undisturbed run, also when --minutes
-    were over; with 1 when one had not, whose folders are kept; with 2 when it cannot begin.
+    were over; with 1 when one had not, whose folders are kept, and which is done again once its
+    line is removed from the results; with 2 when it cannot begin.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    configure_logging(as_json=not sys.stdout.isatty())
     wanted = plans(seed, kills, each, STORES if only is None else [only])
     if any(plan.store == "gs" for plan in wanted) and not shutil.which("fake-gcs-server"):
         raise click.UsageError("fake-gcs-server is missing: make tools, or --only local")
@@ -163,4 +163,7 @@ def _leave(number: int, _frame: object) -> None:
 
 if __name__ == "__main__":
     os.environ["PATH"] = f"{ROOT / '.tools'}:{os.environ['PATH']}"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    configure_logging(as_json=not sys.stdout.isatty())
     campaign(prog_name="make campaign")

@@ -10,7 +10,7 @@ from typing import Any
 from tests.campaign.phases import phase_at
 from tests.campaign.plans import Plan, World
 from tests.campaign.results import Kill, Outcome, Undisturbed
-from trainer.chaos.agents import start_agent
+from trainer.chaos.agents import StartAgent
 from trainer.chaos.faults import Amount
 from trainer.chaos.result import Result
 from trainer.chaos.trial import Trial, run_dirs
@@ -33,6 +33,7 @@ class Legs:
     world: World
     folder: Path
     run_dir: str
+    start: StartAgent
     log: Any
 
     def trials(self, kills: Sequence[int], seed: int) -> Iterator[Trial]:
@@ -44,7 +45,7 @@ class Legs:
             arguments = ["train", f"--config={CONFIG}", *(f"--set={one}" for one in overrides)]
             yield Trial(
                 config, workers, Amount(amount), seed + number, arguments,
-                self.folder / f"leg-{number + 1}", PATIENCE_SECONDS, start_agent, self.log,
+                self.folder / f"leg-{number + 1}", PATIENCE_SECONDS, self.start, self.log,
             )  # fmt: skip
 
     def check_world(self, run: str) -> None:

@@ -3,11 +3,12 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.emulator import Emulator, emulator
+from trainer.chaos.agents import start_agent
 
 
 class Stage:
@@ -35,6 +36,11 @@ class Stage:
                 # What a request of a killed process still writes goes with all the rest.
                 shutil.rmtree(each, ignore_errors=True)
 
+    def start(self, arguments: Sequence[str], environ: Mapping[str, str], output: Path) -> int:
+        """An agent. Where TensorFlow leaves files when it is killed, they go with all the rest."""
+        own = {"TMPDIR": str(self._folder / "tmp")}
+        return start_agent(arguments, {**environ, **own}, output)
+
     def keep(self, name: str) -> list[Path]:
         """Leave what this training has written, for whoever wants to know why."""
         both = (self._folder / name, self._folder / "store" / name)
@@ -56,8 +62,6 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """All of it is removed at the end, unless something is kept."""
     folder = Path(tempfile.mkdtemp(prefix="trainer-campaign-"))
-    # TensorFlow leaves files there when it is killed.
-    os.environ["TMPDIR"] = str(folder / "tmp")
     (folder / "tmp").mkdir()
     with ExitStack() as stack:
         found = Stage(folder, stack)
