@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local-run chaos test test-long faults test-torch check lint types bench docs docs-check goldens lock dist sbom tools emulator monitoring \
+.PHONY: help setup local-run chaos campaign test test-long faults test-torch check lint types bench docs docs-check goldens lock dist sbom tools emulator monitoring \
 	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
@@ -26,6 +26,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 chaos: $(READY) ## Disturb a training, and see that its result stays the same (ARGS="--kills 5")
 	@$(BIN)/trainer chaos -c fashion_mnist --set checkpoint.every_steps=40 --workers 3 --kills 100 \
 		--set data.batch_size=96 --set data.streams=12 --set train.epochs=60 $(ARGS)
+
+campaign: $(READY) ## Kill trainings 1,000 times; can be stopped, and goes on (ARGS="--minutes 60"; --help)
+	@$(BIN)/python -m tests.campaign $(ARGS)
 
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long and not e2e" $(ARGS)

@@ -1,6 +1,7 @@
 """What logs say of a disturbed run."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from trainer.chaos.agents import Event
 from trainer.chaos.campaign import Trained
 from trainer.chaos.faults import Fault
 from trainer.chaos.injector import Fired
-from trainer.chaos.result import Ending, Result, recovery_by_kind
+from trainer.chaos.result import Ending, Result, calm_of, recovery_by_kind
 from trainer.chaos.story import Story, summarize
 
 # Two workers to step 40; worker 1 is killed at 60.0 s, and they go on from step 30 to 100.
@@ -46,6 +47,17 @@ def test_steps_that_were_made_twice_are_not_productive(story):
     assert story.productive_seconds == pytest.approx(30.0 + 70.0)
 
 
+def test_the_share_is_of_the_steps_from_where_a_training_went_on():
+    story, shares = Story(), []
+    for name, fields in [
+        ("restore", {"step": 60}), ("train", {"target_step": 100}), ("first step", {"step": 61}),
+        ("progress", {"step": 80}), ("restore", {"step": 70}), ("progress", {"step": 90}),
+    ]:  # fmt: skip
+        story.add(Event(0, 1.0, name, fields))
+        shares.append(story.share)
+    assert shares == pytest.approx([0, 0, 1 / 40, 0.5, 0.5, 0.75])
+
+
 def test_a_recovery_is_over_when_the_last_one_is(story):
     [found] = story.recoveries([60.1])
     moments = (found.detected, found.gathered, found.restored, found.first_step)
@@ -76,7 +88,8 @@ def fired(**changes):
 def result_of(story, *, ending, happened, planned=1):
     calm = Ending(100, "aa", {"loss": [1.0]})
     disturbed = Trained(story, 140.0, 0, happened)
-    return Result(planned, disturbed, Trained(story, 130.0, 0), ending or calm, calm)
+    undisturbed = calm_of(Trained(story, 130.0, 0), calm)
+    return Result(planned, disturbed, ending or calm, undisturbed)
 
 
 def test_an_equal_result_has_no_problem(story):
@@ -100,6 +113,21 @@ def test_what_differs_or_did_not_happen_is_a_problem(story, ending, happened, pl
     result = result_of(story, ending=ending, happened=happened, planned=planned)
     [problem] = result.problems
     assert re.search(said, problem)
+
+
+# seconds by cause and unseen ones, of 140 s that passed
+@pytest.mark.parametrize(
+    ("goodput", "unseen", "problems"),
+    [
+        ({"step": 100.0, "down": 39.0}, 0.0, []),
+        ({"step": 130.0}, 10.0, []),
+        ({"step": 130.0}, 0.0, ["the goodput ledger has causes for 130.0 s of 140.0 s"]),
+        ({"step": 150.0}, 5.0, ["the goodput ledger has causes for 150.0 s of 135.0 s"]),
+    ],
+)
+def test_all_seconds_but_those_of_the_start_have_a_cause(story, goodput, unseen, problems):
+    result = result_of(story, ending=None, happened=[fired()])
+    assert replace(result, goodput=goodput, unseen=unseen).problems == problems
 
 
 def test_kinds_are_counted_apart(story):

@@ -62,8 +62,8 @@ class Injector:
     def _may_happen(self, fault: Fault) -> bool:
         if fault.at is None:
             return True
-        story, target = self._story, self._story.target
-        if target is None or story.step < fault.at * target:
+        story = self._story
+        if story.target is None or story.share < fault.at:
             return False
         if not self.fired:
             return True
@@ -76,8 +76,7 @@ class Injector:
 
     def _is_late(self, fault: Fault) -> bool:
         """Whether the run is so far ahead of the faults that it might end before the last one."""
-        share = self._story.step / (self._story.target or 1)
-        return fault.at is not None and share > fault.at + 1 / self._total
+        return fault.at is not None and self._story.share > fault.at + 1 / self._total
 
     def _fire(self, fault: Fault) -> None:
         agent = self._agents.all[fault.index]

@@ -11,7 +11,7 @@ from trainer.chaos.story import Recovery, summarize
 from trainer.errors import CheckpointError
 from trainer.run.run_dir import RunDir
 
-# Python's start, before an agent can note anything, and its end.
+# Python's end, which no agent can note.
 _UNSEEN_SECONDS = 1.0
 MOMENTS = ("detected", "gathered", "restored", "first_step")
 
@@ -36,18 +36,35 @@ def read_ending(run_dir: str) -> Ending:
 
 
 @dataclass(frozen=True)
+class Calm:
+    """An undisturbed run; `making_steps` are the seconds between its first step and its last."""
+
+    ending: Ending
+    seconds: float
+    making_steps: float
+    productive: float
+
+
+def calm_of(trained: Trained, ending: Ending) -> Calm:
+    """What others are compared with."""
+    making_steps = trained.story.generations[-1].seconds
+    return Calm(ending, trained.seconds, making_steps, _share(trained))
+
+
+@dataclass(frozen=True)
 class Result:
     """A disturbed run beside an undisturbed one; `planned` faults were to happen.
 
-    goodput: the disturbed run's seconds by cause, as its ledger has them.
+    goodput: the seconds of this training by cause, as the run's ledger has them.
+    unseen: those before the first agent could note anything, which is Python's start.
     """
 
     planned: int
     disturbed: Trained
-    undisturbed: Trained
     ending: Ending
-    expected: Ending
+    undisturbed: Calm
     goodput: Mapping[str, float] = field(default_factory=dict)
+    unseen: float = 0.0
 
     @property
     def problems(self) -> list[str]:
@@ -65,10 +82,10 @@ class Result:
             if not one.is_seen
         ]
         for what in ("steps", "sha256", "history"):
-            ours, theirs = getattr(self.ending, what), getattr(self.expected, what)
+            ours, theirs = getattr(self.ending, what), getattr(self.undisturbed.ending, what)
             if ours != theirs:
                 problems.append(f"{what} differs: {_short(ours)}, undisturbed {_short(theirs)}")
-        known, passed = sum(self.goodput.values()), self.disturbed.seconds
+        known, passed = sum(self.goodput.values()), self.disturbed.seconds - self.unseen
         if self.goodput and abs(known - passed) > 0.01 * passed + _UNSEEN_SECONDS:
             problems.append(f"the goodput ledger has causes for {known:.1f} s of {passed:.1f} s")
         return problems
@@ -82,12 +99,13 @@ class Result:
         """The whole result as plain data."""
         story = self.disturbed.story
         redone = story.redone
+        expected = self.undisturbed.ending
         return {
-            "equal": self.ending == self.expected,
+            "equal": self.ending == expected,
             "problems": self.problems,
             "faults": len(self.disturbed.fired),
             "steps": self.ending.steps,
-            "lost_steps": max(0, self.expected.steps - self.ending.steps),
+            "lost_steps": max(0, expected.steps - self.ending.steps),
             "redone_steps": sum(redone),
             "redone_steps_per_generation": dict(summarize(redone)),
             "generations": len(story.generations),
@@ -96,9 +114,9 @@ class Result:
             "productive": _share(self.disturbed),
             "goodput": {cause: round(value, 1) for cause, value in self.goodput.items()},
             "undisturbed_seconds": round(self.undisturbed.seconds, 1),
-            "undisturbed_productive": _share(self.undisturbed),
+            "undisturbed_productive": self.undisturbed.productive,
             "sha256": self.ending.sha256,
-            "undisturbed_sha256": self.expected.sha256,
+            "undisturbed_sha256": expected.sha256,
         }
 
 

@@ -14,6 +14,7 @@ _MADE = ("first step", "progress", "epoch", "checkpoint")
 _REACHED = (*_MADE, "worker restarts", "stopping")
 _STAGES = ("final save", "report", "summary")
 _KNOWN = ("worker restarts", "stopping")
+_RECOVERY = ("worker starts", *_KNOWN, "restore", "first step", "agent ended")
 
 
 @dataclass
@@ -47,7 +48,10 @@ class Recovery:
 
 @dataclass
 class Story:
-    """A run so far. `pids` are the workers' by index, `step` the highest one, of `target`."""
+    """A run so far. `pids` are the workers' by index, `step` the highest one, of `target`.
+
+    events: all but `progress`, as they were read.
+    """
 
     step: int = 0
     target: int | None = None
@@ -56,13 +60,13 @@ class Story:
     restored_at: float = 0.0
     advanced_at: float = 0.0
     stages: int = 0
-    _events: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
         """Take note of it."""
         step = event.fields.get("step")
-        if event.name in ("worker starts", *_KNOWN, "restore", "first step", "agent ended"):
-            self._events.append(event)
+        if event.name != "progress":
+            self.events.append(event)
         if event.name == "worker starts":
             self.pids[event.index] = event.fields["pid"]
         elif event.index == 0 and event.name in ("restore", "train", *_STAGES):
@@ -95,6 +99,14 @@ class Story:
             generation.first_step = event.time
 
     @property
+    def share(self) -> float:
+        """Of the steps from the one that this training began at."""
+        if self.target is None:
+            return 0.0
+        start = self.generations[0].restored if self.generations else 0
+        return max(0.0, self.step - start) / max(1, self.target - start)
+
+    @property
     def redone(self) -> list[int]:
         """How many steps each generation but the first made that one before had made."""
         pairs = zip(self.generations, self.generations[1:], strict=False)
@@ -113,7 +125,8 @@ class Story:
 
     def recoveries(self, signals: Sequence[float]) -> list[Recovery]:
         """What followed each of these moments, which ascend."""
-        events = sorted(self._events, key=lambda event: event.time)
+        found = (event for event in self.events if event.name in _RECOVERY)
+        events = sorted(found, key=lambda event: event.time)
         times = [event.time for event in events]
         ends = [bisect_right(times, at) for at in (*signals[1:], float("inf"))]
         return [

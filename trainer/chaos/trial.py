@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from trainer.chaos.agents import Agents, StartAgent
 from trainer.chaos.campaign import Trained, train
 from trainer.chaos.faults import Amount, Fault, Pace, plan
 from trainer.chaos.injector import Fired
-from trainer.chaos.result import Result, read_ending
+from trainer.chaos.result import Calm, Result, calm_of, read_ending
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, TrainerError
 from trainer.run.ledger import read
@@ -71,18 +72,31 @@ class Trial:
 
     def run(self) -> Result:
         """Train twice. Raises TrainerError, with a run's own code, unless both are complete."""
-        disturbed, undisturbed = self.runs
-        self.log.info("undisturbed run", dir=undisturbed, logs=str(self.folder))
-        calm = self._train(undisturbed)
-        expected = read_ending(undisturbed)
-        self.log.info("undisturbed run complete", steps=expected.steps, seconds=_short(calm))
+        return self.disturbed(self.undisturbed())
+
+    def undisturbed(self) -> Calm:
+        """Train, and let nothing happen."""
+        _, run = self.runs
+        self.log.info("undisturbed run", dir=run, logs=str(self.folder))
+        trained = self._train(run)
+        ending = read_ending(run)
+        self.log.info("undisturbed run complete", steps=ending.steps, seconds=_short(trained))
+        return calm_of(trained, ending)
+
+    def disturbed(self, calm: Calm) -> Result:
+        """Train while faults happen, beside what the undisturbed run came to."""
+        run, _ = self.runs
         faults = plan(self.amount, self.num_workers, self._pace(calm), seed=self.seed)
-        self.log.info("disturbed run", dir=disturbed, faults=len(faults), seed=self.seed)
-        trained = self._train(disturbed, faults)
-        ending = read_ending(disturbed)
+        self.log.info("disturbed run", dir=run, faults=len(faults), seed=self.seed)
+        # A run may have been trained before, to an earlier epoch.
+        before, began = read(open_storage(run)), time.time()
+        trained = self._train(run, faults)
+        ending = read_ending(run)
         self.log.info("disturbed run complete", steps=ending.steps, seconds=_short(trained))
-        goodput = read(open_storage(disturbed)).seconds
-        return Result(len(faults), trained, calm, ending, expected, goodput)
+        after = read(open_storage(run))
+        goodput = {cause: after.seconds[cause] - before.seconds[cause] for cause in after.seconds}
+        first = after.generations[len(before.generations)]
+        return Result(len(faults), trained, ending, calm, goodput, max(0.0, first.start - began))
 
     def remove(self) -> None:
         """Both runs and all logs."""
@@ -124,11 +138,10 @@ class Trial:
 
         return tell
 
-    def _pace(self, calm: Trained) -> Pace:
-        generation = calm.story.generations[-1]
-        pause = min(0.3 * generation.seconds / self.amount.total, _LONGEST_PAUSE_SECONDS)
+    def _pace(self, calm: Calm) -> Pace:
+        pause = min(0.3 * calm.making_steps / self.amount.total, _LONGEST_PAUSE_SECONDS)
         return Pace(
-            pause=pause, recovery=max(calm.seconds - generation.seconds, 1.0),
+            pause=pause, recovery=max(calm.seconds - calm.making_steps, 1.0),
             in_a_row=min(2, self.config.run.max_restarts),
         )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Many small trainings, killed again and again: `make campaign`, docs/campaign.md."""
