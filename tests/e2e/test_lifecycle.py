@@ -56,7 +56,8 @@ def test_upgraded_with_changed_immutable_fields(disturbed_run, undisturbed, tell
 
 def test_uninstalled_during_a_save_and_installed_again(make_run, store, undisturbed, tell):
     always = {"every_steps": 1, "every_epochs": None}
-    slow = store.start_slow(trainer=IMAGE, pattern=COMMIT_FILE, seconds=5)
+    # Nearly all the time a save is on its way: only the marker's creation takes so long.
+    slow = store.start_slow(trainer=IMAGE, pattern=f"POST .*{COMMIT_FILE}", seconds=5)
     run = make_run(
         "uninstalled", config=configuration() | {"checkpoint": always}, extraEnv=variables(slow)
     )
