@@ -18,6 +18,9 @@ from trainer.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0
+# Groups of other test processes, which start at the same time, take no port of this one's.
+_FIRST_PORT = 21_000 + 60 * (os.getpid() % 150)
+OWN_PORTS = {"cluster.port_range": f"{_FIRST_PORT}-{_FIRST_PORT + 59}"}
 
 # 270 records in batches of 32: nine steps an epoch, the last one smaller.
 SMALL = {
@@ -158,7 +161,12 @@ class Run:
         if self.script:
             command = {"train": "run"}.get(command, command)
             args = (*args, "--", *self.script)
-        keys = base | self.settings | {k.replace("__", "."): v for k, v in settings.items()}
+        keys = (
+            OWN_PORTS
+            | base
+            | self.settings
+            | {k.replace("__", "."): v for k, v in settings.items()}
+        )
         if callbacks:
             keys["callbacks"] = list(callbacks)
         if callbacks or self.lives:
