@@ -267,6 +267,7 @@ def test_the_last_values_stay_up_for_one_scrape(run):
     assert life.wait(10) == 0, life.text()
 
 
+@pytest.mark.long
 def test_they_do_when_the_run_failed_too(run):
     callbacks = [gate(run, 2), signal_at(3)]
     life = agent(run, callbacks=callbacks, run__max_restarts=0, **SERVED)
@@ -283,7 +284,10 @@ def test_they_do_when_the_run_failed_too(run):
 
 @pytest.mark.parametrize(
     ("kills", "code"),
-    [pytest.param(1, 7, id="failed", marks=pytest.mark.long), pytest.param(0, 0, id="complete")],
+    [
+        pytest.param(1, 7, id="failed", marks=pytest.mark.long),
+        pytest.param(0, 0, id="complete", marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_ends_the_wait_for_the_last_scrape(run, kills, code):
     callbacks = [gate(run, 2), *[signal_at(3)] * kills]

@@ -76,6 +76,7 @@ def test_it_is_killed_and_resumed_to_the_same_bits(other, tmp_path):
     assert run.summary()["versions"]["backend"].startswith(f"{BACKEND} ")
 
 
+@pytest.mark.long
 def test_evaluate_and_export_give_the_same_model(styles, zygote, tmp_path):
     run = styles["own_loss"]
     code, found = call(run, "evaluate", run.dir, "--checkpoint", "best")

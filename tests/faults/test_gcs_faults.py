@@ -57,7 +57,8 @@ def test_f06_a_signal_while_the_bucket_is_stalled(run, proxy, undisturbed):
     finish(run, undisturbed)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_f06_a_signal_while_the_records_are_stalled(zygote, run, proxy, data, tmp_path, workers):
     """The step that waits for them cannot end: its worker is ended with the grace."""
     # Blocks of 10 records, of which each worker has 8 at a time; and 9 steps an epoch, of which a

@@ -143,6 +143,7 @@ def test_several_replicas_of_a_worker_on_a_cpu_are_refused(agents):
     assert "cluster.replicas is 2, but on CPUs a worker of a group has one" in agents.text()
 
 
+@pytest.mark.long
 def test_a_port_of_tf_config_that_is_taken_is_named(agents):
     """It is given, so no other is looked for."""
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -86,6 +86,7 @@ def test_f10_a_complete_run_needs_nobody_else(agents, calm, run):
     assert before == {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")}
 
 
+@pytest.mark.long
 def test_a_leader_that_completed_the_run_is_not_waited_for(run, calm):
     """As if its pod had gone between the summary and the word of it, and its successor was done."""
     Agents(run).train()

@@ -5,6 +5,8 @@ import os
 import signal
 from contextlib import suppress
 
+import pytest
+
 from tests.faults.groups import finish, is_running, open_gate, wait_until, worker_of
 from tests.faults.harness import storage_fault
 
@@ -22,6 +24,7 @@ def test_f04_a_stopped_pod_leaves_and_the_other_agent_stays(gated, calm):
     assert [event["step"] for event in other.events("restore")] == [0, step]
 
 
+@pytest.mark.long
 def test_f04_a_stopped_leader_is_found_again(gated, calm):
     gated.lives[0].signal(signal.SIGTERM)
     open_gate(gated.run)
@@ -56,6 +59,7 @@ def test_f08_a_stop_while_nobody_else_is_there(agents):
     assert agents.run.committed() == []
 
 
+@pytest.mark.long
 def test_f06_a_save_that_stalls_ends_with_the_grace(agents, calm):
     stalled = storage_fault("stall", 8, "write", seconds=40)
     agents.settings = {"train.grace_seconds": 2}
@@ -70,6 +74,7 @@ def test_f06_a_save_that_stalls_ends_with_the_grace(agents, calm):
     finish(agents, calm)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_told_past_its_agent_begins_a_new_generation(gated, calm):
     """TensorFlow would wait for it; whoever did that wanted no end of the run."""
     worker = worker_of(gated.lives[1])

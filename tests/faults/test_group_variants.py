@@ -74,6 +74,7 @@ def test_workers_hold_the_same_bits_also_after_a_kill(runs, settings):
     kill_and_finish(run, calm)
 
 
+@pytest.mark.long
 def test_f42_all_workers_skip_what_overflows_count_it_and_go_on_after_a_kill(runs):
     run, calm = runs
     served = {"metrics.enabled": True, "metrics.port": 0}

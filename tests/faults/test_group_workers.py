@@ -86,6 +86,7 @@ def test_f04_a_signal_to_one_stops_both_at_the_same_step(run, told):
     assert [life.events("restore")[0]["step"] for life in lives] == [step, step]
 
 
+@pytest.mark.long
 def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
     killed = signal_at(6, "SIGKILL")
     lives, codes = train(run, callbacks=[killed], checkpoint__background=False)

@@ -13,8 +13,8 @@ AT_ONCE = {"checkpoint.background": False}
     ("name", "replicas"),
     [
         ("counting", 1),
-        ("second_optimizer", 2),
-        pytest.param("second_optimizer", 1, marks=pytest.mark.long),
+        ("second_optimizer", 1),
+        pytest.param("second_optimizer", 2, marks=pytest.mark.long),
     ],
 )
 def test_other_variables_of_a_model_are_resumed(zygote, tmp_path, name, replicas):

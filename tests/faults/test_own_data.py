@@ -151,6 +151,7 @@ def table(zygote, files, tmp_path_factory):
     return str(folder / "data")
 
 
+@pytest.mark.long
 def test_its_training_is_killed_and_resumed(zygote, tmp_path, table):
     settings = QUIET | SMALL_TABLE | {
         "data.url": table, "train.epochs": 2, "checkpoint.every_steps": 4,

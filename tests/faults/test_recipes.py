@@ -22,7 +22,11 @@ SOME_PHOTOS = {
 }  # fmt: skip
 # recipe, its settings
 DISTURBED = [
-    ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30}),
+    pytest.param(
+        "fashion_mnist",
+        TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30},
+        marks=pytest.mark.long,
+    ),
     pytest.param(
         "fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
     ),
@@ -31,7 +35,7 @@ DISTURBED = [
     ),
     ("digits", TWO),
     ("mnist", TWO | {"params.style": "own_loss"}),
-    ("tickets", TWO | SOME | {"params.form": "subclassed"}),
+    pytest.param("tickets", TWO | SOME | {"params.form": "subclassed"}, marks=pytest.mark.long),
     pytest.param(
         "beans",
         TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"},
@@ -166,6 +170,7 @@ def test_it_is_killed_and_resumed(zygote, tmp_path, name, settings):
     finish(run, calm)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_file_of_weights_is_read_where_a_run_begins_and_not_again(zygote, tmp_path):
     from trainer.recipes.beans import BeansParams

@@ -75,6 +75,7 @@ def test_what_is_frozen_stays_to_the_bit_and_the_new_output_learns(origins, grow
     assert run.summary()["history"]["val_difficulty_accuracy"][-1] > 0.5
 
 
+@pytest.mark.long
 def test_a_killed_one_goes_on_to_the_same_result(grown):
     calm, run = grown("functional", "calm"), grown("functional", "killed")
     assert calm.train().code == 0, calm.lives[0].text()

@@ -108,11 +108,13 @@ def mlflow_files(monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("mlflow_files")
 def test_a_killed_run_of_two_workers_is_one_run_there(finished):
     check_one_run(finished, epochs=2)
 
 
+@pytest.mark.long
 def test_all_workers_know_the_run_in_each_life_and_one_has_what_is_the_chiefs(finished):
     noted = Counter(line for line in finished.fired() if "GateAt" not in line)
     told = [f"{who} {run_id(finished)} {step}" for step in (0, 4) for who in ("run 0", "run 1")]

@@ -63,7 +63,7 @@ def warm(run, phase, **more):
 @pytest.mark.parametrize(
     "style",
     [
-        {"params__style": "own_parts"},
+        pytest.param({"params__style": "own_parts"}, marks=pytest.mark.long),
         pytest.param({"params__style": "train_step"}, marks=pytest.mark.long),
         pytest.param({"params__loop": "own"}, marks=pytest.mark.long),
     ],
@@ -75,6 +75,7 @@ def test_a_style_comes_to_the_same_weights(trained, whole, style):
     assert found == {name: pytest.approx(values, rel=1e-5) for name, values in wanted.items()}
 
 
+@pytest.mark.long
 def test_fine_tuning_keeps_the_statistics_that_the_backbone_came_with(trained, whole):
     run = trained(**warm(whole, "fine_tune", params__learning_rate=1e-4))
     before, after = arrays(whole), arrays(run)

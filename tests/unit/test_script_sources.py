@@ -121,6 +121,8 @@ DATA = {
     "loader": Loader,
 }
 
+RARER = ("shuffle", "cache of a shuffle", "loader")
+
 
 def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
     """A life of a script that trains twice on the same objects: what each call saw.
@@ -148,7 +150,14 @@ def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
     return [callback.logs for callback in seen]
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shuffle of a cache",
+        "py_dataset",
+        *(pytest.param(name, marks=pytest.mark.long) for name in RARER),
+    ],
+)
 def test_another_life_sees_the_same_batches(name: str, tmp_path: Path) -> None:
     epoch = 2 * STEPS
     whole = live(tmp_path / "whole", name)
