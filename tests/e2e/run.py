@@ -197,6 +197,14 @@ class Run:
         """Until a checkpoint of that step or a later one is committed."""
         wait_until(f"step {step} of {self.name}", lambda: self.step() >= step, seconds=180)
 
+    def wait_for_save(self) -> None:
+        """Until one is on its way: parts of a checkpoint are there, and its marker is not."""
+
+        def is_saving() -> bool:
+            return any(COMMIT_FILE not in files for files in self._checkpoints().values())
+
+        wait_until(f"a save of {self.name}", is_saving, seconds=60)
+
     def wait_until_complete(self) -> Result:
         """Until its Job is; returns what came of it."""
         wait_until(f"{self.name} complete", self._is_complete, seconds=COMPLETE_SECONDS)

@@ -56,8 +56,8 @@ def test_upgraded_with_changed_immutable_fields(disturbed_run, undisturbed, tell
 
 def test_uninstalled_during_a_save_and_installed_again(make_run, store, undisturbed, tell):
     always = {"every_steps": 1, "every_epochs": None}
-    # Nearly all the time a save is on its way: only the marker's creation takes so long.
-    slow = store.start_slow(trainer=IMAGE, pattern=f"POST .*{COMMIT_FILE}", seconds=5)
+    # Longer than it takes from seeing that a save has begun to the stop of the pods.
+    slow = store.start_slow(trainer=IMAGE, pattern=f"POST .*{COMMIT_FILE}", seconds=10)
     run = make_run(
         "uninstalled", config=configuration() | {"checkpoint": always}, extraEnv=variables(slow)
     )
@@ -77,6 +77,7 @@ def uninstall(run, tell):
     run.install()
     run.wait_for_step(step + 2)
     with run.following(0) as heard:
+        run.wait_for_save()
         run.uninstall()
         run.wait_until_gone()
         told = at(next(event for event in heard() if event["event"] == "stopping"))
