@@ -37,7 +37,7 @@ class PortInUseError(ConfigError):
 
 
 class MetricsServer:
-    """Serves the metrics of `registry` from daemon threads, from `start()` to `close()`.
+    """Serves the metrics of `registry` from threads of its own, from `start()` to `close()`.
 
     `port` 0 takes any free one; after `start()` the attribute `port` says which. `address` is
     127.0.0.1 or, to be scraped from elsewhere, 0.0.0.0 or ::. A client must have sent its request
@@ -153,7 +153,6 @@ class _WithoutCreated:
 
 class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
-    daemon_threads = True  # nobody waits for their end
     request_queue_size = 64
     is_ready: Callable[[], bool]
 
