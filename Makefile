@@ -33,7 +33,7 @@ campaign: $(READY) ## Kill trainings 1,000 times; can be stopped, and goes on (A
 test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="-k NAME")
 	@$(PYTEST) -m "not long and not e2e" $(ARGS)
 
-test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in tests/results/
+test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in docs/results/
 	@$(BIN)/python scripts/test_long.py $(ARGS)
 
 faults: $(READY) ## Run the tests of docs/faults.md; keeps the result, which `make docs` puts there

@@ -1,6 +1,6 @@
 """Writes docs/faults.md: each fault of tests/faults.yaml, its tests, and when each passed last.
 
-Tests are found by their names in the sources, and their passes in tests/results/.
+Tests are found by their names in the sources, and their passes in docs/results/.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "tests" / "results"
+RESULTS = ROOT / "docs" / "results"
 # Those of `make faults`, `make e2e` and `make image-test`. Other kept results are of some of a
 # test's parameters alone, as those that are marked `long`, or of another backend.
 KEPT = ("faults", "e2e", "image")
@@ -21,12 +21,12 @@ TEST = re.compile(r"^(?:def )?(test_f(\d\d)_\w+)(?:\(| =)", re.MULTILINE)
 HEAD = """\
 # Faults
 
-<!-- Written by `make docs` from tests/faults.yaml, the names of tests and tests/results/. -->
+<!-- Written by `make docs` from tests/faults.yaml, the names of tests and docs/results/. -->
 
 What may go wrong, what has to come of it, and how the tests make it go wrong. Runs have *the same
 result* when weights and variables of the optimizer have the same sha256. A test's last pass is the
 start (UTC) of the last `make faults`, `make e2e` or `make image-test` in which it passed with all
-of its parameters; `-`: [tests/results](../tests/results) has none.
+of its parameters; `-`: [docs/results](results) has none.
 """
 
 

@@ -1,4 +1,4 @@
-"""Runs the tests marked `long` and keeps what came of them in tests/results/DATE.json.
+"""Runs the tests marked `long` and keeps what came of them in docs/results/DATE.json.
 
 Arguments go to pytest. With `--as NAME` before them, all the tests that they name are run, and kept
 in DATE-NAME.json. What was kept before on that day stays. The exit code is pytest's.
@@ -17,7 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "tests" / "results"
+RESULTS = ROOT / "docs" / "results"
 PACKAGES = {"jax", "keras", "numpy", "tensorflow", "tensorflow-cpu", "torch", "trainer-k8s"}
 
 

@@ -106,7 +106,7 @@ class Campaign:
     click.option("--seed", type=int, default=0, show_default=True,
                  help="Chooses trainings, victims and moments."),
     click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-                 help="Keep results and page there, not in tests/results/campaign/ and docs/."),
+                 help="Keep results and page there, not in docs/results/campaign/ and docs/."),
 )  # fmt: skip
 def campaign(
     kills: int, each: int, minutes: float | None, only: str | None, seed: int, to: Path | None

@@ -81,7 +81,8 @@ def _facts(results: Results, outcomes: Sequence[Outcome], file: str) -> Iterator
     facts = {
         "commit": head.commit, "machine": head.machine, "versions": versions,
         "days": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-",
-        "hours of disturbed trainings": f"{hours:.1f}", "numbers": f"[{file}](../{file})",
+        "hours of disturbed trainings": f"{hours:.1f}",
+        "numbers": f"[{file}]({file.removeprefix('docs/')})",
     }  # fmt: skip
     yield from _table(["", ""], ([name, value] for name, value in facts.items()))
 

@@ -21,7 +21,7 @@ from trainer.chaos.result import Calm
 from trainer.errors import TrainerError
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "tests" / "results" / "campaign"
+RESULTS = ROOT / "docs" / "results" / "campaign"
 # What the numbers may depend on, beside the versions and the machine.
 CODE = ("trainer", "tests/campaign", "tests/emulator.py")
 _SHOWS = ("__main__.py", "page.py")

@@ -157,8 +157,10 @@ PAGES = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "helm").rglob("*.md"), ROOT / 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_names_no_metric_that_does_not_exist(page):
-    named = set(re.findall(r"\b(?:trainer|kube|DCGM)_[A-Za-z_]*[A-Za-z]\b", page.read_text()))
-    assert named <= SERIES.keys() | {m.name for m in describe()} | FOREIGN.keys()
+    words = r"(?:run:trainer_[\w:]*\w|\b(?:trainer|kube|DCGM)_[A-Za-z_]*[A-Za-z]\b)"
+    named = set(re.findall(words, page.read_text()))
+    metrics = {metric.name for metric in describe()}
+    assert named <= SERIES.keys() | metrics | RECORDED.keys() | FOREIGN.keys()
 
 
 def test_every_alert_has_its_heading_in_the_runbook():
