@@ -118,7 +118,9 @@ def test_f25_a_save_that_is_refused_is_told_and_the_next_one_succeeds(run, proxy
     assert run.sha256() == undisturbed.sha256()
 
 
-def test_f26_steps_go_on_while_the_store_is_down(run, proxy, undisturbed):
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.long)])
+def test_f26_steps_go_on_while_the_store_is_down(run, proxy, undisturbed, seconds):
+    began = time.monotonic()
     proxy.faults.append(Fault("status", PART, 503, times=10**6))
     life = run.start(
         callbacks=[gate(run, 17)], checkpoint__every_steps=None,
@@ -126,6 +128,7 @@ def test_f26_steps_go_on_while_the_store_is_down(run, proxy, undisturbed):
     )  # fmt: skip
     # Up to step 17, while the save of step 9 is refused.
     wait_until_fired(run, 1)
+    time.sleep(max(0, began + seconds - time.monotonic()))
     assert not life.events("checkpoint")
     num_refused = proxy.num_fired("status")
     assert num_refused > 0
@@ -175,16 +178,17 @@ def test_f30_damage_on_the_way_is_read_again(run, proxy, undisturbed, data):
     assert not run.lives[-1].events("checkpoint skipped")
 
 
-def test_f31_a_store_that_sends_nothing_times_out(run, proxy, undisturbed):
+@pytest.mark.parametrize(
+    "environ", [{"FAULT_TIMEOUT": "2"}, pytest.param({}, marks=pytest.mark.long)], ids=["2", "60"]
+)
+def test_f31_a_store_that_sends_nothing_times_out(run, proxy, undisturbed, environ):
     proxy.faults.append(Fault("stall", PART))
-    life = run.start(
-        callbacks=[gate(run, 17)], checkpoint__every_steps=None, environ={"FAULT_TIMEOUT": "2"}
-    )
+    life = run.start(callbacks=[gate(run, 17)], checkpoint__every_steps=None, environ=environ)
     # Steps go on while the save of step 9 hangs.
     wait_until_fired(run, 1)
     assert not life.events("checkpoint")
     (run.folder / "open").touch()
-    assert life.wait() == 0, life.text()
+    assert life.wait(100) == 0, life.text()
     assert proxy.num_fired("stall") == 1
     assert run.sha256() == undisturbed.sha256()
 

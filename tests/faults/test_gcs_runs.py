@@ -44,11 +44,13 @@ def test_data_and_run_in_the_store_give_the_same_result(run, proxy, undisturbed,
     assert len(proxy.fired) == 1  # the one above
 
 
-def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy):
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
+def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy, seconds):
     proxy.faults.append(Fault("status", "POST /upload", 403, times=10**6))
     started = time.monotonic()
-    life = run.train()
-    assert time.monotonic() - started > 2
+    life = run.start(run__wait_seconds=seconds)
+    life.wait(100)
+    assert time.monotonic() - started > seconds
     assert life.code == 1, life.text()
     [said] = life.events("waiting for the storage")
     assert "storage.objects.create" in said["reason"]
@@ -99,6 +101,23 @@ def test_f33_data_that_is_not_there_is_refused_at_once(run):
     life = run.train(data__url="gs://bucket/no/data", run__wait_seconds=60)
     assert time.monotonic() - started < 10
     assert life.code == 3, life.text()
+
+
+def test_f68_dry_run_of_a_run_in_the_store_changes_nothing(run, proxy, undisturbed):
+    command = [sys.executable, "-m", "trainer", "train", "-c", "fashion_mnist", "--dry-run"]
+    command.append(f"--set=run.dir={run.url}")
+    environ = os.environ | run.environ
+    told = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    assert proxy.requests
+    assert all(line.startswith("GET ") for line in proxy.requests)
+    assert run.train().code == 0
+    changed = len([line for line in proxy.requests if not line.startswith("GET ")])
+    assert changed > 0
+    command.append("--set=train.seed=5")
+    told = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 5, told.stderr
+    assert changed == len([line for line in proxy.requests if not line.startswith("GET ")])
 
 
 @pytest.mark.long

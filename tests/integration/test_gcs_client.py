@@ -1,7 +1,9 @@
 """Google's client as `trainer.storage.gcs` uses it: tokens, upload sessions, connections."""
 
 import logging
+import random
 import threading
+import time
 import traceback
 import uuid
 from functools import partial
@@ -83,6 +85,22 @@ def test_f32_tokens_and_upload_sessions_are_never_told(store, proxy, credentials
         assert "upload_id" not in told
     assert credentials.num_refreshes
     assert proxy.fired[-1][1].startswith("PUT /upload")
+
+
+def test_f26_waits_between_repeats_are_of_chance_and_bounded(proxy, monkeypatch):
+    """So that workers, which have the same seeds, do not come back together."""
+    waits, seeded = [], random.getstate()
+    monkeypatch.setattr(time, "sleep", waits.append)
+    store = GCSStorage("bucket", uuid.uuid4().hex, timeout_seconds=5)
+    proxy.faults.append(Fault("status", "POST /upload", 503, times=10))
+    for _ in range(2):
+        proxy.faults[0].seen = 0
+        random.setstate(seeded)
+        store.write("a", b"data")
+    assert proxy.num_fired("status") == len(waits) == 20
+    assert len(set(waits)) == 20
+    bounds = [min(0.5 * 2**number, 20) for number in range(10)]
+    assert all(0 <= wait <= bound for wait, bound in zip(waits, bounds * 2, strict=True))
 
 
 def test_many_threads_have_connections_of_their_own(store, proxy, caplog):

@@ -7,6 +7,7 @@ one place that counts and bounds them.
 
 import base64
 import os
+import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
@@ -18,7 +19,7 @@ import google.auth.transport.requests
 from google.api_core.exceptions import (
     RetryError,
 )
-from google.api_core.retry import Retry
+from google.api_core.retry import retry_target
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
 
@@ -36,12 +37,22 @@ from trainer.storage.gcs_errors import (
 
 _Result = TypeVar("_Result")
 
-_FIRST_WAIT_SECONDS = 0.5
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 20
+# Not that of the process, which `train.seed` makes alike in all workers.
+_chance = random.SystemRandom()
 # Of a host as many are kept as threads ask at once: beyond that each request makes one, and the
 # client warns of it.
 _POOLS, _CONNECTIONS = 10, 64
 _PAGE = 1000
 _FIELDS = "items(name,size,updated,generation,crc32c),nextPageToken"
+
+
+def _waits() -> Iterator[float]:
+    """Seconds between repeats: exponential, with full jitter."""
+    longest: float = _FIRST_WAIT_SECONDS
+    while True:
+        yield _chance.uniform(0, longest)
+        longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
 
 
 @cache
@@ -311,12 +322,11 @@ class GCSStorage:
             self._on_request(operation, code, num_bytes, answered > 0)
             answered += 1
 
-        retry = Retry(
-            predicate=is_temporary, initial=_FIRST_WAIT_SECONDS, multiplier=2, maximum=20,
-            timeout=self._deadline, on_error=lambda error: tell(code_of(error)),
-        )  # fmt: skip
         try:
-            result = retry(request)()
+            result = retry_target(
+                request, is_temporary, _waits(), timeout=self._deadline,
+                on_error=lambda error: tell(code_of(error)),
+            )  # fmt: skip
         except CLIENT_ERRORS as error:
             # Those that are repeated were counted as they came.
             if not isinstance(error, RetryError):
