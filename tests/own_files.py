@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from trainer.data.builtin import resolve_data_url
+from trainer.data.own.prepare import Prepared, prepare_own
+from trainer.data.own.survey import Wishes
 
 NAMES = [f"pixel{number}" for number in range(64)]
 
@@ -64,3 +66,12 @@ def write_parquet(file: Path, table: list[dict[str, Any]]) -> None:
     from pyarrow import parquet
 
     parquet.write_table(pa.Table.from_pylist(table), file)
+
+
+def prepared(
+    tmp_path: Path, source: str, label: str | None = "digit", *, to: str = "data", **more: Any
+) -> Prepared:
+    """What `trainer data prepare --from` makes of `source` there; `more` are wishes."""
+    wishes = Wishes(label=label, **{k: more.pop(k) for k in list(more) if k != "max_bad_records"})
+    target = str(tmp_path / to)
+    return prepare_own(str(tmp_path / source), target, wishes, work=tmp_path / "work", **more)
