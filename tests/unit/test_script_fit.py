@@ -2,30 +2,19 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import trainer
-from trainer.errors import CheckpointError, ConfigError, DataError
+from tests.small_script import BATCH, RECORDS, STEPS, X, Y, generator, shuffled
+from trainer.errors import CheckpointError
 
-
-@pytest.fixture(autouse=True)
-def given_back() -> Iterator[None]:
-    """No run stays held, and no lease is refreshed, after its test."""
-    # tf.data takes it for a part of a shuffle's seed: as in a new process, whatever ran before.
-    keras.utils.set_random_seed(1)
-    yield
-    trainer.close()
-
-
-RECORDS, BATCH = 70, 16
-STEPS = 5  # an epoch's; the last has 6 records
+pytestmark = pytest.mark.usefixtures("given_back")
 
 
 class BrokenError(Exception):
@@ -70,23 +59,6 @@ class Batches(keras.utils.PyDataset):
         self.rng.shuffle(self.rows)
 
 
-_rng = np.random.default_rng(3)
-X = _rng.normal(size=(RECORDS, 4)).astype("float32")
-Y = (X.sum(axis=1) > 0).astype("int64")
-
-
-def generator() -> Iterator[Any]:
-    rng = np.random.default_rng(8)
-    while True:
-        rows = rng.choice(RECORDS, BATCH)
-        yield X[rows], Y[rows]
-
-
-def shuffled() -> tf.data.Dataset:
-    data = tf.data.Dataset.from_tensor_slices((X, Y))
-    return data.shuffle(RECORDS, seed=4).batch(BATCH).prefetch(2)
-
-
 # name -> what to call fit with
 DATA: dict[str, Callable[[], dict[str, Any]]] = {
     "arrays": lambda: {"x": X, "y": Y, "batch_size": BATCH},
@@ -99,6 +71,8 @@ DATA: dict[str, Callable[[], dict[str, Any]]] = {
     "endless tf.data": lambda: {"x": shuffled().repeat(), "steps_per_epoch": 4},
     "generator": lambda: {"x": generator(), "steps_per_epoch": 4},
 }
+
+
 AT_EPOCHS = ("tf.data", "endless tf.data", "generator")
 
 
@@ -137,7 +111,12 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", DATA)
+# Of the others, test_script_sources.py sees each batch.
+USUAL = ("arrays", "py_dataset", "generator")
+NAMES = [pytest.param(n, marks=() if n in USUAL else pytest.mark.long) for n in DATA]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_broken_off_and_called_again(name: str, tmp_path: Path) -> None:
     whole, history = live(tmp_path / "whole", DATA[name](), epochs=3)
     with pytest.raises(Exception, match="Broken"):
@@ -232,173 +211,6 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, capsys: A
     assert "checkpoint skipped" in capsys.readouterr().out
 
 
-def plain(shuffle: bool = False, **more: Any) -> tuple[keras.Model, dict[str, Any]]:
-    """A model without noise, and arguments."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(1)
-    x = keras.Input((4,), name="a")
-    y = keras.layers.Dense(2, name="b")(keras.layers.Dense(8, "relu")(x))
-    model = keras.Model(x, y)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    weighted = keras.metrics.SparseCategoricalAccuracy(name="weighted")
-    model.compile("adam", loss, metrics=["accuracy"], weighted_metrics=[weighted])
-    return model, {"epochs": 2, "shuffle": shuffle} | more
-
-
-WEIGHTS = np.linspace(0.5, 2.0, RECORDS, dtype="float32")
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        {"x": X, "y": Y},
-        {"x": X, "y": Y, "sample_weight": WEIGHTS, "batch_size": 10},
-        {"x": X, "y": Y, "class_weight": {0: 0.2, 1: 2.0}},
-        {"x": X, "y": Y, "batch_size": np.int64(10), "callbacks": keras.callbacks.TerminateOnNaN()},
-        {"x": X, "y": Y, "steps_per_epoch": 3, "validation_split": 0.3, "validation_steps": 1},
-        {"x": X, "y": Y, "steps_per_epoch": 5, "batch_size": BATCH},
-        {"x": X, "y": Y, "validation_split": 0.2, "validation_batch_size": 5},
-        {"x": X, "y": Y, "validation_data": (X[:9], Y[:9], WEIGHTS[:9]), "validation_freq": 2},
-        {"x": X, "y": Y, "initial_epoch": 1},
-        {"x": X.astype("float64"), "y": Y.astype("int32")},
-        {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)},
-        {
-            "x": tf.data.Dataset.from_tensor_slices((X, Y, WEIGHTS)).batch(9).repeat(),
-            "steps_per_epoch": 5,
-            "validation_data": tf.data.Dataset.from_tensor_slices((X, Y)).batch(7),
-            "validation_steps": 2,
-        },
-    ],
-)  # fmt: skip
-def test_the_same_as_keras(call: dict[str, Any], tmp_path: Path) -> None:
-    theirs, more = plain()
-    wanted = theirs.fit(**call, **more, verbose=0)
-    trainer.setup(str(tmp_path))
-    ours, more = plain()
-    found = trainer.fit(ours, **call, **more, verbose=0)
-    assert found.epoch == wanted.epoch
-    assert found.history.keys() == wanted.history.keys()
-    for name, values in wanted.history.items():
-        np.testing.assert_allclose(found.history[name], values, rtol=2e-5, err_msg=name)
-    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def two_inputs() -> keras.Model:
-    """By position; two outputs, too."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(1)
-    inputs = [keras.Input((2,)), keras.Input((2,))]
-    joined = keras.layers.Concatenate()(inputs)
-    model = keras.Model(inputs, [keras.layers.Dense(1)(joined), keras.layers.Dense(1)(joined)])
-    model.compile("sgd", ["mse", "mae"])
-    return model
-
-
-class Listed(keras.utils.PyDataset):
-    """Batches of lists of arrays."""
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, number: int) -> Any:
-        rows = slice(number * 35, number * 35 + 35)
-        return [X[rows, :2], X[rows, 2:]], [Y[rows], X[rows, 0]]
-
-
-BY_POSITION = {"x": [X[:, :2], X[:, 2:]], "y": [Y, X[:, 0]], "batch_size": 35}
-
-
-# Batches of lists are more than Keras takes.
-@pytest.mark.parametrize("call", [BY_POSITION, {"x": Listed()}], ids=["arrays", "batches"])
-def test_inputs_and_outputs_by_position(call: dict[str, Any], tmp_path: Path) -> None:
-    theirs, ours = two_inputs(), two_inputs()
-    wanted = theirs.fit(**BY_POSITION, shuffle=False, verbose=0)
-    trainer.setup(str(tmp_path))
-    found = trainer.fit(ours, **call, shuffle=False, verbose=0)
-    assert found.history.keys() == wanted.history.keys()
-    assert found.history["loss"] == pytest.approx(wanted.history["loss"], rel=2e-5)
-    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_batches_of_different_lengths(tmp_path: Path) -> None:
-    """As `padded_batch` makes them."""
-    texts = [[1 + number % 7] * (1 + number // 8) for number in range(RECORDS)]
-    single = tf.data.Dataset.from_generator(
-        lambda: zip(texts, Y, strict=True),
-        output_signature=(tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64)),
-    )
-    counted = single.apply(tf.data.experimental.assert_cardinality(RECORDS))
-    data = counted.padded_batch(BATCH)
-    trainer.setup(str(tmp_path))
-    losses = []
-    for fit in (keras.Model.fit, trainer.fit):
-        keras.utils.set_random_seed(1)
-        layers = [keras.Input((None,), dtype="int32"), keras.layers.Embedding(9, 4, mask_zero=True)]
-        layers += [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2)]
-        model = keras.Sequential(layers)
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        losses.append(fit(model, data, epochs=2, shuffle=False, verbose=0).history["loss"])
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-
-
-def test_classes_below_zero_have_weights(tmp_path: Path) -> None:
-    call = {
-        "x": X, "y": 2 * Y[:, None] - 1, "class_weight": {-1: 0.1, 1: 5.0}, "shuffle": False,
-    }  # fmt: skip
-    trainer.setup(str(tmp_path))
-    losses = []
-    for fit in (keras.Model.fit, trainer.fit):
-        keras.utils.set_random_seed(1)
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        model.compile("sgd", "hinge")
-        losses.append(fit(model, **call, verbose=0).history["loss"])
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-
-
-def test_evaluate_and_predict(tmp_path: Path) -> None:
-    trainer.setup(str(tmp_path))
-    model, _ = plain()
-    wanted = model.evaluate(X, Y, verbose=0, batch_size=9, return_dict=True)
-    found = trainer.evaluate(model, X, Y, batch_size=9, return_dict=True)
-    assert found == pytest.approx(wanted, rel=1e-5)
-    in_order = trainer.evaluate(model, X, Y, batch_size=9)
-    assert in_order == pytest.approx(model.evaluate(X, Y, verbose=0, batch_size=9), rel=1e-5)
-    outputs = trainer.predict(model, X, batch_size=9)
-    np.testing.assert_allclose(outputs, model.predict(X, verbose=0, batch_size=9), atol=1e-6)
-    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)
-    np.testing.assert_array_equal(trainer.predict(model, data), outputs)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ({"x": generator()}, "a generator, whose length nobody knows"),
-        ({"x": shuffled().repeat()}, "has no end: give its steps"),
-        ({"x": shuffled(), "y": Y}, "y is not used beside a"),
-        ({"x": shuffled(), "batch_size": 3}, "batch_size is not used beside a"),
-        ({"x": X, "y": Y[:9]}, "its arrays have 9 and 70 records"),
-        ({"x": tf.data.Dataset.from_tensor_slices((X, Y))}, "arrays have no and 4 records"),
-        ({"x": iter([(X, Y[:9])]), "steps_per_epoch": 1}, "arrays have 9 and 70 records"),
-        ({"x": X, "y": Y, "validation_freq": [1, 3]}, r"validation_freq is \[1, 3\]: give a whole"),
-        ({"x": X, "y": Y, "batch_size": 16.5}, r"batch_size is 16\.5: give a whole number"),
-        ({"x": X, "y": Y, "steps_per_epoch": -1}, "number of its steps is -1: give a whole number"),
-        ({"x": X, "y": Y, "class_weight": {0: 1}, "sample_weight": WEIGHTS}, "not both"),
-        ({"x": shuffled(), "validation_split": 0.1}, "needs arrays"),
-        ({"x": X, "y": Y, "validation_split": 0.999}, "leaves none on one side"),
-        ({"x": iter([(X, Y)]), "steps_per_epoch": 2}, "ran out after batch 1"),
-        ({"x": 7.5, "y": Y}, "a number where an array"),
-        ({"x": None, "y": Y}, "x of trainer.fit is missing"),
-    ],
-)
-def test_what_cannot_be_kept(call: dict[str, Any], message: str, tmp_path: Path) -> None:
-    trainer.setup(str(tmp_path))
-    model, _ = plain()
-    with pytest.raises((ConfigError, DataError), match=message):
-        trainer.fit(model, **call)
-
-
 class Signals(Breaks):
     """Sends this process a signal after so many batches."""
 
@@ -436,26 +248,3 @@ def test_told_to_stop_where_nothing_is_saved(tmp_path: Path) -> None:
     saved = trainer.setup(str(tmp_path)).restored.checkpoint
     assert saved is not None
     assert saved.manifest.step == STEPS
-
-
-def test_a_loop_without_end(tmp_path: Path) -> None:
-    trainer.setup(str(tmp_path)).calls = 100
-    model, _ = plain()
-    with pytest.raises(ConfigError, match="more than 100 times"):
-        trainer.fit(model, X, Y)
-
-
-def test_what_compile_says_in_vain_is_told(tmp_path: Path, capsys: Any) -> None:
-    model, call = plain(epochs=1)
-    model.compile(model.optimizer, model.loss, run_eagerly=True, steps_per_execution=4)
-    trainer.setup(str(tmp_path))
-    trainer.fit(model, X, Y, **call)
-    said = capsys.readouterr().out
-    assert "compile(run_eagerly=True)" in said
-    assert "compile(steps_per_execution=4)" in said
-
-
-def test_a_model_without_optimizer(tmp_path: Path) -> None:
-    trainer.setup(str(tmp_path))
-    with pytest.raises(ConfigError, match="optimizer"):
-        trainer.fit(keras.Sequential([keras.layers.Dense(2)]), X, Y)

@@ -13,13 +13,7 @@ import tensorflow as tf
 import trainer
 from trainer.errors import ConfigError, TrainerError
 
-
-@pytest.fixture(autouse=True)
-def given_back() -> Iterator[None]:
-    """No run stays held, and no lease is refreshed, after its test."""
-    yield
-    trainer.close()
-
+pytestmark = pytest.mark.usefixtures("given_back")
 
 RECORDS, BATCH, STEPS = 22, 5, 5
 X = np.arange(RECORDS, dtype="float32")[:, np.newaxis]
