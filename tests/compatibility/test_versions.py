@@ -71,7 +71,13 @@ def test_a_run_is_read_to_the_byte(kept):
     assert state_sha256(checkpoint.arrays) == expected(kept)["sha256"]
 
 
-@pytest.mark.parametrize("kept", RUNS, ids=IDS)
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(run, id=name, marks=pytest.mark.long if run.name == "group" else ())
+        for run, name in zip(RUNS, IDS, strict=True)
+    ],
+)
 def test_a_run_goes_on(kept, tmp_path):
     shutil.copytree(kept / "run", tmp_path / "run")
     shutil.copy(kept.parent / "config.yaml", tmp_path)

@@ -28,11 +28,13 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_it_trains_on_its_own_data(trained):
     summary = json.loads((trained / "runs" / "disc" / "summary.json").read_text())
     assert (summary["epochs"], summary["steps"]) == (3, 3 * 29)
     assert summary["test"]["accuracy"] > 0.7
 
 
+@pytest.mark.long
 def test_the_exported_model_needs_neither_trainer_nor_recipe(trained):
     assert run(trained, sys.executable, "-c", LOAD) == "[1, 0]\n"

@@ -79,6 +79,7 @@ def last_word(text):
     return event
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
     # Each life ends at its sixth step, but the last one, which has only two to do.
     life = agent(run, callbacks=[signal_at(6)], train__steps_per_call=1)
@@ -120,7 +121,7 @@ def test_f60_no_counter_goes_back_while_the_agent_lives(run):
     assert pages[-1][("trainer_worker_restarts_total", ("cause", "killed"))] == 2
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.long)])
 def test_f04_a_signal_to_the_agent_saves_and_ends(run, undisturbed, name):
     life = agent(run, callbacks=[gate(run)])
     wait_until(run.fired, "the worker at the gate")
@@ -182,6 +183,7 @@ def test_f12_restarts_without_a_new_step_end_with_7(run, undisturbed):
     finish(run, undisturbed, command="train")
 
 
+@pytest.mark.long
 def test_f12_the_count_outlives_the_agent(run):
     life = agent(run, callbacks=[signal_at(3)], run__max_restarts=1000)
     wait_until(lambda: len(life.events("worker restarts")) >= 2, "two restarts")
@@ -305,7 +307,8 @@ def test_a_signal_ends_the_wait_for_the_last_scrape(run, kills, code):
         assert "without a new step" in life.events("error")[0]["message"]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_agents_stay_small_and_load_no_tensorflow(tmp_path, workers):
     residents, maps = measure_agents(tmp_path, workers, SMALL | {"run.dir": tmp_path / "run"})
     assert len(residents) == workers

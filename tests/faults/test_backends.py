@@ -90,6 +90,7 @@ def test_evaluate_and_export_give_the_same_model(styles, zygote, tmp_path):
     assert (code, found["files"]) == (0, [f"{tmp_path}/saved_model"]), found
 
 
+@pytest.mark.long
 def test_all_styles_of_a_step_come_to_the_same_numbers(styles):
     first, *others = [run.summary()["history"] for run in styles.values()]
     for history in others:
@@ -108,7 +109,7 @@ def test_fit_comes_to_the_same_bits_as_the_loop(other, styles, tmp_path):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("fashion_mnist", {"params.convolutions": 1}),
+        pytest.param("fashion_mnist", {"params.convolutions": 1}, marks=pytest.mark.long),
         pytest.param("tickets", {}, marks=pytest.mark.long),
         pytest.param(
             "tickets",

@@ -46,7 +46,9 @@ def chief_only(name, hook, at):
     ("name", "hook", "at", "did", "saved"),
     [
         ("StopAt", "on_train_batch_end", 3, "set stop_training", 4),
-        ("RateAt", "on_epoch_end", 2, "changed learning_rate", 18),
+        pytest.param(
+            "RateAt", "on_epoch_end", 2, "changed learning_rate", 18, marks=pytest.mark.long
+        ),
         pytest.param(
             "RateAt", "on_test_end", 1, "changed learning_rate", 10, marks=pytest.mark.long
         ),

@@ -201,6 +201,7 @@ def test_f32_a_token_that_is_refused_in_mid_run_fails_for_a_while_only(run, prox
     assert run.sha256() == undisturbed.sha256()
 
 
+@pytest.mark.long
 def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, proxy, undisturbed):
     assert run.train(callbacks=[signal_at(6)], checkpoint__background=False).code == -9
     # What attempts left behind, before the checkpoint in the list: more than one page.
@@ -211,9 +212,10 @@ def test_f34_checkpoints_beyond_the_first_page_of_a_list(run, proxy, undisturbed
     assert any("pageToken=" in line for line in proxy.requests)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("slow", 0.3), pytest.param("narrow", 30_000, marks=pytest.mark.long)],
+    [("slow", 0.3), ("narrow", 30_000)],
     ids=["latency", "bandwidth"],
 )
 def test_f35_waiting_for_data_explains_a_slow_link(run, proxy, undisturbed, data, kind, value):

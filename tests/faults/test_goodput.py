@@ -74,8 +74,9 @@ def test_a_stall_of_the_last_save_is_a_stall_of_the_checkpoint(run, stalled):
     assert ledger(run).seconds["checkpoint"] == pytest.approx(stalled, abs=SECOND)
 
 
+@pytest.mark.long
 @pytest.mark.needs_gcs
-@pytest.mark.parametrize("stalled", [2, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stalled", [2, 10])
 def test_a_stall_of_the_bucket_at_the_last_save(run_in_store, proxy, stalled):
     run = run_in_store
     proxy.faults.append(Fault("slow", r"POST /upload.*COMMIT", stalled))
@@ -96,7 +97,8 @@ def test_slow_saves_that_training_waits_for(run):
 
 
 @pytest.mark.parametrize(
-    ("per_call", "seconds"), [(1, 2), ("auto", 2), pytest.param("auto", 5, marks=pytest.mark.long)]
+    ("per_call", "seconds"),
+    [(1, 2), *(pytest.param("auto", n, marks=pytest.mark.long) for n in (2, 5))],
 )
 def test_a_slow_input_is_waited_for(run, per_call, seconds):
     # Of 250 blocks; while the first are read, the step is compiled.
@@ -134,6 +136,7 @@ def test_a_killed_worker_redoes_its_steps(run):
     assert second.seconds["restore"] > 0
 
 
+@pytest.mark.long
 def test_a_late_worker_is_waited_for(run):
     agents = Agents(run, settings={"train__epochs": 1})
     agents.start(0)

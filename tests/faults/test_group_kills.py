@@ -34,10 +34,9 @@ def test_f43_a_killed_worker_makes_a_new_generation(gated, calm, index):
     assert [e["number"] for e in gated.lives[0].events("generation")] == [1, 2]
 
 
-# So is an agent that does not lead, in the test of one that goes on alone.
-@pytest.mark.parametrize(
-    "index", [pytest.param(0, id="leader"), pytest.param(1, id="other", marks=pytest.mark.long)]
-)
+# An agent that does not lead is killed in the test of one that goes on alone, too.
+@pytest.mark.long
+@pytest.mark.parametrize("index", [0, 1], ids=["leader", "other"])
 def test_f43_the_agents_that_live_wait_for_the_one_that_was_killed(gated, calm, index):
     other = gated.lives[1 - index]
     worker = worker_of(other)
@@ -49,9 +48,8 @@ def test_f43_the_agents_that_live_wait_for_the_one_that_was_killed(gated, calm, 
     assert [event["step"] for event in other.events("restore")] == [0, 4]
 
 
-@pytest.mark.parametrize(
-    "late", [pytest.param(0, id="chief", marks=pytest.mark.long), pytest.param(1, id="other")]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("late", [0, 1], ids=["chief", "other"])
 def test_f47_workers_that_see_different_checkpoints_restore_the_same(run, calm, late):
     agents = Agents(run, settings={"callbacks": [gate(run, 11)]})
     agents.start()

@@ -46,7 +46,7 @@ COARSE = {"train.precision": "mixed_bfloat16"}
     ("steps", "settings", "tolerance", "others"),
     [
         (10, {}, 1e-6, [2]),
-        (10, COARSE | AVERAGED, 2e-4, [2]),
+        pytest.param(10, COARSE | AVERAGED, 2e-4, [2], marks=pytest.mark.long),
         pytest.param(10, COARSE, 2e-4, [2], marks=pytest.mark.long),
         pytest.param(10, AVERAGED, 1e-6, [2], marks=pytest.mark.long),
         pytest.param(10, {}, 1e-6, [3, 4], marks=pytest.mark.long),
@@ -76,9 +76,8 @@ def stop_at(steps):
     return {"name": "tests.faults.inject:StopAt", "args": {"at": steps}, "stateless": True}
 
 
-@pytest.mark.parametrize(
-    "workers", [2, pytest.param(3, marks=pytest.mark.long)], ids=["two", "three"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [2, 3], ids=["two", "three"])
 def test_workers_hold_the_same_bits(zygote, tmp_path, workers):
     """On Fashion-MNIST, with dropout, after every tenth step, at each of which all save."""
     settings = {

@@ -35,6 +35,7 @@ def test_f51_names_that_resolve_late_are_waited_for(agents, calm, run):
     finish(agents, calm)
 
 
+@pytest.mark.long
 def test_workers_import_tensorflow_while_their_agents_gather(agents, calm):
     agents.start(1)
     waiting = agents.lives[1]
@@ -45,9 +46,8 @@ def test_workers_import_tensorflow_while_their_agents_gather(agents, calm):
     finish(agents, calm)
 
 
-@pytest.mark.parametrize(
-    "end", ["killed", *(pytest.param(end, marks=pytest.mark.long) for end in ("stopped", "alone"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("end", ["killed", "stopped", "alone"])
 def test_a_worker_that_came_too_early_keeps_nobody(agents, calm, end):
     agents.settings = {"cluster.wait_seconds": 2 if end == "alone" else 60}
     agents.start(1)
@@ -77,6 +77,7 @@ def test_tf_config_names_the_group_and_its_ports(run, calm):
     finish(agents, calm)
 
 
+@pytest.mark.long
 def test_f10_a_complete_run_needs_nobody_else(agents, calm, run):
     agents.train()
     before = {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")}

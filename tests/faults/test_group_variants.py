@@ -61,7 +61,7 @@ def kill_and_finish(run, calm):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(PRECISE | AVERAGED, id="bfloat16 and averages"),
+        pytest.param(PRECISE | AVERAGED, id="bfloat16 and averages", marks=pytest.mark.long),
         pytest.param(OWN_LOOP, id="a loop of its own", marks=pytest.mark.long),
         pytest.param(BATCHES, id="batches of a PyDataset", marks=pytest.mark.long),
         pytest.param(PRECISE, id="bfloat16", marks=pytest.mark.long),

@@ -99,7 +99,9 @@ def test_f43_both_are_killed_and_go_on_to_the_same_result(run, calm):
     assert run.summary()["history"] == calm.summary()["history"]
 
 
-@pytest.mark.parametrize("communication", ["ring", "nccl", "auto"])
+@pytest.mark.parametrize(
+    "communication", ["auto", *(pytest.param(n, marks=pytest.mark.long) for n in ("ring", "nccl"))]
+)
 def test_the_configured_communication_reaches_tensorflow(run, communication):
     """Without GPUs, TensorFlow does what NCCL is asked for by rings."""
     noted = {"name": "tests.faults.inject:NoteCommunication", "stateless": True}

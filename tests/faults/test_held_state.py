@@ -13,7 +13,7 @@ AT_ONCE = {"checkpoint.background": False}
     ("name", "replicas"),
     [
         ("counting", 1),
-        ("second_optimizer", 1),
+        pytest.param("second_optimizer", 1, marks=pytest.mark.long),
         pytest.param("second_optimizer", 2, marks=pytest.mark.long),
     ],
 )
