@@ -168,6 +168,20 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
         prepared(tmp_path, "empty", None)
 
 
+@pytest.mark.parametrize("place", ["3", "train/3"])
+def test_a_linked_folder_is_named_and_no_linked_file(tmp_path: Path, place: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.png").touch()
+    link = tmp_path / "pictures" / place
+    (link.parent / "4").mkdir(parents=True)
+    (link.parent / "4" / "1.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    source = open_source(str(tmp_path / "pictures"))
+    assert [row.place.rpartition("/")[2] for row in source.rows()] == ["1.png"]
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=rf"pictures/{place} is a link to a folder: put"):
+        open_source(str(tmp_path / "pictures"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -182,6 +196,12 @@ def test_options_that_do_not_go_together(words: list[str], message: str) -> None
     command = ["prepare", *words, *(["--to", "data"] if "--to" not in words else [])]
     with pytest.raises(ConfigError, match=message):
         data_command.main(command, standalone_mode=False)
+
+
+def test_a_file_is_no_place_for_a_data_set(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    with pytest.raises(ConfigError, match=r"--to .*digits\.csv is a file: name a folder"):
+        prepared(tmp_path, "digits.csv", to="digits.csv")
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ def prepare(
 
 def check_target(to: str, name: str) -> Storage:
     """Where a data set of that name may go; ConfigError when another one is there."""
+    if Path(to).is_file():
+        raise ConfigError(f"--to {to} is a file: name a folder")
     storage = open_storage(to)
     _check_access(to)
     with suppress(DataError):
