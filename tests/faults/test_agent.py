@@ -256,6 +256,7 @@ def test_probes_tell_whether_it_trains(run):
     assert life.wait() == 0, life.text()
 
 
+@pytest.mark.long
 def test_the_last_values_stay_up_for_one_scrape(run):
     life = agent(run, callbacks=[gate(run)], **SERVED)
     wait_until(run.fired, "the worker at the gate")

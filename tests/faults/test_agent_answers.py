@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.faults.harness import ROOT, SMALL, Life
 from tests.faults.test_agent import agent, gate, wait_until, worker_of
 from tests.faults.test_metrics_faults import scrape
@@ -13,6 +15,7 @@ from tests.faults.test_metrics_faults import scrape
 SECONDS = 5
 
 
+@pytest.mark.long
 def test_a_signal_while_the_worker_imports_is_answered(zygote, tmp_path):
     """By a command of its own: workers of the other tests have nothing left to import."""
     output, config = tmp_path / "output.txt", tmp_path / "run.yaml"

@@ -63,6 +63,7 @@ def run_in(folder, zygote, settings, packaged="mnist"):
     return Run(zygote, folder, settings, packaged=packaged)
 
 
+@pytest.mark.long
 def test_it_is_killed_and_resumed_to_the_same_bits(other, tmp_path):
     calm, run = (run_in(tmp_path / name, other, FEW) for name in ("calm", "disturbed"))
     assert calm.train().code == 0, calm.lives[0].text()
@@ -137,6 +138,7 @@ def test_recipes_train(other, tmp_path, name, settings):
     assert [file.name for file in (run.dir / "pictures").iterdir()] == ["confusion_matrix.png"]
 
 
+@pytest.mark.long
 def test_the_expected_result_is_reached(other, tmp_path):
     quick = {"data.last_batch": "drop", "data.eval_batch_size": 360, "train.threads": 1}
     run = run_in(tmp_path / "digits", other, QUIET | NO_EXPORT | quick, "digits")

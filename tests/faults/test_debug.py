@@ -61,7 +61,7 @@ def debug(run, *args, environ=()):
     return life, log.read_text().splitlines() if log.exists() else []
 
 
-@pytest.mark.parametrize("which", ["failed", "raised"])
+@pytest.mark.parametrize("which", [pytest.param("failed", marks=pytest.mark.long), "raised"])
 def test_it_fails_at_the_same_step_of_the_same_losses_and_changes_nothing(which, request):
     failed = request.getfixturevalue(which)
     before = files(failed.folder)

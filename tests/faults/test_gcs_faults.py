@@ -244,8 +244,12 @@ def waited_for_data(run, undisturbed):
 
 
 # The same as on a folder, with the run of this module.
-test_f11_in_the_store = test_lease_faults.test_f11_a_frozen_holder_commits_nothing_that_is_restored
 test_f52_in_the_store = test_lease_faults.test_f52_a_second_process_is_refused_at_once
+
+
+@pytest.mark.long
+def test_f11_in_the_store(run, undisturbed):
+    test_lease_faults.test_f11_a_frozen_holder_commits_nothing_that_is_restored(run, undisturbed)
 
 
 @pytest.mark.long

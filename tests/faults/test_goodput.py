@@ -88,6 +88,7 @@ def test_a_stall_of_the_bucket_at_the_last_save(run_in_store, proxy, stalled):
     assert found.generations[-1].reason == "complete"
 
 
+@pytest.mark.long
 def test_slow_saves_that_training_waits_for(run):
     fault = storage_fault("stall", 1, "create", seconds=1, times=3)
     life = run.start(command="train", storage=fault, checkpoint__background=False)
@@ -193,6 +194,7 @@ def test_a_stopped_run_is_down_until_it_goes_on(run):
     assert second.seconds.get("redone", 0) == 0
 
 
+@pytest.mark.long
 def test_the_page_says_what_the_group_is_at(run):
     agents = Agents(
         run, settings={"callbacks": [gate(run)], "metrics.enabled": True, "metrics.port": 0}

@@ -66,12 +66,13 @@ def test_f47_workers_that_see_different_checkpoints_restore_the_same(run, calm, 
 
 
 # Ahead of the first marker; and behind the second one, which is there, when the first goes.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dies", "at", "operations", "restored"),
     [
         pytest.param(0, 3, "write create", 0, id="chief"),
-        pytest.param(1, 3, "write create", 0, id="other", marks=pytest.mark.long),
-        pytest.param(0, 1, "delete", 8, id="chief, committed", marks=pytest.mark.long),
+        pytest.param(1, 3, "write create", 0, id="other"),
+        pytest.param(0, 1, "delete", 8, id="chief, committed"),
     ],
 )
 def test_f48_a_worker_that_dies_during_the_save_leaves_one_checkpoint_or_the_other(
@@ -122,6 +123,7 @@ def test_a_spare_worker_takes_over(run, calm):
     assert not is_running(spare)
 
 
+@pytest.mark.long
 def test_a_last_save_that_fails_is_made_again_by_all(agents, calm):
     # The sixth marker is that of the last step.
     failing = storage_fault("fail", 6, "create")

@@ -29,7 +29,7 @@ def test_f12_failures_without_a_new_step_end_all_with_7(agents):
 @pytest.mark.parametrize(
     ("kind", "code", "index"),
     [
-        ("DataError", 3, 1),
+        pytest.param("DataError", 3, 1, marks=pytest.mark.long),
         ("NonFiniteError", 4, 0),
         pytest.param("DataError", 3, 0, marks=pytest.mark.long),
         pytest.param("NonFiniteError", 4, 1, marks=pytest.mark.long),
@@ -79,6 +79,7 @@ def test_f50_another_configuration_is_refused_with_its_key(agents):
     assert f"refused: {differs}" in agents.lives[0].events("error")[0]["message"]
 
 
+@pytest.mark.long
 def test_f50_another_version_is_refused_with_both(agents, tmp_path):
     """An image with another Keras: what is installed says so, before anything is imported."""
     other = tmp_path / "image" / "keras-0.0.1.dist-info"

@@ -12,9 +12,10 @@ from trainer.cluster import tf_config
 TWELVE = {"data.batch_size": 24, "data.streams": 12}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("workers", "settings"),
-    [(2, {}), pytest.param(3, TWELVE, marks=pytest.mark.long)],
+    [(2, {}), (3, TWELVE)],
     ids=["two", "three"],
 )
 def test_f49_the_others_go_on_and_take_the_last_one_in_when_it_comes_back(run, workers, settings):

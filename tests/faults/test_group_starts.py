@@ -20,6 +20,7 @@ from tests.faults.surroundings import needs_mounts
 from trainer.cluster import tf_config
 
 
+@pytest.mark.long
 @needs_mounts
 def test_f51_names_that_resolve_late_are_waited_for(agents, calm, run):
     hosts = run.folder / "hosts"

@@ -11,6 +11,7 @@ from tests.faults.groups import finish, is_running, open_gate, wait_until, worke
 from tests.faults.harness import storage_fault
 
 
+@pytest.mark.long
 def test_f04_a_stopped_pod_leaves_and_the_other_agent_stays(gated, calm):
     stopped, other = gated.lives[1], gated.lives[0]
     stopped.signal(signal.SIGTERM)
@@ -92,6 +93,7 @@ def test_a_worker_that_is_told_past_its_agent_begins_a_new_generation(gated, cal
     assert restart["reason"] == "it was told to stop by somebody else"
 
 
+@pytest.mark.long
 def test_a_run_that_is_complete_is_seen_before_anybody_is_waited_for(agents, calm):
     """Its chief has written all, and its last word is late: the other pod may go by then."""
     late = storage_fault("stall", 3, "write", folder="/run", path="events/", seconds=30)

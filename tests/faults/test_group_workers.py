@@ -52,6 +52,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.long
 def test_two_workers_train_as_two_replicas_of_one_do(zygote, tmp_path):
     runs = [Run(zygote, tmp_path / name, PLAIN, packaged="fashion_mnist") for name in "ab"]
     for run in runs:

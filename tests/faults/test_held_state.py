@@ -25,7 +25,7 @@ def test_other_variables_of_a_model_are_resumed(zygote, tmp_path, name, replicas
     finish(run, calm)
 
 
-@pytest.mark.parametrize("engine", ["loop", "fit"])
+@pytest.mark.parametrize("engine", ["loop", pytest.param("fit", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("name", "variable"), [("unbuilt_optimizer", "adam_"), ("counting_aside", "count")]
 )
@@ -38,7 +38,7 @@ def test_variables_that_cannot_be_saved_are_refused_before_a_step(run, name, var
     assert not life.events("epoch")
 
 
-@pytest.mark.parametrize("name", ["plain", "scheduled"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("scheduled", marks=pytest.mark.long)])
 def test_a_changed_learning_rate_is_used(run, name):
     """So small a rate leaves the weights as they were at step 4."""
     change_rate(run, name)
@@ -46,6 +46,7 @@ def test_a_changed_learning_rate_is_used(run, name):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_changed_learning_rate_of_a_second_optimizer_is_used(run):
     change_rate(run, "second_optimizer")
     rates = {k: float(v) for k, v in run.last().arrays.items() if k.endswith("/learning_rate")}

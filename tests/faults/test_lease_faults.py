@@ -4,6 +4,8 @@ import re
 import signal
 import time
 
+import pytest
+
 from tests.faults.harness import Run, finish, signal_at
 
 JOB_A, JOB_B = ({"TRAINER_JOB_ID": name} for name in ("job-a", "job-b"))
@@ -34,6 +36,7 @@ def test_f52_a_second_process_is_refused_at_once(run, undisturbed):
     assert run.sha256() == undisturbed.sha256()
 
 
+@pytest.mark.long
 def test_f52_a_second_job_waits_and_is_refused(run, undisturbed):
     short = {"run__lease_seconds": 3}
     first = run.start(callbacks=[gate(run, 6)], environ=JOB_A, **short)

@@ -58,8 +58,11 @@ def trained(zygote, folder, recipe, settings, **more):
 SOURCES = [
     ("images", [], "image_classifier", SMALL_IMAGES),
     ("table.csv", ["--label", "digit", "--on-bad", "skip"], "tabular_classifier", SMALL_TABLE),
-    ("table.parquet", ["--label", "digit"], "tabular_classifier", SMALL_TABLE),
-]
+    pytest.param(
+        "table.parquet", ["--label", "digit"], "tabular_classifier", SMALL_TABLE,
+        marks=pytest.mark.long,
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("source", "options", "recipe", "settings"), SOURCES)
@@ -77,6 +80,7 @@ def test_two_commands_from_files_to_a_model(
         assert f"left out table.csv, line {line}: 3 values for 66 columns" in life.text()
 
 
+@pytest.mark.long
 @pytest.mark.needs_gcs
 @pytest.mark.usefixtures("proxy")
 @pytest.mark.parametrize(("source", "options", "recipe", "settings"), SOURCES)

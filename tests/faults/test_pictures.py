@@ -27,6 +27,7 @@ def calm(zygote, tmp_path_factory):
     return run
 
 
+@pytest.mark.long
 def test_a_run_with_pictures_is_the_run_without(calm, undisturbed):
     assert calm.sha256() == undisturbed.sha256()
     assert calm.summary()["test"] == undisturbed.summary()["test"]
@@ -48,6 +49,7 @@ def test_pictures_are_the_same_after_a_kill(run, calm, kill):
     assert drawn(run) == drawn(calm)
 
 
+@pytest.mark.long
 def test_a_folder_that_refuses_pictures_ends_no_training(run, undisturbed):
     fault = {"action": "fail", "at": 1, "times": 99, "operations": ["write"]}
     fault |= {"folder": "/run", "path": "pictures/"}
@@ -60,6 +62,7 @@ def test_a_folder_that_refuses_pictures_ends_no_training(run, undisturbed):
     assert run.sha256() == undisturbed.sha256()
 
 
+@pytest.mark.long
 def test_one_worker_of_a_group_draws(run):
     """Whatever it computes for that: the others wait for it nowhere but at the end."""
     agents = Agents(run, settings={"callbacks": PICTURES})

@@ -33,7 +33,7 @@ DISTURBED = [
     pytest.param(
         "fashion_mnist", TWO | FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
     ),
-    ("digits", TWO),
+    pytest.param("digits", TWO, marks=pytest.mark.long),
     ("mnist", TWO | {"params.style": "own_loss"}),
     pytest.param("tickets", TWO | SOME | {"params.form": "subclassed"}, marks=pytest.mark.long),
     pytest.param(
@@ -207,6 +207,7 @@ def trained(zygote, tmp_path_factory):
     return train
 
 
+@pytest.mark.long
 def test_all_styles_of_a_step_come_to_the_same_weights(trained):
     runs = [
         trained(params__style=style, params__units=16)
@@ -220,6 +221,7 @@ def test_all_styles_of_a_step_come_to_the_same_weights(trained):
         }
 
 
+@pytest.mark.long
 def test_fit_the_usual_loop_and_one_by_hand_come_to_the_same_weights(zygote, tmp_path):
     forms = {"usual": {}, "fit": {"train.engine": "fit"}, "own": {"params.loop": "own"}}
     runs = {}

@@ -88,7 +88,7 @@ def lasting(run):
     ("kind", "kill"),
     [
         ("own rates", "inside the fourth epoch"),
-        ("schedule", "after its end"),
+        pytest.param("schedule", "after its end", marks=pytest.mark.long),
         pytest.param("own rates", "in its validation", marks=pytest.mark.long),
         pytest.param("own rates", "after its end", marks=pytest.mark.long),
         pytest.param("schedule", "inside the fourth epoch", marks=pytest.mark.long),

@@ -28,19 +28,30 @@ def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("text", "code", "message"),
     [
-        ("raise OSError('no network')", 1, "train.py raised OSError: no network (train.py:1, in"),
-        ("import nothing_like_it", 2, "train.py raised ModuleNotFoundError: No module named"),
-        ("x = ", 2, "train.py raised SyntaxError: invalid syntax"),
-        (ARGUMENTS, 2, "train.py ended with sys.exit(2): its arguments are wrong"),
-        ("import sys; sys.exit(3)", 1, "train.py ended with sys.exit(3)"),
-        (
-            MODEL + "trainer.fit(model, x, x[:3], batch_size=2)",
-            2,
-            "its arrays have 3 and 8 records",
+        pytest.param(
+            "raise OSError('no network')", 1,
+            "train.py raised OSError: no network (train.py:1, in", id="raises",
+        ),
+        pytest.param(
+            MODEL + "trainer.fit(model, x, x[:3], batch_size=2)", 2,
+            "its arrays have 3 and 8 records", id="refused",
+        ),
+        *(
+            pytest.param(*end, id=name, marks=pytest.mark.long)
+            for name, end in {
+                "imports": (
+                    "import nothing_like_it", 2,
+                    "train.py raised ModuleNotFoundError: No module named",
+                ),
+                "syntax": ("x = ", 2, "train.py raised SyntaxError: invalid syntax"),
+                "arguments": (
+                    ARGUMENTS, 2, "train.py ended with sys.exit(2): its arguments are wrong",
+                ),
+                "exits": ("import sys; sys.exit(3)", 1, "train.py ended with sys.exit(3)"),
+            }.items()
         ),
     ],
-    ids=["raises", "imports", "syntax", "arguments", "exits", "refused"],
-)
+)  # fmt: skip
 def test_a_script_that_fails(tmp_path: Path, text: str, code: int, message: str) -> None:
     ended = run(tmp_path, text, "--epoch")
     assert ended.returncode == code, ended.stderr

@@ -116,7 +116,8 @@ def test_f03_killed_twice_before_the_first_checkpoint(run, undisturbed):
     assert "no checkpoint" in restore["reason"]
 
 
-@pytest.mark.parametrize("engine", ["loop", pytest.param("fit", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["loop", "fit"])
 def test_a_warm_start_that_was_killed_begins_with_the_same_weights(zygote, tmp_path, engine):
     origin, calm, run = (Run(zygote, tmp_path / name) for name in ("origin", "calm", "killed"))
     for each in (origin, calm, run):
@@ -357,7 +358,7 @@ def test_a_smaller_number_of_epochs_tells_what_was_trained(run, undisturbed, at,
     ("engine", "every", "epoch"),
     [
         ("loop", "steps", 1),
-        ("loop", None, 2),
+        pytest.param("loop", None, 2, marks=pytest.mark.long),
         pytest.param("loop", "epochs", 2, marks=pytest.mark.long),
         pytest.param("fit", "epochs", 2, marks=pytest.mark.long),
     ],

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.needs_gcs
 VERIFY = f"{sys.executable} -m trainer data verify gs://demo/data/fashion_mnist"
 
 
+@pytest.mark.long
 def test_it_holds_data_says_how_to_use_it_and_ends_with_ctrl_c(tmp_path):
     command = [sys.executable, ROOT / "scripts" / "emulator.py", tmp_path]
     with subprocess.Popen(

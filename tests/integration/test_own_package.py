@@ -69,6 +69,7 @@ def test_it_trains_by_its_name(home, installed):
     assert summary["test"]["accuracy"] > 0.87
 
 
+@pytest.mark.long
 def test_its_own_tests_pass(home):
     assert "2 passed" in run(home / NAME, home / "venv" / "bin" / "python", "-m", "pytest", "-q")
 

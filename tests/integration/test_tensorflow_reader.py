@@ -106,6 +106,7 @@ def batches(url: str) -> list[np.ndarray]:
     return [tensor.numpy() for element in steps for tensor in tf.nest.flatten(element)]
 
 
+@pytest.mark.long
 def test_tensorflow_reads_what_the_client_reads(tunnel):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = pool.submit(read_with_tensorflow).result(DEADLINE)

@@ -154,7 +154,7 @@ def reference(model: Any, dataset: Dataset) -> tuple[float, float]:
 # Steps of 16: last ones of 5 records on 1 and 3 replicas, of 1 on 2, and of 2 on 3.
 @pytest.mark.parametrize(
     ("records", "replicas"),
-    [(21, 1), (21, 3), (17, 2), pytest.param(18, 3, marks=pytest.mark.long)],
+    [(21, 3), *(pytest.param(*n, marks=pytest.mark.long) for n in ((21, 1), (17, 2), (18, 3)))],
 )
 def test_a_smaller_last_step_is_a_step_of_its_records(
     tmp_path: Path, records: int, replicas: int
@@ -203,7 +203,7 @@ def penalized(vectors: str) -> tuple[Any, np.ndarray]:
     return trained(run, penalty=0.2), np.concatenate([call.logs["loss"] for call in run.calls])
 
 
-@pytest.mark.parametrize("make", [compiled, equipped])
+@pytest.mark.parametrize("make", [pytest.param(compiled, marks=pytest.mark.long), equipped])
 def test_regularizers_count_once(vectors: str, penalized: Any, make: Any) -> None:
     run = Run(dataset_of(vectors), validation="test")
     model = trained(run, 2, make=make, penalty=0.2)
@@ -251,7 +251,7 @@ def test_logs_of_a_train_step_are_means_over_records(vectors: str, replicas: int
 # 21 records: last steps of 5 and 1.
 @pytest.mark.parametrize(
     ("replicas", "batch_size"),
-    [(1, 8), (2, 10), (3, 10), pytest.param(2, 8, marks=pytest.mark.long)],
+    [(1, 8), (3, 10), *(pytest.param(2, n, marks=pytest.mark.long) for n in (8, 10))],
 )
 def test_validation_is_evaluate_over_every_record(
     vectors: str, replicas: int, batch_size: int

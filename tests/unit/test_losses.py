@@ -73,7 +73,7 @@ def by_fit(url: str, case: str) -> tuple[Any, Any]:
     ("replicas", "parts"),
     [
         (1, 1),
-        (2, 1),
+        pytest.param(2, 1, marks=pytest.mark.long),
         (2, 4),
         pytest.param(4, 1, marks=pytest.mark.long),
         pytest.param(1, 2, marks=pytest.mark.long),

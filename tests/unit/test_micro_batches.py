@@ -67,7 +67,7 @@ def in_one(url: str, make: str) -> tuple[Any, Any]:
     ("make", "replicas", "parts"),
     [
         ("compiled", 1, 2),
-        ("compiled", 2, 2),
+        pytest.param("compiled", 2, 2, marks=pytest.mark.long),
         ("equipped", 2, 2),
         ("own step", 2, 2),
         ("stock", 2, 4),
@@ -94,8 +94,8 @@ def test_a_step_in_parts_is_the_step_of_all(
 @pytest.mark.parametrize(
     ("records", "replicas", "parts"),
     [
-        (17, 1, 2),
-        (35, 3, 2),
+        pytest.param(17, 1, 2, marks=pytest.mark.long),
+        pytest.param(35, 3, 2, marks=pytest.mark.long),
         (22, 4, 4),
         pytest.param(18, 2, 4, marks=pytest.mark.long),
         pytest.param(19, 4, 2, marks=pytest.mark.long),
@@ -133,7 +133,7 @@ def clipped(url: str, clip: str, replicas: int = 1, parts: int = 1, *, scaled: b
 @pytest.mark.parametrize(
     ("replicas", "is_scaled"),
     [
-        pytest.param(1, False, id="plain-1"),
+        pytest.param(1, False, id="plain-1", marks=pytest.mark.long),
         pytest.param(2, True, id="scaled-2"),
         pytest.param(1, True, id="scaled-1", marks=pytest.mark.long),
         pytest.param(2, False, id="plain-2", marks=pytest.mark.long),

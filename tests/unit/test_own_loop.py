@@ -24,8 +24,10 @@ def train(vectors: str, body: Any, *, replicas: int = 1, **settings: Any) -> tup
     return model, run, history.history
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize(
+    ("replicas", "micro_batches"),
+    [(2, 2), *(pytest.param(*more, marks=pytest.mark.long) for more in ((1, 1), (1, 2), (2, 1)))],
+)
 def test_a_loop_by_hand_comes_to_the_usual_weights_and_metrics(
     vectors: str, replicas: int, micro_batches: int
 ) -> None:

@@ -171,6 +171,7 @@ def test_several_calls(tmp_path: Path) -> None:
     assert resumed[4] == whole[4]
 
 
+@pytest.mark.long
 def test_more_epochs_for_the_last_call(tmp_path: Path) -> None:
     whole = two_calls(tmp_path / "whole", second=3)
     two_calls(tmp_path / "longer", second=2)
