@@ -36,6 +36,10 @@ class RefusedError(StorageError):
     """The store knows this identity, or none, and refuses what it asks for."""
 
 
+class LockedError(StorageError):
+    """Another process does not let a folder's lock go: it is frozen, and may end or go on."""
+
+
 class NoBucketError(StorageError):
     """There is no bucket of the name that was asked for: no retry will find it."""
 

@@ -1,8 +1,11 @@
 """One run, several jobs: one of them holds it, and none spoils what another saved."""
 
+import fcntl
+import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,12 +79,27 @@ def test_another_pod_of_the_same_job_goes_on_at_once(run, undisturbed):
     assert not run.lives[1].events("waiting for the run")
 
 
+def freeze(pid: int, folder: Path) -> None:
+    """Stop a process, and not while it renews its lease: a lock would stay with it."""
+    descriptor = os.open(folder, os.O_RDONLY) if folder.exists() else None  # or in the store
+    if descriptor is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline, "it does not stop"
+    if descriptor is not None:
+        os.close(descriptor)
+
+
 def test_f11_a_frozen_holder_commits_nothing_that_is_restored(run, undisturbed):
     short = {"run__lease_seconds": 3, "train__epochs": 3, "checkpoint__keep_last": 9}
     frozen = run.start(
-        callbacks=[signal_at(6, "SIGSTOP")], environ=JOB_A, checkpoint__background=False, **short
+        callbacks=[gate(run, 6)], environ=JOB_A, checkpoint__background=False, **short
     )  # fmt: skip
     wait_until_fired(run, 1)
+    freeze(frozen.pid, run.dir)
+    (run.folder / "open").touch()
     # The other job goes on from step 4 and is killed before it has saved anything.
     other = run.train(callbacks=[signal_at(2)], environ=JOB_B, **short)
     assert other.code == -signal.SIGKILL, other.text()

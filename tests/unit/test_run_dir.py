@@ -1,5 +1,7 @@
 """Who may go on with a run's folder, and where it may be."""
 
+import fcntl
+import os
 import re
 from pathlib import Path
 
@@ -8,10 +10,10 @@ import pytest
 from tests.small_storage import MemoryStorage
 from trainer.checkpoint.store import CheckpointStore
 from trainer.config import RunConfig
-from trainer.errors import CheckpointError, ConfigError
+from trainer.errors import CheckpointError, ConfigError, LockedError
 from trainer.recipes.base import Params
 from trainer.run.run_dir import RunDir
-from trainer.storage import open_storage
+from trainer.storage import local, open_storage
 
 CONFIG = RunConfig.model_validate(
     {
@@ -109,3 +111,23 @@ def test_the_longest_name_that_is_taken_can_be_written(tmp_path: Path) -> None:
     run = RunDir(f"{tmp_path}/{longest}")
     run.checkpoints.save(1, {}, state={}, metrics={})
     assert run.checkpoints.manifest("step-00000001-f0").step == 1
+
+
+def test_a_folder_that_a_frozen_process_has_locked_may_be_free_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease cannot be taken over meanwhile; a later start may do so, and no other folder."""
+    with run_in(tmp_path).held(1, print):
+        pass
+    monkeypatch.setattr(local, "_LOCK_SECONDS", 0.1)
+    folder = os.open(tmp_path / "run", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with (
+        pytest.raises(LockedError, match=r"/run is locked by another process, .* in 0.1 s") as said,
+        run_in(tmp_path).held(1, print),
+    ):
+        pass
+    assert said.value.exit_code == 1
+    os.close(folder)
+    with run_in(tmp_path).held(1, print) as run:
+        assert run.lease is not None

@@ -38,6 +38,7 @@ from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml,
 from trainer.errors import (
     CheckpointError,
     ConfigError,
+    LockedError,
     ObjectNotFoundError,
     StorageError,
     TrainerError,
@@ -287,8 +288,8 @@ class RunDir:
             raise self.refused(error) from error
 
     def refused(self, error: StorageError) -> TrainerError:
-        """A folder that refuses is the wrong one; a store that took it may take it again."""
-        if is_remote(self.url):
+        """A folder that refuses is the wrong one; a store, or a lock, may be free again."""
+        if is_remote(self.url) or isinstance(error, LockedError):
             return error
         return ConfigError(f"run.dir {self.url} cannot be written: {error}")
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.errors import LockedError, ObjectNotFoundError, StorageError
 from trainer.storage.base import Entry, check_path, is_name
 
 _TEMPORARY = ".tmp-"
@@ -249,8 +249,9 @@ def _lock(descriptor: int, folder: Path) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise StorageError(
-                    f"folder {folder} is locked by another process for {_LOCK_SECONDS} s: end it"
+                raise LockedError(
+                    f"folder {folder} is locked by another process, which does not let it go in "
+                    f"{_LOCK_SECONDS} s: end it if it is frozen (lsof {folder} names it)"
                 ) from None
             time.sleep(0.01)
         except OSError as error:
