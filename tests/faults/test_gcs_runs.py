@@ -32,7 +32,7 @@ def test_data_and_run_in_the_store_give_the_same_result(run, proxy, undisturbed,
         urllib.request.urlopen(f"http://127.0.0.1:{proxy.port}/storage/v1/b/bucket")
     run.settings["data.url"] = data
     starts = kill_at_random_steps(run, kills=3, steps=18, seed=1)
-    assert len(set(starts)) > 2
+    assert len(set(starts)) > 1
     finish(run, undisturbed, export__formats=["keras"])
     assert paths(open_storage(f"{run.url}/model")) == ["model.keras"]
     assert not (run.folder / "gs:").exists()
