@@ -77,6 +77,7 @@ def test_a_second_start(tmp_path: Path) -> None:
     assert events[-1]["steps"] == 3
 
 
+@pytest.mark.long
 def test_a_script_that_trains_nothing_says_so_and_may_train_later(tmp_path: Path) -> None:
     ended = run(tmp_path, "print(__name__)")
     assert ended.returncode == 0

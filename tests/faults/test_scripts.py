@@ -62,7 +62,10 @@ def test_the_page_shows_what_is_changed(name):
 
 @pytest.mark.parametrize(
     ("name", "at", "committed"),
-    [kill if kill[0] in QUICK else pytest.param(*kill, marks=pytest.mark.long) for kill in KILLS],
+    [
+        kill if kill[0] == QUICK[0] else pytest.param(*kill, marks=pytest.mark.long)
+        for kill in KILLS
+    ],
 )
 def test_a_port_is_killed_and_resumed(zygote, tmp_path, name, at, committed):
     calm, run = (started(zygote, tmp_path / folder, name) for folder in ("calm", "disturbed"))
@@ -73,13 +76,8 @@ def test_a_port_is_killed_and_resumed(zygote, tmp_path, name, at, committed):
     finish(run, calm)
 
 
-@pytest.mark.parametrize(
-    ("name", "at", "committed"),
-    [
-        kill if kill[0] == QUICK[0] else pytest.param(*kill, marks=pytest.mark.long)
-        for kill in KILLS
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "at", "committed"), KILLS)
 def test_a_port_is_killed_and_resumed_on_two_workers(zygote, tmp_path, name, at, committed):
     calm, run = (started(zygote, tmp_path / folder, name) for folder in ("calm", "disturbed"))
     Agents(calm).train()

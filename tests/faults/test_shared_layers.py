@@ -60,7 +60,8 @@ def weights(run):
     return {path: array for path, array in named.items() if "seed" not in path}
 
 
-@pytest.mark.parametrize("form", ["functional", pytest.param("subclassed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["functional", "subclassed"])
 def test_what_is_frozen_stays_to_the_bit_and_the_new_output_learns(origins, grown, form):
     run = grown(form)
     life = run.train()

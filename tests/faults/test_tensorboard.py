@@ -49,7 +49,12 @@ def plugins(read: EventAccumulator) -> set[str]:
     }  # fmt: skip
 
 
-@pytest.fixture(params=["a folder", pytest.param("a bucket", marks=pytest.mark.needs_gcs)])
+@pytest.fixture(
+    params=[
+        pytest.param("a folder", marks=pytest.mark.long),
+        pytest.param("a bucket", marks=pytest.mark.needs_gcs),
+    ]
+)
 def killed(request, zygote, tmp_path):
     """A run that was killed after a checkpoint, and one that was not."""
     run, calm = disturbed_and_calm(zygote, tmp_path, SETTINGS)
