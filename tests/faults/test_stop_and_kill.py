@@ -264,6 +264,7 @@ def test_a_stop_by_callback_survives_a_signal_in_its_validation(zygote, tmp_path
     assert run.summary()["stopped_early"]
 
 
+@pytest.mark.long
 def test_sigterm_under_engine_fit_waits_for_the_save_in_flight(run, undisturbed):
     fit = {"train__engine": "fit", "checkpoint__every_steps": None}
     slow = storage_fault("stall", 1, "write", seconds=1.0)

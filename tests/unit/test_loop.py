@@ -103,7 +103,10 @@ def test_weights_are_those_of_fit_to_the_bit(
 STOPS = {"never": (None, 12), "in epoch": ((1, 1), 6), "after epoch": ((1, None), 8)}
 
 
-@pytest.fixture(scope="module", params=STOPS)
+RARER = [pytest.param(stop, marks=pytest.mark.long) for stop in ("never", "after epoch")]
+
+
+@pytest.fixture(scope="module", params=["in epoch", *RARER])
 def both(request: pytest.FixtureRequest, vectors: str) -> tuple[Any, Any, int, bool]:
     """(recorder, model, end) of a run by the loop and by fit; the step to end at; stopped."""
     stop, step = STOPS[request.param]

@@ -72,7 +72,7 @@ def by_fit(url: str, case: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("replicas", "parts"),
     [
-        (1, 1),
+        pytest.param(1, 1, marks=pytest.mark.long),
         pytest.param(2, 1, marks=pytest.mark.long),
         (2, 4),
         pytest.param(4, 1, marks=pytest.mark.long),

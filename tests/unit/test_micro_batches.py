@@ -66,7 +66,7 @@ def in_one(url: str, make: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("make", "replicas", "parts"),
     [
-        ("compiled", 1, 2),
+        pytest.param("compiled", 1, 2, marks=pytest.mark.long),
         pytest.param("compiled", 2, 2, marks=pytest.mark.long),
         ("equipped", 2, 2),
         ("own step", 2, 2),
@@ -129,7 +129,13 @@ def clipped(url: str, clip: str, replicas: int = 1, parts: int = 1, *, scaled: b
     return trained(run, replicas, compiled, optimizer=optimizer)[0]
 
 
-@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize(
+    "clip",
+    [
+        "global_clipnorm",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("clipnorm", "clipvalue")),
+    ],
+)
 @pytest.mark.parametrize(
     ("replicas", "is_scaled"),
     [

@@ -106,7 +106,7 @@ def is_of_file(params):
     return all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("form", ["{}", "file://{}"])
+@pytest.mark.parametrize("form", [pytest.param("{}", marks=pytest.mark.long), "file://{}"])
 def test_weights_come_from_a_file(file, form):
     assert is_of_file(BeansParams(weights=form.format(file), phase="head", **SMALL))
     assert not is_of_file(BeansParams(**SMALL))

@@ -35,6 +35,7 @@ def test_a_record_becomes_a_photo_of_numbers_up_to_one():
         assert (float(tf.reduce_min(image)), int(label)) == (1.0, 3)
 
 
+@pytest.mark.long
 def test_both_forms_have_the_same_variables_after_a_step():
     one, other = map(trained, FORMS)
     assert list(one) == list(other)

@@ -119,7 +119,8 @@ def open_source(url: str) -> Source:
         raise ConfigError(f"{url} is no {', '.join(_FILES)} file, nor a folder of images")
     if kind is None:
         # A storage does not follow them, and a class would be missing without a word.
-        if links := [f for f in (*Path(url).glob("*/"), *Path(url).glob("*/*/")) if f.is_symlink()]:
+        folders = [*Path(url).glob("[!.]*/"), *Path(url).glob("[!.]*/[!.]*/")]
+        if links := [folder for folder in folders if folder.is_symlink()]:
             raise ConfigError(f"{links[0]} is a link to a folder: put the folder itself there")
         return ImageFolder(open_storage(url), name)
     storage = open_storage(folder or slash or ".")
