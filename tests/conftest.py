@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from tests.fault_proxy import fault_proxy
 ROOT = Path(__file__).parents[1]
 # Where `make tools` builds; first, since another version may be installed.
 os.environ["PATH"] = f"{ROOT / '.tools'}:{os.environ['PATH']}"
+# Processes that a shell began in the background ignore it, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Programs, and folders of data.
 TOOLS = {
     "needs_alertmanager": ("prometheus", "prometheus-alertmanager"),
