@@ -99,6 +99,7 @@ def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
     assert "killed (SIGKILL)" in last_word(kept[0])["reason"]
 
 
+@pytest.mark.long
 def test_f60_no_counter_goes_back_while_the_agent_lives(run):
     # Each worker stands still after five steps, its metrics are read, and it is killed.
     life = agent(run, callbacks=[gate(run, 5)], **SERVED)

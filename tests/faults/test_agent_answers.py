@@ -40,6 +40,7 @@ def test_a_signal_while_the_worker_imports_is_answered(zygote, tmp_path):
     assert not life.events("config"), "the import was over"
 
 
+@pytest.mark.long
 def test_a_page_and_a_signal_while_the_worker_hangs_are_answered(run):
     served = {"metrics__enabled": True, "metrics__port": 0}
     life = agent(run, callbacks=[gate(run)], train__grace_seconds=1, **served)

@@ -250,9 +250,8 @@ def test_its_steps_on_two_cpus_are_those_on_one(trained, style):
     assert two["test"] == pytest.approx(one["test"], rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, pytest.param({"cluster.replicas": 2}, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("settings", [{}, {"cluster.replicas": 2}])
 def test_a_sequence_and_classes_of_its_own_come_to_the_same_weights(zygote, tmp_path, settings):
     found = []
     for form in ("sequential", "subclassed"):

@@ -87,7 +87,7 @@ def test_a_port_is_killed_and_resumed_on_two_workers(zygote, tmp_path, name, at,
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
-@pytest.mark.parametrize("name", ["fashion_fit", "vae"])
+@pytest.mark.parametrize("name", ["fashion_fit", pytest.param("vae", marks=pytest.mark.long)])
 def test_original_and_port_come_to_the_same(tmp_path, monkeypatch, name):
     """Each by plain Python, in this process."""
     monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])

@@ -153,6 +153,7 @@ def test_a_service_that_does_not_answer_is_warned_of_once(run, undisturbed):
     assert [row[0] for row in rows] == list(range(1, 19))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("mlflow_files")
 def test_what_a_service_missed_comes_when_it_answers(zygote, tmp_path):
     run = Run(zygote, tmp_path, environ=environment(tmp_path))

@@ -14,7 +14,8 @@ def test_two_logical_cpus_are_killed_and_resumed(zygote, tmp_path):
     finish(run, calm)
 
 
-@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_averages_and_micro_batches_are_killed_and_resumed(zygote, tmp_path, replicas):
     settings = {
         "cluster.replicas": replicas,

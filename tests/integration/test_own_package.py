@@ -62,6 +62,7 @@ def test_it_is_found_by_its_entry_point(home, installed):
     assert Path(where).is_relative_to(home / "venv")
 
 
+@pytest.mark.long
 def test_it_trains_by_its_name(home, installed):
     assert installed("config", "check", "-c", NAME) == f"ok: recipe {NAME}, run {NAME}\n"
     installed("train", "-c", NAME)

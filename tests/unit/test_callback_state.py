@@ -309,7 +309,7 @@ def best_kernel(model: Any, folder: Path) -> Any:
         (Run.loop, Position(18)),
         pytest.param(Run.loop, Position(16), marks=pytest.mark.long),
         (Run.loop, Position(16, "validate")),
-        (Run.fit, Position(20)),
+        pytest.param(Run.fit, Position(20), marks=pytest.mark.long),
     ],
     ids=["in epoch", "after epoch", "in validation", "fit"],
 )

@@ -240,7 +240,7 @@ def stores_of(state: dict[str, dict[str, bytes]]) -> dict[str, MemoryStorage]:
     }
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
 def test_a_crash_at_any_moment_costs_no_acknowledged_save(seed: int) -> None:
     num_states = 0
     for stores, change in crashes(Series(seed).changes):

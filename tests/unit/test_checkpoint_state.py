@@ -109,7 +109,7 @@ def totals(model: Any) -> list[float]:
     return [float(value) for value in model.get_metrics_result().values()]
 
 
-@pytest.mark.parametrize("path", [(2, 1, 3), (3, 2)], ids=str)
+@pytest.mark.parametrize("path", [(3, 2), pytest.param((2, 1, 3), marks=pytest.mark.long)], ids=str)
 def test_metrics_survive_another_number_of_replicas(vectors: str, path: tuple[int, ...]) -> None:
     first, *others = path
     model = compiled(cpus(first), dropout=0.3, normalize=True)

@@ -86,7 +86,7 @@ def after_80_steps(url: str, replicas: int, parts: int) -> Any:
 
 @pytest.mark.parametrize(
     ("replicas", "parts"),
-    [(2, 1), (2, 2), pytest.param(4, 1, marks=pytest.mark.long)],
+    [(2, 2), *(pytest.param(n, 1, marks=pytest.mark.long) for n in (2, 4))],
 )
 def test_replicas_and_micro_batches_agree_in_float16(
     vectors: str, float16: None, replicas: int, parts: int

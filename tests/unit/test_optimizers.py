@@ -105,7 +105,11 @@ def by_hand(table: np.ndarray, clip: str, scale: float) -> tuple[np.ndarray, flo
 
 
 @pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize(("replicas", "bad"), [(1, 0), (2, 0), (2, 1), (4, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("replicas", "bad"),
+    [(1, 0), (2, 1), *(pytest.param(*n, marks=pytest.mark.long) for n in ((2, 0), (4, 3)))],
+    ids=str,
+)
 @pytest.mark.parametrize("value", [INF, NAN])
 def test_an_overflow_on_any_replica_skips_the_step_on_all(
     replicas: int, bad: int, value: float, clip: str
@@ -153,7 +157,7 @@ def averages(table: np.ndarray, every: int | None) -> tuple[np.ndarray, np.ndarr
 
 
 @pytest.mark.parametrize("every", [None, 2, 3])
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize("replicas", [1, 2, pytest.param(4, marks=pytest.mark.long)])
 @pytest.mark.parametrize("is_scaled", [False, True], ids=["plain", "scaled"])
 def test_averages_are_of_the_weights_of_all(
     replicas: int, every: int | None, *, is_scaled: bool
