@@ -48,7 +48,7 @@ class Campaign:
         for plan in self.plans:
             if self.deadline is not None and time.monotonic() > self.deadline:
                 return
-            if plan not in self.results.outcomes:
+            if plan not in self.results.all_outcomes:
                 self._train(plan)
 
     def _train(self, plan: Plan) -> None:
@@ -80,8 +80,9 @@ class Campaign:
         self.results.add(line)
 
     def _progress(self) -> dict[str, str]:
-        done = [self.results.outcomes[p] for p in self.plans if p in self.results.outcomes]
-        left = sum(sum(p.kills) for p in self.plans if p not in self.results.outcomes)
+        found = self.results.all_outcomes
+        done = [found[plan] for plan in self.plans if plan in found]
+        left = sum(sum(plan.kills) for plan in self.plans if plan not in found)
         kills = sum(len(outcome.kills) for outcome in done)
         seconds = sum(outcome.seconds for outcome in done) / max(1, kills) * left
         return {"kills": f"{kills} of {kills + left}", "left": in_words(seconds)}
@@ -113,8 +114,8 @@ def campaign(
 ) -> None:
     """Kill trainings at random moments, on one to three workers, in a folder and in a bucket.
 
-    Goes on where it was stopped, as long as code, versions and machine are the same: keep a
-    checkout of its own for it. Ctrl-C or SIGTERM ends it: the training of that moment leaves
+    Goes on where it was stopped, as long as code and versions are the same: keep a checkout of its
+    own for it. Ctrl-C or SIGTERM ends it: the training of that moment leaves
     nothing behind, and is done anew.
 
     Ends with 0 when all that was done had the result of the undisturbed run, also when --minutes
@@ -136,12 +137,12 @@ def campaign(
         raise click.ClickException(str(error)) from error
     finally:
         _write_page(results, to)
-    bad = [one for one in results.outcomes.values() if one.problems]
+    bad = [one for one in results.all_outcomes.values() if one.problems]
     click.get_current_context().exit(_told(wanted, results, bad))
 
 
 def _told(wanted: Sequence[Plan], results: Results, bad: Sequence[Outcome]) -> int:
-    left = sum(sum(plan.kills) for plan in wanted if plan not in results.outcomes)
+    left = sum(sum(plan.kills) for plan in wanted if plan not in results.all_outcomes)
     click.echo(f"{results.num_kills} kills, {left} left; {len(bad)} trainings not equal")
     for outcome in bad:
         click.echo(f"not equal: {outcome.plan}: {outcome.problems[0]}", err=True)
@@ -149,11 +150,11 @@ def _told(wanted: Sequence[Plan], results: Results, bad: Sequence[Outcome]) -> i
 
 
 def _write_page(results: Results, to: Path | None) -> None:
-    if not results.outcomes:
+    if not results.all_outcomes:
         return
     file = (to or ROOT / "docs") / "campaign.md"
-    named = results.file.name if to else results.file.relative_to(ROOT).as_posix()
-    file.write_text(page(results, named), encoding="utf-8")
+    folder = "." if to else results.file.parent.relative_to(ROOT).as_posix()
+    file.write_text(page(results, folder), encoding="utf-8")
     click.echo(f"written: {file}")
 
 

@@ -1,4 +1,4 @@
-"""docs/campaign.md: what a file of results says. Pure."""
+"""docs/campaign.md: what files of results say. Pure."""
 
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ STORE_NAMES = {"local": "local folder", "gs": "`gs://`"}
 HEAD = """\
 # The campaign
 
-<!-- Written by `make campaign` from {file}. -->
+<!-- Written by `make campaign` from {files}. -->
 
 `make campaign` trains small runs, one after the other, on one to three workers, in local folders
 and in a bucket (fake-gcs-server); in a part of them the number of workers changes on the way. All
@@ -31,14 +31,16 @@ once, in a local folder, for both kinds of stores. How kills are chosen, and wha
 """
 
 
-def page(results: Results, file: str) -> str:
-    """The whole page; `file` is where the results are, from the repository's root."""
-    outcomes = [results.outcomes[plan] for plan in sorted(results.outcomes, key=_number)]
+def page(results: Results, folder: str) -> str:
+    """The whole page; `folder` is where its files are, from the repository's root."""
+    done = results.all_outcomes
+    outcomes = [done[plan] for plan in sorted(done, key=_number)]
+    files = [f"{folder}/{each.file.name}" for each in (results, *results.others)]
     kills = [kill for outcome in outcomes for kill in outcome.kills]
     return "\n".join(
         [
-            HEAD.format(file=file) + _verdict(outcomes, kills),
-            "", *_facts(results, outcomes, file),
+            HEAD.format(files=" and ".join(files)) + _verdict(outcomes, kills),
+            "", *_facts(results, outcomes, folder),
             "", "## Trainings", "", *_trainings(outcomes),
             "", "## Kills by victim and phase", "", *_phases(kills),
             "", "## Recovery", "", *_recovery(kills),
@@ -49,10 +51,13 @@ def page(results: Results, file: str) -> str:
 
 def rewritten(text: str) -> str:
     """The page `text` anew, from the results that it names. Raises TrainerError."""
-    found = re.search(r"by `make campaign` from (\S+)\. -->", text)
+    found = re.search(r"by `make campaign` from (.+)\. -->", text)
     if found is None:
         raise TrainerError("docs/campaign.md does not say from what it was written: make campaign")
-    return page(read_results(ROOT / found[1]), found[1])
+    files = found[1].split(" and ")
+    results, *others = (read_results(ROOT / file) for file in files)
+    results.others = tuple(others)
+    return page(results, files[0].rpartition("/")[0])
 
 
 def _number(plan: Plan) -> int:
@@ -73,16 +78,22 @@ def _line(problem: str) -> str:
     return problem.partition("\n")[0][:300]
 
 
-def _facts(results: Results, outcomes: Sequence[Outcome], file: str) -> Iterator[str]:
-    head = results.head
+def _facts(results: Results, outcomes: Sequence[Outcome], folder: str) -> Iterator[str]:
+    def num_kills(each: Results) -> str:
+        return f"{sum(len(outcome.kills) for outcome in each.outcomes.values()):,}"
+
+    head, folder = results.head, folder.removeprefix("docs/")
+    machines = {
+        f"numbers of {each.head.machine}": f"[{num_kills(each)} kills]({folder}/{each.file.name})"
+        for each in (results, *results.others)
+    }
     days = sorted({outcome.date[:10] for outcome in outcomes})
     hours = sum(outcome.seconds for outcome in outcomes) / 3600
     versions = ", ".join(f"{name} {version}" for name, version in head.versions.items())
     facts = {
-        "commit": head.commit, "machine": head.machine, "versions": versions,
+        "commit": head.commit, "versions": versions,
         "days": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-",
-        "hours of disturbed trainings": f"{hours:.1f}",
-        "numbers": f"[{file}]({file.removeprefix('docs/')})",
+        "hours of disturbed trainings": f"{hours:.1f}", **machines,
     }  # fmt: skip
     yield from _table(["", ""], ([name, value] for name, value in facts.items()))
 

@@ -1,7 +1,8 @@
 """What is kept of a campaign: one file for the same code on the same machine, one line a training.
 
-A line is written when its training is over, so a campaign that was stopped goes on behind it. A
-file that is damaged is refused: which of its numbers hold, nobody knows.
+A line is written when its training is over, so a campaign that was stopped goes on behind it, on
+another machine in a file beside. A file that is damaged is refused: which of its numbers hold,
+nobody knows.
 """
 
 import hashlib
@@ -29,8 +30,9 @@ _SHOWS = ("__main__.py", "page.py")
 
 @dataclass(frozen=True)
 class Head:
-    """The first line; `key` differs where results must not be mixed."""
+    """The first line. `code` is that of the trainings; `key` differs where bits may, too."""
 
+    code: str
     key: str
     date: str
     commit: str
@@ -83,12 +85,13 @@ _KINDS: Mapping[str, type[_Line]] = {
 
 @dataclass
 class Results:
-    """A file and what it holds."""
+    """A file and what it holds; others are of the same code, from other machines."""
 
     file: Path
     head: Head
     undisturbed: dict[World, Undisturbed] = field(default_factory=dict)
     outcomes: dict[Plan, Outcome] = field(default_factory=dict)
+    others: "tuple[Results, ...]" = ()
 
     def add(self, line: _Line) -> None:
         """Keep it durably."""
@@ -108,9 +111,15 @@ class Results:
             self.outcomes[line.plan] = line
 
     @property
+    def all_outcomes(self) -> dict[Plan, Outcome]:
+        """Those of other machines, too."""
+        others = (other.outcomes for other in self.others)
+        return {plan: found[plan] for found in (*others, self.outcomes) for plan in found}
+
+    @property
     def num_kills(self) -> int:
         """Of all trainings."""
-        return sum(len(outcome.kills) for outcome in self.outcomes.values())
+        return sum(len(outcome.kills) for outcome in self.all_outcomes.values())
 
 
 def this_head() -> Head:
@@ -118,10 +127,13 @@ def this_head() -> Head:
     found = circumstances()
     # Another instruction set may come to other bits.
     machine = f"{found['machine']}, {_processor()}"
-    digest = hashlib.sha256(json.dumps([machine, found["versions"]]).encode())
+    digest = hashlib.sha256(json.dumps(found["versions"]).encode())
     for file in _code():
         digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
-    return Head(digest.hexdigest(), found["date"], found["commit"], machine, found["versions"])
+    code = digest.hexdigest()
+    digest.update(machine.encode())
+    key = digest.hexdigest()
+    return Head(code, key, found["date"], found["commit"], machine, found["versions"])
 
 
 def _code() -> Iterator[Path]:
@@ -140,15 +152,17 @@ def _processor() -> str:
 def open_results(folder: Path, head: Head) -> Results:
     """The file of this head's key, or a new one. Raises TrainerError for a damaged file."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(folder.glob("*.jsonl")):
-        found = read_results(file)
-        if found.head.key == head.key:
-            return found
-    commit, _, changes = head.commit.partition("+")
-    name = f"{head.date[:10]}-{commit[:10] or 'unknown'}{'-changed' if changes else ''}"
-    results = Results(folder / f"{name}-{head.key[:6]}.jsonl", head)
-    results.add(head)
-    return results
+    kept = [read_results(file) for file in sorted(folder.glob("*.jsonl"))]
+    found = next((results for results in kept if results.head.key == head.key), None)
+    if found is None:
+        commit, _, changes = head.commit.partition("+")
+        name = f"{head.date[:10]}-{commit[:10] or 'unknown'}{'-changed' if changes else ''}"
+        found = Results(folder / f"{name}-{head.key[:6]}.jsonl", head)
+        found.add(head)
+    found.others = tuple(
+        other for other in kept if other is not found and other.head.code == head.code
+    )
+    return found
 
 
 def read_results(file: Path) -> Results:

@@ -47,7 +47,7 @@ def results(*outcomes):
 
 def test_kills_are_counted_by_victim_and_phase_and_recoveries_by_world():
     kills = (kill("worker", 4.0), kill("worker", 6.0, "saving"), kill("leader", 5.0, workers=3))
-    text = page(results(replace(OUTCOME, kills=kills)), "x.jsonl")
+    text = page(results(replace(OUTCOME, kills=kills)), ".")
     assert "**3 kills in 1 trainings: every result was equal.**" in text
     assert "| training | steps are made, and nothing else | 1 | 0 | 1 | 2 |" in text
     assert "| all |  | 2 | 0 | 1 | 3 |" in text
@@ -59,15 +59,20 @@ def test_kills_are_counted_by_victim_and_phase_and_recoveries_by_world():
 
 def test_a_training_that_was_not_equal_is_named():
     other = replace(OUTCOME, plan=replace(PLAN, number=8), problems=("sha256 differs\nmore",))
-    text = page(results(OUTCOME, other), "x.jsonl")
+    text = page(results(OUTCOME, other), ".")
     assert "**2 kills in 2 trainings: 1 FAILED.**\n\n- 8-gs-2-1: sha256 differs\n" in text
     assert "| all |  | 2 | 1 | 2 | 8 |" in text
 
 
 def test_a_page_is_written_anew_from_the_results_that_it_names(tmp_path):
-    kept = open_results(tmp_path, HEAD)
-    kept.add(OUTCOME)
-    text = page(kept, str(kept.file))
-    assert rewritten(text.replace("1 kills", "2 kills")) == text
+    first = open_results(tmp_path, HEAD)
+    first.add(OUTCOME)
+    kept = open_results(tmp_path, replace(HEAD, key="bbbb2222", machine="another"))
+    kept.add(replace(OUTCOME, plan=replace(PLAN, number=8)))
+    text = page(kept, str(tmp_path))
+    assert "**2 kills in 2 trainings: every result was equal.**" in text
+    for each, machine in ((first, "Linux"), (kept, "another")):
+        assert f"| numbers of {machine} | [1 kills]({each.file}) |" in text
+    assert rewritten(text.replace("2 kills in", "3 kills in")) == text
     with pytest.raises(TrainerError, match="does not say from what it was written"):
         rewritten("# The campaign")

@@ -18,7 +18,9 @@ from tests.campaign.results import (
 from trainer.chaos.result import Calm, Ending
 from trainer.errors import TrainerError
 
-HEAD = Head("aaaa1111", "2030-01-01T00:00:00+00:00", "0123456789abcdef", "Linux", {"keras": "3"})
+HEAD = Head(
+    "code", "aaaa1111", "2030-01-01T00:00:00+00:00", "0123456789abcdef", "Linux", {"keras": "3"}
+)
 WORLD = World((2, 1), (5, 10))
 CALM = Calm(Ending(200, "ab12", {"loss": [0.1 + 0.2, 1e-9]}), 12.5, 3.25, 0.26)
 UNDISTURBED = Undisturbed(WORLD, (CALM, CALM))
@@ -50,13 +52,24 @@ def test_the_same_code_goes_on_in_the_same_file_whatever_was_committed_beside_it
 
 
 def test_other_code_has_a_file_of_its_own(file):
-    other = open_results(file.parent, replace(HEAD, key="bbbb2222"))
-    assert (other.outcomes, other.file == file) == ({}, False)
+    other = open_results(file.parent, replace(HEAD, key="bbbb2222", code="other"))
+    assert (other.all_outcomes, other.file == file) == ({}, False)
     assert read_results(file).outcomes == {PLAN: OUTCOME}
 
 
-def test_the_key_is_that_of_the_code():
-    assert this_head().key == this_head().key
+def test_another_machine_goes_on_in_a_file_of_its_own(file):
+    """What was trained there is done; what it is compared with is not: bits may be others here."""
+    other = open_results(file.parent, replace(HEAD, key="bbbb2222", machine="another"))
+    assert (other.outcomes, other.undisturbed, other.file == file) == ({}, {}, False)
+    assert (other.all_outcomes, other.num_kills) == ({PLAN: OUTCOME}, 1)
+    assert [each.file for each in other.others] == [file]
+    assert [each.file for each in open_results(file.parent, HEAD).others] == [other.file]
+
+
+def test_the_key_is_that_of_code_and_machine():
+    head = this_head()
+    assert (head.code, head.key) == (this_head().code, this_head().key)
+    assert head.key != head.code
 
 
 # which line is damaged, and how: what is read of it instead
