@@ -225,7 +225,7 @@ class GateAt(_At):
         self._path = path
 
     def fire(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not Path(self._path).exists():
             assert time.monotonic() < deadline, "nobody opened the gate"
             time.sleep(0.01)

@@ -118,6 +118,7 @@ def test_f25_a_save_that_is_refused_is_told_and_the_next_one_succeeds(run, proxy
     assert run.sha256() == undisturbed.sha256()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.long)])
 def test_f26_steps_go_on_while_the_store_is_down(run, proxy, undisturbed, seconds):
     began = time.monotonic()
@@ -178,6 +179,7 @@ def test_f30_damage_on_the_way_is_read_again(run, proxy, undisturbed, data):
     assert not run.lives[-1].events("checkpoint skipped")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "environ", [{"FAULT_TIMEOUT": "2"}, pytest.param({}, marks=pytest.mark.long)], ids=["2", "60"]
 )

@@ -44,6 +44,7 @@ def test_data_and_run_in_the_store_give_the_same_result(run, proxy, undisturbed,
     assert len(proxy.fired) == 1  # the one above
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
 def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy, seconds):
     proxy.faults.append(Fault("status", "POST /upload", 403, times=10**6))
