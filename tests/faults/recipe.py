@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def _recording_model(params: SmallParams) -> Any:
     optimizer = keras.optimizers.Adam(params.learning_rate)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def _slow_model(params: SmallParams) -> Any:
+    """The same model, in whose building a lease of 3 s is renewed."""
+    time.sleep(4)
+    return _model(params)
 
 
 def _inside_step(images: Any, iteration: Any) -> None:
@@ -207,3 +214,4 @@ no_params = Recipe(object, _DATA, _model)  # type: ignore[arg-type]
 broken_decode = Recipe(SmallParams, lambda _params: DataSpec(_broken_decode), _model)
 picky_decode = Recipe(SmallParams, lambda _params: DataSpec(_picky_decode), _model)
 recipe = Recipe(SmallParams, _DATA, _model)
+slow = Recipe(SmallParams, _DATA, _slow_model)

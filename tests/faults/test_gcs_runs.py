@@ -59,6 +59,15 @@ def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy, se
     assert not life.events("starting TensorFlow")
 
 
+def test_requests_while_the_model_is_built_change_no_weight(run, proxy, undisturbed):
+    """Of other threads: the client drew from the generator of which layers have their seeds."""
+    proxy.faults.append(Fault("slow", "POST .*/lease.json", 0, times=10**6))
+    life = run.train(recipe="tests.faults.recipe:slow", run__lease_seconds=3)
+    assert life.code == 0, life.text()
+    assert proxy.num_fired("slow") > 3
+    assert run.sha256() == undisturbed.sha256()
+
+
 def test_f33_data_that_may_be_listed_and_not_read_is_named_by_the_agent(run, proxy, data):
     proxy.faults.append(Fault("status", "GET /download/.*data", 403, times=10**6))
     life = run.start(command="train", data__url=data)

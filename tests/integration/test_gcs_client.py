@@ -9,6 +9,7 @@ import uuid
 from functools import partial
 
 import pytest
+from google.auth._exponential_backoff import ExponentialBackoff
 from google.auth.credentials import Credentials
 from google.cloud import storage
 
@@ -85,6 +86,24 @@ def test_f32_tokens_and_upload_sessions_are_never_told(store, proxy, credentials
         assert "upload_id" not in told
     assert credentials.num_refreshes
     assert proxy.fired[-1][1].startswith("PUT /upload")
+
+
+def test_what_a_training_draws_from_is_left_alone(store, proxy, monkeypatch):
+    """Python's generator, of which Keras makes the seeds of layers while other threads ask."""
+    before = random.getstate()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "sleep", lambda _seconds: None)
+        assert len([*ExponentialBackoff(total_attempts=3)]) == 3
+    proxy.faults.append(Fault("status", "POST /upload", 503))
+    store.write("a", b"data")
+    store.write("large", bytes(9 << 20))  # by a session
+    store.create("b", b"data")
+    store.replace("b", b"other", version=store.stat("b").version)
+    assert store.read("a") == b"data"
+    assert len([*store.list()]) == 3
+    store.delete("a")
+    assert proxy.num_fired("status") == 1
+    assert random.getstate() == before
 
 
 def test_f26_waits_between_repeats_are_of_chance_and_bounded(proxy, monkeypatch):

@@ -11,6 +11,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from importlib import import_module
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -38,8 +39,12 @@ from trainer.storage.gcs_errors import (
 _Result = TypeVar("_Result")
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 20
-# Not that of the process, which `train.seed` makes alike in all workers.
+# Not that of the process: by it Keras draws the seeds of layers, alike in all workers and lives,
+# and a request of another thread in between would change them all. The client draws from there
+# what parts the contents of an upload, and waits between tries for a token.
 _chance = random.SystemRandom()
+for _module in ("google.cloud.storage._media._upload", "google.auth._exponential_backoff"):
+    vars(import_module(_module))["random"] = _chance
 # Of a host as many are kept as threads ask at once: beyond that each request makes one, and the
 # client warns of it.
 _POOLS, _CONNECTIONS = 10, 64
