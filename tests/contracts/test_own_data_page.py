@@ -2,12 +2,14 @@
 
 import json
 import shlex
+import subprocess
+import sys
 
 import click
 import pytest
 
 from tests.own_files import rows, write_csv, write_images
-from tests.pages import commands_of, read_page, run_commands
+from tests.pages import commands_of, files_of, read_page, run_commands, write_files
 from trainer.cli.root import trainer_command
 from trainer.recipes.catalog import load_run
 
@@ -44,3 +46,23 @@ def test_the_page_is_run_as_it_stands(tmp_path, monkeypatch):
         summary = json.loads((tmp_path / "runs" / run / "summary.json").read_text())
         assert summary["complete"]
         assert summary["test"]["accuracy"] > 0.5
+    ask_the_models(tmp_path, table)
+
+
+def ask_the_models(folder, table):
+    """Most of what they were trained on, they know."""
+    assert list(files_of(PAGE)) == ["image.py", "rows.py"]
+    write_files(PAGE, folder)
+
+    def ask(script, *arguments):
+        command = [sys.executable, script, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said = [line.rpartition(" ") for line in done.stdout.splitlines()]
+        assert all(0 < int(share.removesuffix("%")) <= 100 for _, _, share in said)
+        return [name for name, _, _ in said]
+
+    [digit] = ask("image.py", sorted(folder.glob("photos/0/*.png"))[0])
+    assert digit in set("0123456789")
+    found = ask("rows.py", "wine.csv")
+    assert sum(name == row["kind"] for name, row in zip(found, table, strict=True)) > 200

@@ -73,6 +73,18 @@ def test_a_table_is_a_data_set_of_tensorflow_datasets(tmp_path: Path) -> None:
     assert facts.label().num_classes == 10
 
 
+def test_sentences_have_no_vocabulary(tmp_path: Path) -> None:
+    """A new record has another one, of which a vocabulary would know nothing."""
+    (tmp_path / "said.csv").write_text(
+        "text,mood,kind\n"
+        + "".join(f"number {n},{'good' if n % 2 else 'bad'},{n % 3}\n" for n in range(30))
+    )
+    prepared(tmp_path, "said.csv", "kind", test=0.0)
+    statistics = read_facts(open_storage(str(tmp_path / "data"))).statistics
+    assert statistics["mood"].vocabulary == ("bad", "good")
+    assert "text" not in statistics
+
+
 def test_parquet_and_csv_give_the_same_records(tmp_path: Path) -> None:
     write_csv(tmp_path / "digits.csv", TABLE)
     write_parquet(tmp_path / "digits.parquet", TABLE)

@@ -7,8 +7,9 @@ import numpy as np
 
 from trainer.data.own.columns import Column
 
-# A column of texts with more different values has no vocabulary.
-MAX_VOCABULARY = 1000
+# A column of texts with more different values has no vocabulary, nor one whose values come fewer
+# times than so many on average: they are sentences, of which a new record has another one.
+MAX_VOCABULARY, LEAST_REPEATS = 1000, 2
 _PIECE = 1024
 
 
@@ -20,9 +21,11 @@ class Measures:
         self._texts: dict[str, set[str] | None] = {
             c.name: set() for c in columns if c.kind == "text"
         }
+        self._num_records = 0
 
     def add(self, values: dict[str, Any]) -> None:
         """One more record, as its columns converted it."""
+        self._num_records += 1
         for name, moments in self._numbers.items():
             moments.add(values[name])
         for name, words in self._texts.items():
@@ -37,7 +40,7 @@ class Measures:
         texts = {
             name: {"vocabulary": sorted(words)}
             for name, words in self._texts.items()
-            if words is not None
+            if words is not None and self._num_records >= LEAST_REPEATS * len(words)
         }
         tree = {"split": split, "features": numbers | texts}
         return (json.dumps(tree, indent=1, sort_keys=True) + "\n").encode()
