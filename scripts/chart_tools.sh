@@ -11,11 +11,7 @@ resources=( # MODULE@VERSION:FOLDER
   github.com/prometheus-operator/prometheus-operator@v0.85.0:example/prometheus-operator-crd
 )
 
-go=$(command -v go || echo /usr/local/go/bin/go)
-if [ ! -x "$go" ]; then
-  echo "make chart-tools: install Go (Debian: golang-go; macOS: brew install go) to build helm" >&2
-  exit 1
-fi
+go=$(scripts/go.sh helm)
 
 build() { # NAME MODULE@VERSION: again when the version is another
   [ "$(cat ".tools/.$1" 2>/dev/null)" = "$2" ] && [ -x ".tools/$1" ] && return

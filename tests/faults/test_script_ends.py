@@ -75,6 +75,11 @@ def test_a_second_start(tmp_path: Path) -> None:
     events = [json.loads(line) for line in longer.stdout.splitlines() if line[0] == "{"]
     assert [event["step"] for event in events if event["event"] == "restore"] == [2]
     assert events[-1]["steps"] == 3
+    for command in ("evaluate", "export"):
+        words = [sys.executable, "-m", "trainer", command, str(tmp_path / "run")]
+        refused = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 2
+        assert "is of a script, whose model only the script makes: let it call" in refused.stderr
 
 
 @pytest.mark.long

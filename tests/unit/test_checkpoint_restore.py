@@ -52,6 +52,13 @@ def test_an_uncommitted_one_is_skipped_by_name() -> None:
     assert restored.reasons == ("checkpoint step-00000030-f0 has no COMMIT marker",)
 
 
+def test_what_is_older_than_the_restored_one_is_not_told() -> None:
+    """Its save was killed, or its removal; the ones that came after do without it."""
+    storage = three()
+    storage.delete("step-00000020-f0/COMMIT")
+    assert newest(store_of(storage)).reasons == ()
+
+
 def test_a_higher_fence_comes_first() -> None:
     storage = three()
     save(store_of(storage, fence=1), 15)

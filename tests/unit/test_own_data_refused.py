@@ -163,6 +163,8 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("a\tb")
     with pytest.raises(ConfigError, match=r"a\.tsv is no \.csv, \.parquet, \.npz file, nor a fol"):
         open_source(str(tmp_path / "a.tsv"))
+    with pytest.raises(ConfigError, match=r"no folder .*nowhere: check --from"):
+        open_source(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no files in .*empty: put images into folders"):
         prepared(tmp_path, "empty", None)

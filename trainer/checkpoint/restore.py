@@ -1,5 +1,6 @@
 """Which checkpoint a start goes on from: the newest that holds, and what was passed over."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainer.agreement import Agreement
@@ -15,7 +16,7 @@ from trainer.errors import CheckpointError, ConfigError
 class Restored:
     """The checkpoint to start from (None: step 0) and what newer there was.
 
-    damaged: committed ones that do not hold, newest first; `reasons` says of each, and of
+    damaged: committed ones that do not hold, newest first; `reasons` says of each, and of newer
     folders without a marker, why it was skipped.
     """
 
@@ -37,7 +38,7 @@ def newest(
         (agreement.of_chief, agreement.all) if agreement is not None else (str, bool)
     )
     all_found = list(reversed(store.all()))
-    reasons = [found.problem for found in all_found if found.problem is not None]
+    reasons: list[str] = []
     names = iter([found.name for found in all_found if found.committed])
     damaged: list[Found] = []
     while name := of_chief(next(names, "")):
@@ -46,16 +47,21 @@ def newest(
         except DamagedError as error:
             checkpoint, problem = None, str(error)
         if holds_for_all(checkpoint is not None):
-            return Restored(checkpoint, tuple(damaged), tuple(reasons))
+            newer = _problems(found for found in all_found if found > Found.of_name(name))
+            return Restored(checkpoint, tuple(damaged), (*newer, *reasons))
         damaged.append(Found.of_name(name))
         reasons.append(problem or f"checkpoint {name} does not hold for another worker")
     if damaged and not start_over:
-        lines = "".join(f"\n  {reason}" for reason in reasons)
+        lines = "".join(f"\n  {reason}" for reason in (*_problems(all_found), *reasons))
         raise CheckpointError(
             f"all {len(damaged)} committed checkpoints are damaged:{lines}\n"
             "restore them from a copy, use another run.dir, or set checkpoint.start_over=true"
         )
-    return Restored(None, tuple(damaged), tuple(reasons))
+    return Restored(None, tuple(damaged), (*_problems(all_found), *reasons))
+
+
+def _problems(all_found: Iterable[Found]) -> list[str]:
+    return [found.problem for found in all_found if found.problem is not None]
 
 
 def choose(store: CheckpointStore, which: str, config: CheckpointConfig, run: str) -> Checkpoint:

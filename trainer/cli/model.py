@@ -104,10 +104,16 @@ def export(
 
 def _find(run_dir: str, which: str | None) -> "RunDir":
     """The run, which has that checkpoint."""
+    from trainer.config.models.run import SCRIPT
     from trainer.run.run_dir import RunDir
 
     run = RunDir(run_dir)
     run.check_exists()
+    if run.config().recipe == SCRIPT:
+        raise ConfigError(
+            f"{run.url} is of a script, whose model only the script makes: let it call "
+            "trainer.evaluate, or model.save, after trainer.fit, and run it again"
+        )
     run.checkpoint(which or run.config().export.weights)
     return run
 

@@ -34,6 +34,7 @@ from trainer.data.own.tables import CsvFile, ParquetFile
 from trainer.data.prepare import cache_folder, check_target, deliver, work_folder
 from trainer.errors import ConfigError, DataError, ObjectNotFoundError
 from trainer.storage import Storage, open_storage
+from trainer.storage.local import LocalStorage
 
 VERSION = "1.0.0"
 _FILES: dict[str, Callable[[Storage, str, str], Source]] = {
@@ -118,17 +119,25 @@ def open_source(url: str) -> Source:
     if kind is None and Path(url).is_file():
         raise ConfigError(f"{url} is no {', '.join(_FILES)} file, nor a folder of images")
     if kind is None:
-        # A storage does not follow them, and a class would be missing without a word.
-        folders = [*Path(url).glob("[!.]*/"), *Path(url).glob("[!.]*/[!.]*/")]
-        if links := [folder for folder in folders if folder.is_symlink()]:
-            raise ConfigError(f"{links[0]} is a link to a folder: put the folder itself there")
-        return ImageFolder(open_storage(url), name)
+        images = open_storage(url)
+        if isinstance(images, LocalStorage):
+            _check_folder(images.root)
+        return ImageFolder(images, name)
     storage = open_storage(folder or slash or ".")
     try:
         storage.stat(file)
     except ObjectNotFoundError:
         raise ConfigError(f"no file {url}: check --from") from None
     return kind(storage, file, name)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigError(f"no folder {folder}: check --from")
+    # A storage does not follow links to folders, and a class would be missing without a word.
+    inside = [*folder.glob("[!.]*/"), *folder.glob("[!.]*/[!.]*/")]
+    if links := [path for path in inside if path.is_symlink()]:
+        raise ConfigError(f"{links[0]} is a link to a folder: put the folder itself there")
 
 
 def _write(
