@@ -149,8 +149,8 @@ def read_manifest(storage: Storage) -> Manifest:
     except ObjectNotFoundError:
         raise DataError(
             f"no {where}: the data set is absent or not completely prepared; run 'trainer data"
-            f" prepare NAME --to {storage.url}' (again; of your own files: --from FILES), or 'trainer"
-            f" data index {storage.url}' if TensorFlow Datasets wrote it there"
+            f" prepare NAME --to {storage.url}' (again; of your own files: --from FILES), or"
+            f" 'trainer data index {storage.url}' if TensorFlow Datasets wrote it there"
         ) from None
     try:
         fields = json.loads(data)
