@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -84,6 +85,35 @@ def test_a_port_is_killed_and_resumed_on_two_workers(zygote, tmp_path, name, at,
     steps = [event["step"] for event in agents.lives[0].events("restore")]
     assert steps == [0, committed[-1]]
     assert run.summary()["world_sizes"] == [[0, 2]]
+
+
+SAVES = """
+import keras, numpy as np, trainer
+x = np.random.default_rng(0).random((64, 4)).astype("float32")
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+model.compile("adam", "mse", metrics=["mae"])
+checkpoints = [
+    keras.callbacks.ModelCheckpoint("each.{epoch}.weights.h5", save_weights_only=True),
+    keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True, monitor="loss"),
+]
+trainer.fit(model, x, x[:, :1], batch_size=16, epochs=2, callbacks=checkpoints)
+if trainer.is_chief():
+    model.save("final.keras")
+"""
+
+
+def test_one_of_two_workers_saves_by_keras_own_means(zygote, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saves.py").write_text(SAVES)
+    run = Run(zygote, tmp_path / "run", SETTINGS, script=(str(tmp_path / "saves.py"),))
+    run.folder.mkdir()
+    Agents(run).train()
+    found = {path.name for path in tmp_path.rglob("*") if path.suffix in (".h5", ".keras")}
+    assert found == {"each.1.weights.h5", "each.2.weights.h5", "best.keras", "final.keras"}
+    [file] = tmp_path.rglob("final.keras")
+    saved = [array for array in run.last().arrays.values() if array.shape == (4, 1)]
+    kernel = keras.models.load_model(file).get_weights()[0]
+    assert any(np.array_equal(kernel, array) for array in saved)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras

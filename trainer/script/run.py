@@ -6,11 +6,13 @@ config -> cluster -> strategy -> restore -> the script, with its calls of `fit` 
 import runpy
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.saving import saving_lib
 
 from trainer.backend import TENSORFLOW
 from trainer.errors import ConfigError, TrainerError
@@ -37,6 +39,7 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
     job.log.info("config", run=job.config.run_name, script=str(script.path), dir=job.run.url)
     strategy, place = compute(job)
     if keras.backend.backend() == TENSORFLOW:
+        _let_one_worker_save()
         # The script builds its models as ever, and their variables are mirrored.
         tf.distribute.experimental_set_strategy(strategy)
     agreement, _ = agree(job, strategy, place)
@@ -58,6 +61,18 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
         job.run.write_summary(summary)
         agreement.part()  # who leaves earlier would break the chief's writing off
     return summary
+
+
+def _let_one_worker_save() -> None:
+    """Keep from Keras that it makes variables where it saves a model.
+
+    It makes a bare optimizer there, to see which attributes of a real one to pass over. Under the
+    script's strategy that optimizer's variables would be the group's, and a worker that saves
+    alone, as `ModelCheckpoint` does, would wait for the others, which are at something else.
+    """
+    find: Callable[[str], Any] = saving_lib.get_attr_skipset
+    of_optimizers = find("Optimizer")
+    saving_lib.get_attr_skipset = lambda kind: of_optimizers if kind == "Optimizer" else find(kind)
 
 
 def _run(script: Script, log: Any) -> None:
