@@ -123,7 +123,10 @@ def _unfinished(url: str) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise ConfigError(f"cannot write a model to {url}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write a model to {url}: {error.strerror}; trainer export RUN_DIR --to DIR "
+            "writes it elsewhere"
+        ) from error
     try:
         yield folder
     finally:

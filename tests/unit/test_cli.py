@@ -161,6 +161,25 @@ def summary(capsys, overrides=(), config_name="fashion_mnist", **facts):
     return {line[:15].strip(): line[15:] for line in lines}
 
 
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        ("train --epochs 3", "--set train.epochs=VALUE sets it"),
+        ("train --learning-rate 3", "as in --set params.learning_rate=VALUE"),
+        ("train run.yaml", "Name a recipe or a YAML file, as in -c run.yaml"),
+        ("train -c fashion_mnist --set train.epochs 3", "one word: --set train.epochs=VALUE"),
+    ],
+)
+def test_a_line_that_is_refused_says_what_was_most_likely_meant(args, hint):
+    result = call(*args.split())
+    assert result.exit_code == 2
+    assert hint in result.stderr
+
+
+def test_where_no_keys_are_set_none_is_offered():
+    assert "--set" not in call("runs", "list", "--epochs", "3", "runs").stderr
+
+
 def test_summary_tells_the_result_and_where_it_is(capsys):
     shown = summary(capsys)
     assert shown["test"] == "loss 0.5000, accuracy 0.8123"

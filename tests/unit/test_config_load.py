@@ -207,6 +207,7 @@ def test_identity_is_refused_with_a_diff(key):
     assert f"  params.{key}: " in str(caught.value)
     assert "--allow-change" not in str(caught.value)
     assert "train.start_from=runs/local" in str(caught.value)
+    assert "train.start_layers=shared" in str(caught.value)
 
 
 def test_another_recipe_is_all_that_is_said_of_it():

@@ -142,6 +142,19 @@ def test_watching_prints_what_changes_and_ends_with_the_run(tmp_path: Path) -> N
     assert process.returncode == 0
 
 
+def test_a_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
+    run, pipe = tmp_path / "later", subprocess.PIPE
+    with subprocess.Popen([*WATCH, str(run)], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        folder(tmp_path, is_complete=True)
+        (tmp_path / "demo").rename(run)
+        shown, _ = process.communicate(timeout=60)
+    assert said == f"{run} is no run yet: waiting for it to begin\n"
+    assert shown.split()[:2] == ["demo", "complete"]
+    assert process.returncode == 0
+
+
 def test_ctrl_c_ends_watching_quietly_after_it_said_once_why_the_run_ended(tmp_path: Path) -> None:
     run = folder(tmp_path, is_complete=False)
     life = ledger.read(run.storage).generations[-1]

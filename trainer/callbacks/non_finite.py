@@ -38,7 +38,8 @@ class NonFiniteCallback(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise NonFiniteError(
                 f"loss is {loss} at step {step}: lower the learning rate or look for bad records; "
-                "checkpoints before this step are intact"
+                "checkpoints before this step are intact, and trainer debug RUN_DIR looks into "
+                "the steps after the last of them"
             )
         scale = self._overflowed_at.popleft() if self._overflowed_at else 0.0
         if 0 < scale < _LEAST_SCALE:

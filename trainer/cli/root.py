@@ -13,6 +13,7 @@ import click
 
 import trainer
 from trainer import last_words
+from trainer.cli.hints import likely_meant
 from trainer.cli.options import AS_JSON, HELP_NAMES, examples
 from trainer.cli.output import say, watched_output
 from trainer.environment import check_environment, command_name
@@ -100,6 +101,8 @@ def _tell(error: BaseException, *, debug: bool, as_json: bool) -> int:
     elif isinstance(error, click.ClickException):
         with suppress(OSError):
             error.show()
+        if isinstance(error, click.UsageError) and (meant := likely_meant(error)):
+            say(meant)
     else:
         say(f"trainer: {message}")
     return code
@@ -107,6 +110,8 @@ def _tell(error: BaseException, *, debug: bool, as_json: bool) -> int:
 
 def _explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
     """The exit code, and what to say."""
+    if isinstance(error, click.UsageError):
+        return error.exit_code, f"{error.format_message()} {likely_meant(error)}".rstrip()
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message()
     if isinstance(error, TrainerError):

@@ -113,6 +113,8 @@ def status(run_dir: str, as_json: bool) -> None:
 def watch(run_dir: str, every: float) -> None:
     """Show how a run stands until it is complete; Ctrl-C ends only the watching.
 
+    A run that has not begun is waited for.
+
     Without a terminal, a line is printed whenever something has changed. A run that nobody trains
     is watched on, because it may go on: why it ended is said once.
     """
@@ -165,6 +167,10 @@ def _nobody(facts: "RunFacts") -> str:
 
 
 def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
+    if not _is_run(run_dir):
+        click.echo(f"{run_dir} is no run yet: waiting for it to begin", err=True)
+        while not _is_run(run_dir):
+            time.sleep(every)
     facts: RunFacts | None = _facts(run_dir)
     while facts is None or facts.summary is None:
         if facts is not None:

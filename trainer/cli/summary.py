@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trainer.cli.tables import print_facts
+from trainer.cli.tables import counted, print_facts
 from trainer.config import RunConfig
 from trainer.environment import command_name
 
@@ -50,7 +50,7 @@ def _already(config: RunConfig, outcome: Any) -> str:
 
 def _steps(summary: dict[str, Any]) -> str:
     early = ", stopped early by a callback" if summary["stopped_early"] else ""
-    return f"{summary['steps']} in {summary['epochs']} epochs{early}"
+    return f"{summary['steps']} in {counted(summary['epochs'], 'epoch')}{early}"
 
 
 def _short(value: float | None) -> str:
@@ -64,7 +64,7 @@ def show_script_summary(run_dir: str, summary: dict[str, Any], *, was_complete: 
     print_facts(
         [
             ("run", f"{summary['run']}: complete{already}"),
-            ("steps", f"{summary['steps']} in {summary['fits']} calls of trainer.fit"),
+            ("steps", f"{summary['steps']} in {counted(summary['fits'], 'call')} of trainer.fit"),
             ("checkpoints", f"{run_dir}/checkpoints"),
             ("look inside", f"{command_name()} checkpoints list {shlex.quote(run_dir)}"),
         ]

@@ -43,6 +43,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in lines)
 
 
+def counted(number: int, noun: str) -> str:
+    """As in "1 epoch", "2 epochs"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def megabytes(num_bytes: int) -> str:
     """A size for people."""
     return f"{num_bytes / 1e6:,.1f} MB"

@@ -161,4 +161,9 @@ def _refusal(run_dir: str, refused: dict[str, tuple[Any, Any]], *, is_allowable:
         "to keep this run as it is: another run.dir, or train.start_from="
         f"{run_dir} with another run.dir to start from its weights"
     )
+    if not is_allowable and any(key.startswith("params.") for key in refused):
+        lines.append(
+            "to take the weights of the layers that both models have: and also "
+            "train.start_layers=shared"
+        )
     return "\n".join(lines)

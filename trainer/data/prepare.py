@@ -140,8 +140,9 @@ def deliver(built: Storage, to: Storage, say: OnProgress) -> Manifest:
     with suppress(DataError):
         there = read_manifest(to)
     if there is not None and there != manifest:
+        other = "statistics of the same records" if there.splits == manifest.splits else "records"
         raise ConfigError(
-            f"{to.url} holds {there.name} with other records, which runs may have begun with:"
+            f"{to.url} holds {there.name} with other {other}, which runs may have begun with:"
             " choose another folder, or delete this one"
         )
     if there is None or verify(to):

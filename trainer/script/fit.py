@@ -79,10 +79,10 @@ def _train(
     session: Session, call: Call, job: Job, data: FitData, model: Any, initial_epoch: int
 ) -> Any:
     where = "any step" if data.fed.is_anywhere else "the ends of epochs"
-    job.log.info("fit", call=call.number, records=data.fed.order.num_records, goes_on_at=where)
+    steps = data.fed.order.steps_per_epoch
+    job.log.info("fit", call=call.number, steps_per_epoch=steps, goes_on_at=where)
     _tell_what_is_ignored(model, job.log)
     assembled = _assemble(session, job, data, model)
-    steps = data.fed.order.steps_per_epoch
     first = Position(step=initial_epoch * steps)
     schedule = replace(
         schedule_of(job.config, steps, first_step=call.first_step - first.step),
