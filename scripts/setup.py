@@ -135,6 +135,7 @@ def main():
     # The locked hatchling builds it: nothing unlocked is fetched.
     run("Installing trainer", [*PIP, "--no-deps", "--no-build-isolation", "--editable", "."])
     (VENV / ".ready").touch()
+    print("Set up: make local-run trains a model, .venv/bin/trainer --help shows the commands")
 
 
 if __name__ == "__main__":
