@@ -279,6 +279,8 @@ class FaultyStorage:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(self._fault["seconds"])
         else:
+            if self._fault["action"] == "signal and fail":
+                os.kill(os.getpid(), signal.SIGTERM)
             raise StorageError(f"injected failure of {operation} {path}")
 
     def list(self, prefix: str = "") -> Iterator[Entry]:

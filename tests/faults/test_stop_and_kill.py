@@ -175,6 +175,16 @@ def test_f05_sigterm_during_the_last_save(run, undisturbed):
     finish(run, undisturbed)
 
 
+def test_f05_sigterm_as_the_last_save_fails(run, undisturbed):
+    fault = storage_fault("signal and fail", 1, "write")
+    at_the_end = {f"checkpoint__every_{what}": None for what in ("steps", "epochs")}
+    life = run.train(storage=fault, checkpoint__background=False, **at_the_end)
+    assert len(run.fired()) == 1
+    assert life.code == 75, life.text()
+    assert run.committed() == [18]
+    finish(run, undisturbed)
+
+
 def test_f08_sigterm_during_import(tmp_path):
     sets = [f"--set={key}={value}" for key, value in SMALL.items()]
     sets += [

@@ -232,7 +232,7 @@ class Checkpoints:
                 f"stopped at step {step}; the last save failed "
                 f"({self._saver.last_error}), the checkpoint before it is intact"
             )
-        raise StoppedError(f"stopped at step {step}, saved: a new start goes on from there")
+        raise StoppedError(f"stopped at step {step}, saved")
 
     def _global(self, position: Position) -> int:
         return self._schedule.first_step + position.step

@@ -205,7 +205,10 @@ def _supervise(request: _Request, workers: int | None) -> int:
     else:
         supervisor = _local_group(config, workers, request, get_log())
     try:
-        return asyncio.run(supervisor.run())
+        code = asyncio.run(supervisor.run())
+        if code == 128 + signal.SIGINT and not context.meta[AS_JSON]:
+            click.echo("stopped; the same command goes on with the run", err=True)
+        return code
     finally:
         drop_output()
 
