@@ -135,6 +135,16 @@ def test_f04_a_signal_to_the_agent_saves_and_ends(run, undisturbed, name):
     finish(run, undisturbed, command="train")
 
 
+@pytest.mark.long
+def test_ctrl_c_says_what_goes_on_with_the_run(run):
+    life = agent(run, callbacks=[gate(run)], log__format="text")
+    wait_until(run.fired, "the worker at the gate")
+    life.signal(signal.SIGINT)
+    (run.folder / "gate").touch()
+    assert life.wait(20) == 130, life.text()
+    assert life.text().splitlines()[-1] == "stopped; the same command goes on with the run"
+
+
 def test_a_second_signal_ends_agent_and_worker_at_once(run):
     life = agent(
         run, storage=storage_fault("stall", 1, "write", seconds=30), train__grace_seconds=25
