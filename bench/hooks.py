@@ -26,7 +26,7 @@ from trainer.callbacks.state import CallbackStates
 from trainer.checkpoint.boundary import Captured, Checkpoints
 from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.saver import Saver
-from trainer.compiled_steps import CompiledSteps, Steps
+from trainer.compiled_steps import CompiledSteps
 from trainer.job import Assembled, Job
 from trainer.log import configure_logging, get_log
 from trainer.loop import TrainLoop
@@ -34,6 +34,7 @@ from trainer.metrics import Metrics
 from trainer.recipes.catalog import load_run
 from trainer.run.run_dir import RunDir
 from trainer.step_times import StepTimes
+from trainer.steps import Steps
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 from trainer.worker import assemble

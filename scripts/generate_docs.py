@@ -36,7 +36,7 @@ Kinds: a run that goes on may differ in *free* keys; in a *changeable* one with
 would be another one.
 """
 METRICS = """\
-Served at `/metrics` (keys `metrics.*`). Counters start at 0 in every process; a gauge is absent
+Served at `/metrics` (keys `metrics.*`). Counters start at 0 in every agent; a gauge is absent
 until its value is known; `metrics.labels` are added to every series. Causes and phases:
 [goodput.md](goodput.md). How busy a GPU is, NVIDIA's dcgm-exporter tells for each pod
 (`DCGM_FI_DEV_GPU_UTIL`).

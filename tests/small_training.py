@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from tests.small_data import shard_name, write_info
 from trainer.checkpoint.position import Position, Schedule
-from trainer.compiled_steps import CallResult, CompiledSteps
+from trainer.compiled_steps import CompiledSteps
 from trainer.config import DataConfig
 from trainer.data.dataset import Dataset, open_dataset
 from trainer.data.index import index_directory
@@ -31,6 +31,7 @@ from trainer.fit_engine import fit
 from trainer.loop import Memory, Own, TrainLoop
 from trainer.models.build import build
 from trainer.models.train_step import TrainStepModel
+from trainer.steps import CallResult
 from trainer.strategy import make_strategy
 from trainer.training import begin_training, end_training
 

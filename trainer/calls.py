@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.checkpoint.position import Schedule
-from trainer.compiled_steps import Steps
 from trainer.errors import ConfigError
+from trainer.steps import Steps
 
 Logs = dict[str, float]
 # One replica's work on its share of a step's records: (x, y) or (x, y, weight) -> logs, scalars.

@@ -4,6 +4,7 @@ TrainerError                1  unexpected, or not worth a code of its own
 ├── StorageError            1  storage or credentials refused
 │   ├── ObjectNotFoundError 1  no object under that path
 │   ├── RefusedError        1  this identity has no right to do it
+│   ├── LockedError         1  another process keeps a folder locked
 │   └── NoBucketError       2  no such bucket
 ├── ConfigError             2  usage or configuration
 ├── DataError               3  records missing, corrupt beyond policy, or of another schema

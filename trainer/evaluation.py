@@ -10,11 +10,11 @@ import tensorflow as tf
 from trainer.agreement import Agreement
 from trainer.backends import this_backend
 from trainer.calls import Logs, Step, check_number, pass_steps
-from trainer.compiled_steps import Steps
 from trainer.data.batches import BatchPipeline
 from trainer.data.dataset import TrainingData
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
+from trainer.steps import Steps
 
 
 class Evaluator:

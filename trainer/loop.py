@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from trainer.calls import CallSize, Logs, Step, check_number, each_callback
 from trainer.checkpoint.position import Position, Schedule
-from trainer.compiled_steps import CallResult, Steps
 from trainer.errors import ConfigError
+from trainer.steps import CallResult, Steps
 
 # A step of one's own or the model's `test_step`, and what to do between compiled calls -> the
 # logs of each step of a validation pass, and its number of records.

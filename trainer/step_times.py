@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from trainer.compiled_steps import CallResult, Steps
 from trainer.data.fetching import Fetching
 from trainer.goodput import CauseClock
+from trainer.steps import CallResult, Steps
 
 
 class StepTimes:

@@ -17,7 +17,6 @@ from trainer.checkpoint.position import Position, Schedule
 from trainer.checkpoint.restore import Restored
 from trainer.checkpoint.saver import Bystander, Saver
 from trainer.checkpoint.store import Checkpoint
-from trainer.compiled_steps import CallResult, Steps
 from trainer.data.batches import BatchPipeline
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline
@@ -27,6 +26,7 @@ from trainer.fit_engine import fit
 from trainer.job import Assembled, Job, run_info
 from trainer.loop import Own, TrainLoop, Validation
 from trainer.step_times import StepTimes
+from trainer.steps import CallResult, Steps
 from trainer.user_code import NEVER_PASSING, describe, find_callback, find_place, user_code
 
 _FIRST = Position()
@@ -161,7 +161,7 @@ class Training:
         )  # fmt: skip
         position = self._start
         model.stop_training = position.stop_training
-        begin_training(callbacks, self._schedule, position, self._put_back)
+        begin_training(callbacks, self._schedule, position, self._restore)
         if not position.is_over(self._schedule.target_step):
             dataset = self._pipeline.dataset(position.step)
             with self._job.goodput.cause("step"):
@@ -228,7 +228,7 @@ class Training:
     def _begin_fit(self, _logs: Any) -> None:
         dataset = self._pipeline.dataset(self._start.step)
         self._steps().check(iter(dataset))
-        self._put_back()
+        self._restore()
 
     def _capture(self, *, whole: bool) -> Captured:
         states, arrays = self._states.capture()
@@ -244,12 +244,12 @@ class Training:
             },
         )
 
-    def _put_back(self) -> None:
+    def _restore(self) -> None:
         """The state of the checkpoint, into model and callbacks; a warm start is made one."""
         with self._job.goodput.cause("restore"):
-            self._put_all_back()
+            self._restore_all()
 
-    def _put_all_back(self) -> None:
+    def _restore_all(self) -> None:
         if self._checkpoint is None:
             if self._job.config.train.start_from is not None or self._chosen.appends:
                 # A restart begins with the same weights, whatever has become of the other run, and

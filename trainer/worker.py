@@ -89,6 +89,7 @@ def assemble(job: Job) -> Assembled:
     )  # fmt: skip
     sample = dataset.sample()
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])
+    # Once more: a recipe's data function may have drawn numbers, on its own data other ones.
     seed_process(config.train)
     with strategy.scope(), user_code(f"{config.what}: building its model"):
         model = job.recipe.model(params)

@@ -24,7 +24,7 @@ PHASES = {
     "training": "steps are made, and nothing else",
     "validation": "the pass after an epoch",
     "saving": "a checkpoint is due or written in the background, while steps go on",
-    "ending": "the last checkpoint, and the report",
+    "ending": "the last checkpoint is committed; export and report",
 }
 
 

@@ -1,16 +1,20 @@
 """docs/ says what the source says."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from scripts.generate_docs import command_help, documents
 from trainer import __version__, errors
+from trainer.gathering.messages import EndCode
+from trainer.recipes.catalog import RECIPES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -18,6 +22,7 @@ STAGES = (
     "config -> cluster -> strategy -> data -> model -> restore -> callbacks -> train"
     " -> final save -> report"
 )
+ERRORS_FILE = ROOT / "trainer" / "errors.py"
 ERRORS = [value for value in vars(errors).values() if isinstance(value, type)]
 
 
@@ -55,6 +60,20 @@ def test_failures_has_no_exit_code_that_nothing_has():
     assert codes == {error.exit_code for error in ERRORS} | {0} | signals
 
 
+def test_the_tree_of_errors_has_each_with_its_code():
+    tree = re.findall(r"(\w+Error) +(\d+)  ", ast.get_docstring(ast.parse(ERRORS_FILE.read_text())))
+    assert dict(tree) == {error.__name__: str(error.exit_code) for error in ERRORS}
+
+
+def test_agents_tell_each_other_every_code_that_ends_a_run():
+    assert get_args(EndCode) == (0, *errors.ENDS_RUN)
+
+
+def test_every_packaged_recipe_has_its_row():
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "recipes.md").read_text(), re.M)
+    assert rows == list(RECIPES)
+
+
 def failures() -> str:
     return (DOCS / "failures.md").read_text()
 
@@ -63,6 +82,17 @@ def test_architecture_and_worker_list_the_same_stages():
     worker = ast.get_docstring(ast.parse((ROOT / "trainer" / "worker.py").read_text()))
     for text in (worker, (DOCS / "architecture.md").read_text()):
         assert STAGES in " ".join(text.replace("*", "").split())
+
+
+def test_the_log_of_a_start_lists_the_same_stages(tmp_path):
+    settings = {"run.dir": tmp_path / "run", "train.epochs": 1, "data.train": "train[:64]"}
+    options = [f"--set={key}={value}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "trainer", "worker", "-c", "digits", "--json", *options]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    stages = STAGES.split(" -> ")
+    told = [json.loads(line)["event"] for line in result.stdout.splitlines()]
+    assert [event for event in told if event in stages] == stages
 
 
 def test_architecture_explains_every_stage_in_order():

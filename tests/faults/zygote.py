@@ -21,7 +21,7 @@ from typing import Any
 from tests.faults.inject import open_faulty
 from tests.faults.surroundings import private_hosts
 from trainer.cli import main as trainer_main
-from trainer.cli.train import Surroundings
+from trainer.cli.start import Surroundings
 from trainer.environment import CHANNEL_VARIABLE
 from trainer.storage import gcs
 

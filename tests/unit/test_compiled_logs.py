@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.compiled_steps import flat_logs
 from trainer.errors import ConfigError
+from trainer.steps import flat_logs
 
 
 def test_numbers_by_name() -> None:

@@ -15,7 +15,6 @@ from trainer.data.manifest import (
     Split,
     SplitSlice,
     blocks,
-    check_slice,
     parse_slice,
     read_manifest,
     write_manifest,
@@ -148,12 +147,6 @@ def test_slices_that_share_a_boundary_share_no_record() -> None:
 def test_refused_slice(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_slice(text, manifest_of(10))
-
-
-def test_syntax_is_checked_without_a_manifest() -> None:
-    assert check_slice("train[:90%]") == "train"
-    with pytest.raises(ConfigError):
-        check_slice("train[90]")
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from tests.faults.surroundings import needs_rights, with_plain_rights
 from tests.small_data import flip_bit, payload, shard_name, write_dataset, write_files
 from trainer.data.builtin import builtin_names, resolve_data_url
 from trainer.data.canonical import canonicalize
+from trainer.data.catalog import list_datasets
 from trainer.data.index import index_directory
 from trainer.data.manifest import MANIFEST_FILE, read_manifest
 from trainer.data.originals import accept_local_files, check_reachable
 from trainer.data.pieces import Pieces
-from trainer.data.prepare import BuildRequest, list_datasets, prepare
+from trainer.data.prepare import BuildRequest, prepare
 from trainer.data.reader import RecordReader
 from trainer.data.tfrecord import checksum, frame
 from trainer.data.verify import verify

@@ -13,7 +13,7 @@ from trainer.config import RunConfig
 from trainer.errors import CheckpointError, ConfigError, LockedError
 from trainer.recipes.base import Params
 from trainer.run.run_dir import RunDir
-from trainer.storage import local, open_storage
+from trainer.storage import durable, open_storage
 
 CONFIG = RunConfig.model_validate(
     {
@@ -119,7 +119,7 @@ def test_a_folder_that_a_frozen_process_has_locked_may_be_free_again(
     """Its lease cannot be taken over meanwhile; a later start may do so, and no other folder."""
     with run_in(tmp_path).held(1, print):
         pass
-    monkeypatch.setattr(local, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(durable, "_LOCK_SECONDS", 0.1)
     folder = os.open(tmp_path / "run", os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     with (

@@ -65,14 +65,14 @@ def test_an_empty_list_says_so(tmp_path: Path) -> None:
 def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: Any) -> None:
     folder(tmp_path, "bad")
     folder(tmp_path, "good")
-    read = run_status._facts
+    read = run_status.facts_of
 
     def fail(url: str) -> Any:
         if url.endswith("bad"):
             raise OverflowError("too large")
         return read(url)
 
-    monkeypatch.setattr(run_status, "_facts", fail)
+    monkeypatch.setattr(run_status, "facts_of", fail)
     _, _, bad, good, why = show("list", tmp_path).output.splitlines()
     assert (bad.split(), good.split()[:2]) == (["bad", "unreadable"], ["good", "complete"])
     assert why == "bad: OverflowError: too large"

@@ -27,7 +27,7 @@ from trainer.agent.time_line import TimeLine
 from trainer.cluster import read_cluster
 from trainer.config import RunConfig
 from trainer.environment import SPARE_VARIABLE
-from trainer.errors import ENDS_RUN, TrainerError
+from trainer.errors import ENDS_RUN, NoProgressError, TrainerError
 from trainer.goodput import COMPLETE
 from trainer.metrics import Metrics
 from trainer.metrics.exposition import MetricsServer
@@ -36,8 +36,8 @@ from trainer.metrics.serving import serving
 from trainer.storage import Storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
 
-# What a worker ends with that is not to be followed by another; the last of ENDS_RUN is an agent's.
-FINAL = (0, *ENDS_RUN[:-1])
+# What a worker ends with that is not to be followed by another; without progress ends an agent.
+FINAL = (0, *(code for code in ENDS_RUN if code != NoProgressError.exit_code))
 
 
 class Supervisor:

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import keras
 
 from trainer.agreement import Agreement
-from trainer.compiled_steps import Steps
 from trainer.config import RunConfig
+from trainer.steps import Steps
 
 
 class Backend(Protocol):

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.compiled_steps import CallResult
 from trainer.errors import ConfigError
+from trainer.steps import CallResult
 
 
 class HostSteps:

@@ -16,9 +16,9 @@ import tensorflow as tf
 from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
-from trainer.compiled_steps import flat_logs
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
+from trainer.steps import flat_logs
 
 # Keras writes SavedModels, too, but TensorFlow 2.21 cannot read those of JAX 0.12.
 FORMATS: Sequence[str] = ("keras",)

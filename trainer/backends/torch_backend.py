@@ -11,9 +11,9 @@ import torch
 from trainer.backends.host_steps import HostSteps, as_numpy, step_of
 from trainer.backends.host_steps import first_pass as pass_over
 from trainer.backends.tensorflow_backend import set_threads
-from trainer.compiled_steps import flat_logs
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
+from trainer.steps import flat_logs
 
 FORMATS: Sequence[str] = ("keras",)
 PASSING: tuple[type[BaseException], ...] = (torch.OutOfMemoryError, tf.errors.OpError)

@@ -21,13 +21,13 @@ from trainer.callbacks.tensorboard import TensorBoard
 from trainer.callbacks.trace import StepTrace
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.position import Schedule
-from trainer.compiled_steps import CallResult
 from trainer.config import RunConfig
 from trainer.data.order import Order
 from trainer.errors import ConfigError, TrainerError
 from trainer.metrics import Metrics
 from trainer.pictures.picture import Picture
 from trainer.run.run_dir import RunDir
+from trainer.steps import CallResult
 from trainer.user_code import user_code
 
 # They only read logs, so that steps may run several a call.

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 
 from trainer.callbacks.metrics import learning_rate
-from trainer.compiled_steps import CallResult
 from trainer.models.replicas import local_values
 from trainer.run.curve_store import RunCurves
 from trainer.run.curves import Recorder
+from trainer.steps import CallResult
 
 
 class CurvesCallback(keras.callbacks.Callback):

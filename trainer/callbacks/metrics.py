@@ -14,9 +14,9 @@ from typing import Any
 import keras
 
 from trainer.backends import this_backend
-from trainer.compiled_steps import GRADIENT_NORM, CallResult
 from trainer.metrics import Metrics
 from trainer.models.replicas import local_values
+from trainer.steps import GRADIENT_NORM, CallResult
 
 # Between two exports of logs, rate and memory; a page is asked for less often.
 _EXPORT_SECONDS = 0.5

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from trainer.compiled_steps import CallResult
 from trainer.errors import NonFiniteError
+from trainer.steps import CallResult
 
 # Losses are scaled by 2**15 to begin with. Gradients that are still infinite here were so before.
 _LEAST_SCALE = 1e-4

@@ -1,8 +1,8 @@
 """What a callback may know of the run that it is in, and do there.
 
 A callback with a method `set_run(run)`, ours or a user's, is given a `RunInfo` once in each life
-of a worker: when the model is built, before it is restored and before `on_train_begin`. That is so
-on every worker, because all of them hold the same state; only one of them `writes`.
+of a worker: when the model is built, before its state is put back and before `on_train_begin`.
+That is so on every worker, because all of them hold the same state; only one of them `writes`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,8 +1,9 @@
 """The commit protocol: a checkpoint is there completely and verified, or not at all.
 
-Parts are written under a prefix of this attempt's own, read back and compared, then the
-manifest, and last the marker, created only if there is none. A reader that sees no marker
-must treat the checkpoint as absent, because object stores have no atomic rename of a folder.
+Parts are written under a prefix of this attempt's own and compared with what the store has, then
+the manifest, and last the marker, which replaces one that an earlier life of the run left. A
+reader that sees no marker must treat the checkpoint as absent, because object stores have no
+atomic rename of a folder.
 No TensorFlow here.
 """
 

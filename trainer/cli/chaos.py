@@ -104,7 +104,7 @@ def _trial(
     from trainer.chaos.agents import start_agent
     from trainer.chaos.faults import Amount
     from trainer.chaos.trial import Trial, check_trial
-    from trainer.cli.train import Surroundings
+    from trainer.cli.start import Surroundings
     from trainer.errors import ConfigError
 
     workers = options["workers"]

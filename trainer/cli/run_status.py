@@ -1,8 +1,6 @@
-"""`trainer runs list`, `status` and `watch`: how runs stand, from their folders alone."""
+"""`trainer runs list` and `status`: how runs stand, from their folders alone."""
 
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,7 @@ import click
 
 from trainer.cli.options import examples, json_option, print_json, run_argument
 from trainer.durations import in_words
-from trainer.errors import ConfigError, StorageError, TrainerError
+from trainer.errors import ConfigError, TrainerError
 
 if TYPE_CHECKING:
     from trainer.run.facts import RunFacts
@@ -47,7 +45,7 @@ def list_(folder: str, as_json: bool) -> None:
     elif runs:
         print_table(
             ("RUN", "STATE", ">STEP", ">LEFT", "LAST CHECKPOINT", ">GOODPUT", ">RESTARTS"),
-            [_row(facts) for facts in runs],
+            [row(facts) for facts in runs],
         )
     if not runs:
         click.echo(f"no runs right below {folder}{_why_none(folder, storage)}", err=as_json)
@@ -63,7 +61,7 @@ def _why_none(folder: str, storage: "Storage") -> str:
         is_file = not is_remote(folder) and Path(folder).is_file()
         is_there = not is_remote(folder) and Path(folder).is_dir()
         return ": it is a file" if is_file else "" if is_there else ": there is no such folder"
-    return f": it is a run itself, see trainer runs status {folder}" if _is_run(folder) else ""
+    return f": it is a run itself, see trainer runs status {folder}" if is_run(folder) else ""
 
 
 @click.command(
@@ -78,11 +76,11 @@ def status(run_dir: str, as_json: bool) -> None:
     """How a run stands: progress, last checkpoint, what its time went to, why it restarted."""
     from trainer.cli.tables import print_facts, print_table
 
-    facts = _facts(run_dir)
+    facts = facts_of(run_dir)
     if as_json:
         print_json(_as_json(facts))
         return
-    print_facts(_told(facts))
+    print_facts(told(facts))
     if facts.goodput is not None:
         click.echo()
         wall = facts.ledger.wall_seconds
@@ -99,97 +97,8 @@ def status(run_dir: str, as_json: bool) -> None:
         )
 
 
-@click.command(
-    epilog=examples(
-        "trainer runs watch gs://my-bucket/runs/demo",
-        "trainer runs watch runs/local --every 10 >> progress.txt",
-    )
-)
-@run_argument
-@click.option(
-    "--every", default=5.0, show_default=True, type=click.FloatRange(min=0.5), metavar="SECONDS",
-    help="How often the run's folder is read.",
-)  # fmt: skip
-def watch(run_dir: str, every: float) -> None:
-    """Show how a run stands until it is complete; Ctrl-C ends only the watching.
-
-    A run that has not begun is waited for.
-
-    Without a terminal, a line is printed whenever something has changed. A run that nobody trains
-    is watched on, because it may go on: why it ended is said once.
-    """
-    try:
-        _watch(run_dir, every)
-    except KeyboardInterrupt:
-        click.get_current_context().exit(130)
-
-
-def _watch(run_dir: str, every: float) -> None:
-    from trainer.cli.tables import printable
-
-    if sys.stdout.isatty():
-        _watch_on_terminal(run_dir, every)
-        return
-    said = why = ""
-    for facts in _until_complete(run_dir, every):
-        line = printable("  ".join(_row(facts)))
-        if line != said:
-            click.echo(line)
-        said = line
-        ended = printable(_nobody(facts))
-        if ended and ended != why:
-            click.echo(ended, err=True)
-        why = ended
-
-
-def _watch_on_terminal(run_dir: str, every: float) -> None:
-    from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
-
-    from trainer.cli.tables import printable
-
-    with Live(auto_refresh=False) as live:
-        for facts in _until_complete(run_dir, every):
-            table = Table.grid(padding=(0, 2))
-            watching = [("watching", "until it goes on: nobody trains it")]
-            for name, value in _told(facts) + (watching if facts.is_broken_off else []):
-                table.add_row(name, Text(printable(value)))
-            live.update(table, refresh=True)
-
-
-def _nobody(facts: "RunFacts") -> str:
-    """Why nobody trains it, in a line; "" while somebody does."""
-    if not facts.is_broken_off:
-        return ""
-    why = f": {facts.because}" if facts.because else ""
-    return f"{facts.name} {facts.state}{why}; nobody trains it, still watching"
-
-
-def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
-    if not _is_run(run_dir):
-        click.echo(f"{run_dir} is no run yet: waiting for it to begin", err=True)
-        while not _is_run(run_dir):
-            time.sleep(every)
-    facts: RunFacts | None = _facts(run_dir)
-    while facts is None or facts.summary is None:
-        if facts is not None:
-            yield facts
-        time.sleep(every)
-        facts = _facts_soon(run_dir)
-    yield facts
-
-
-def _facts_soon(run_dir: str) -> "RunFacts | None":
-    """None while the store does not answer: it did before, and may again."""
-    try:
-        return _facts(run_dir)
-    except StorageError as error:
-        click.echo(f"{error}; still watching", err=True)
-        return None
-
-
-def _facts(run_dir: str) -> "RunFacts":
+def facts_of(run_dir: str) -> "RunFacts":
+    """What a run's folder says now. Raises ConfigError where there is no run."""
     from trainer.run.facts import read_facts
     from trainer.run.run_dir import RunDir
 
@@ -201,13 +110,14 @@ def _facts_of_any(url: str) -> "RunFacts | None":
     from trainer.run.facts import UNREADABLE, RunFacts
 
     try:
-        return _facts(url) if _is_run(url) else None
+        return facts_of(url) if is_run(url) else None
     except Exception as error:
         told = str(error) if isinstance(error, TrainerError) else f"{type(error).__name__}: {error}"
         return RunFacts(url, url.rpartition("/")[2], UNREADABLE, problems=(told,))
 
 
-def _is_run(url: str) -> bool:
+def is_run(url: str) -> bool:
+    """Whether a run has begun there."""
     from trainer.run.run_dir import RunDir
 
     try:
@@ -233,7 +143,8 @@ def _as_json(facts: "RunFacts") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(facts: "RunFacts") -> tuple[str, ...]:
+def row(facts: "RunFacts") -> tuple[str, ...]:
+    """How it stands, in the columns of `list`."""
     from trainer.run.facts import UNREADABLE
 
     if facts.state == UNREADABLE:
@@ -244,7 +155,8 @@ def _row(facts: "RunFacts") -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _told(facts: "RunFacts") -> list[tuple[str, str]]:
+def told(facts: "RunFacts") -> list[tuple[str, str]]:
+    """How it stands, as names and values."""
     rows = [
         ("run", facts.url),
         ("state", facts.state + (f", held by {facts.holder}" if facts.holder else "")),

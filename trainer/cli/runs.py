@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from trainer.cli.options import HELP_NAMES, examples, json_option, print_json, run_argument
-from trainer.cli.run_status import list_, status, watch
+from trainer.cli.run_status import list_, status
+from trainer.cli.run_watch import watch
 from trainer.cli.tables import local_time
 from trainer.errors import ConfigError
 

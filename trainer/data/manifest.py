@@ -206,11 +206,6 @@ _BOUNDARY = r"-?[0-9]{1,18}%?"
 _SLICE = re.compile(rf"(?P<name>[\w.+=-]+)(?:\[(?P<start>{_BOUNDARY})?:(?P<stop>{_BOUNDARY})?\])?")
 
 
-def check_slice(text: str) -> str:
-    """The split's name in "train", "train[:90%]", "train[100:-50]"; `ConfigError` otherwise."""
-    return _match_slice(text)["name"]
-
-
 def parse_slice(text: str, manifest: Manifest) -> SplitSlice:
     """Resolve a slice against the number of records, with the rounding of TensorFlow Datasets.
 

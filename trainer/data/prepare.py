@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.canonical import canonicalize
-from trainer.data.catalog import list_datasets
 from trainer.data.directory import OnProgress
 from trainer.data.index import index_directory
 from trainer.data.manifest import (
@@ -40,7 +39,7 @@ from trainer.storage.access import ATTEMPT_SECONDS, wait_for_access
 from trainer.storage.base import Entry, Storage
 from trainer.storage.parallel import alone_if, in_parallel
 
-__all__ = ["BuildRequest", "list_datasets", "prepare"]
+__all__ = ["BuildRequest", "prepare"]
 
 _LARGE_BYTES = 256 << 20
 _NAME = re.compile(

@@ -190,7 +190,7 @@ class RecordReader:
             if len(self._replaced) >= self._max_bad_records:
                 raise DataError(
                     f"{self._describe(block, position)}; {len(self._replaced)} damaged records"
-                    f" were skipped before and data.max_bad_records is {self._max_bad_records}:"
+                    f" were replaced before and data.max_bad_records is {self._max_bad_records}:"
                     " run 'trainer data verify', prepare the data set again or raise the limit"
                 )
             self._replaced.add(key)

@@ -197,7 +197,7 @@ class Leader:
         self._choosing = asyncio.create_task(self._choose_for(number, indices))
 
     async def _choose_for(self, number: int, indices: tuple[int, ...]) -> None:
-        what = f"choosing what generation {number} restores"
+        what = f"holding the run for generation {number}"
         limit = asyncio.timeout(self._timings.choose)
         try:
             async with limit:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from trainer.cluster import MOST_WORKERS
 from trainer.errors import (
     CheckpointError,
     ConfigError,
@@ -26,12 +27,11 @@ from trainer.gathering.seal import TAG_BYTES
 MAX_BYTES_OF_MEMBER = 64 * 1024
 MAX_BYTES_OF_LEADER = 1024 * 1024
 MAX_TEXT = 2000
-MAX_WORKERS = 10_000
 
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-Index = Annotated[int, Field(ge=0, lt=MAX_WORKERS)]
-# What every agent ends with when one worker does (docs/failures.md).
+Index = Annotated[int, Field(ge=0, lt=MOST_WORKERS)]
+# What every agent ends with when one worker or agent 0 does: 0 and `ENDS_RUN`.
 EndCode = Literal[0, 2, 3, 4, 5, 6, 7]
 _CODES = {
     kind.exit_code: kind
@@ -54,7 +54,7 @@ class Offer(_Strict):
     """
 
     index: Index
-    num_workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)]
+    num_workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)]
     pod: Name
     started: float
     run: Name

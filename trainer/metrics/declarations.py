@@ -19,7 +19,7 @@ _STEP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 _SAVE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 METRICS = (
-    Declaration("trainer_steps_total", "counter", "Optimizer steps done by this process"),
+    Declaration("trainer_steps_total", "counter", "Optimizer steps done by this agent's workers"),
     Declaration(
         "trainer_examples_total", "counter", "Examples of those steps, of all workers; no padding"
     ),
@@ -86,7 +86,9 @@ METRICS = (
         "counter",
         "Checkpoints skipped at restore because they were damaged",
     ),
-    Declaration("trainer_data_bad_records_total", "counter", "Bad records skipped"),
+    Declaration(
+        "trainer_data_bad_records_total", "counter", "Bad records, in whose place others were taken"
+    ),
     Declaration(
         "trainer_storage_requests_total",
         "counter",

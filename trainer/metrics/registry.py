@@ -1,6 +1,6 @@
 """The metrics of one process; `trainer.metrics.declarations` is the table of them.
 
-Counters start from 0 in every process and nothing sets them, least of all a checkpoint: `rate()`
+Counters start from 0 in every agent and nothing sets them, least of all a checkpoint: `rate()`
 reads a restart as a reset. A gauge is absent from the page until it is first set, because a 0
 that nobody measured (a loss, the time of the last step) would be believed.
 """

@@ -1,22 +1,8 @@
-"""The folder of one run: what it holds, and who may go on with it. No TensorFlow.
+"""The folder of one run: its configuration, and who may go on with it. No TensorFlow.
 
-config.yaml      the resolved configuration of the last start
-run.json         the run's id, identity of the data, changes that were allowed, whether there was a
-                 checkpoint
-checkpoints/     see trainer.checkpoint.format
-lease.json       who trains it; see trainer.checkpoint.lease
-curves/          loss, metrics and speed by step, one file a life; see trainer.run.curve_store
-events/          what happened, one file a life; see trainer.run.events
-goodput/         what the seconds went to, one file a life; see trainer.run.ledger
-logs/            what workers printed last; see trainer.run.logs
-model/           exported files
-pictures/        what callbacks draw; see trainer.pictures
-plugins/profile/ traces of steps, where TensorBoard looks for them; see trainer.callbacks.trace
-tensorboard/     what its callback writes; see trainer.callbacks.tensorboard
-summary.json     written last: the run is complete
+What lies in it: docs/architecture.md, "Where things live".
 """
 
-import json
 import logging
 import secrets
 import time
@@ -26,9 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from trainer import strict_json
 from trainer.agreement import Agreement
-from trainer.checkpoint.format import MAX_DOCUMENT_BYTES
 from trainer.checkpoint.holder import this_holder
 from trainer.checkpoint.lease import Timing, acquire, limits
 from trainer.checkpoint.names import CHECKPOINTS, SUMMARY_FILE
@@ -44,6 +28,7 @@ from trainer.errors import (
     TrainerError,
 )
 from trainer.run.curve_store import RunCurves
+from trainer.run.documents import Documents
 from trainer.run.events import RunEvents
 from trainer.storage import Storage, is_remote, open_storage
 
@@ -83,6 +68,10 @@ class RunDir:
     def storage(self) -> Storage:
         """The folder itself."""
         return self.open(self.url)
+
+    @property
+    def _documents(self) -> Documents:
+        return Documents(self.storage, self.url)
 
     @cached_property
     def checkpoints(self) -> CheckpointStore:
@@ -163,28 +152,21 @@ class RunDir:
         Raises ConfigError when there is no run here, CheckpointError when its file is damaged.
         """
         try:
-            text = self._read(CONFIG_FILE).decode()
+            text = self._documents.read_bytes(CONFIG_FILE).decode()
         except ObjectNotFoundError:
             raise ConfigError(f"no run in {self.url}: there is no {CONFIG_FILE}") from None
         except UnicodeDecodeError:
-            raise self._damaged(CONFIG_FILE, "not UTF-8 text") from None
+            raise self._documents.damaged(CONFIG_FILE, "not UTF-8 text") from None
         try:
             return validate(RunConfig, parse_yaml(text, CONFIG_FILE), source=CONFIG_FILE)
         except ConfigError as error:
-            raise self._damaged(CONFIG_FILE, str(error)) from error
+            raise self._documents.damaged(CONFIG_FILE, str(error)) from error
 
     def check_exists(self) -> None:
         """ConfigError when there is no run here, not even a damaged one."""
         files = (CONFIG_FILE, RUN_FILE, SUMMARY_FILE)
-        if not any(self._has(file) for file in files) and not self.checkpoints.all():
+        if not any(self._documents.has(file) for file in files) and not self.checkpoints.all():
             raise ConfigError(f"no run in {self.url}: there is no {CONFIG_FILE}")
-
-    def _has(self, file: str) -> bool:
-        try:
-            self.storage.stat(file)
-        except ObjectNotFoundError:
-            return False
-        return True
 
     def admit(
         self, config: RunConfig, params: type[Section], data_hash: str, allowed: Sequence[str] = ()
@@ -225,8 +207,8 @@ class RunDir:
         if not self._had_checkpoint():
             # Nothing was kept that another configuration could spoil.
             return {}
-        if not self._has(CONFIG_FILE):
-            raise self._damaged(CONFIG_FILE, "missing")
+        if not self._documents.has(CONFIG_FILE):
+            raise self._documents.damaged(CONFIG_FILE, "missing")
         changes = check_same_run(self.config(), config, params, allowed)
         if record["data_sha256"] != data_hash:
             raise CheckpointError(
@@ -257,7 +239,7 @@ class RunDir:
 
     def _has_ended(self) -> bool:
         """Whether it was complete once, after a step at least; a script may train nothing."""
-        if not self._has(SUMMARY_FILE):
+        if not self._documents.has(SUMMARY_FILE):
             return False
         summary = self.summary()
         return summary is None or summary["steps"] > 0
@@ -272,12 +254,12 @@ class RunDir:
         """
         record = self._record()
         if record is not None and "has_checkpoint" not in record:
-            self.storage.write(RUN_FILE, _json(record | {"has_checkpoint": True}))
+            self._documents.write(RUN_FILE, record | {"has_checkpoint": True})
 
     def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:
         with self._writing():
             # The record first, so that no allowed change goes unrecorded.
-            self.storage.write(RUN_FILE, _json(record))
+            self._documents.write(RUN_FILE, record)
             self.storage.write(CONFIG_FILE, dump(config).encode())
 
     @contextmanager
@@ -294,7 +276,7 @@ class RunDir:
         return ConfigError(f"run.dir {self.url} cannot be written: {error}")
 
     def _record(self) -> dict[str, Any] | None:
-        record = self._document(RUN_FILE, data_sha256=str, changes=list)
+        record = self._documents.read(RUN_FILE, data_sha256=str, changes=list)
         if record is None:
             return None
         if record.get("format") != 1:
@@ -315,41 +297,21 @@ class RunDir:
 
     def read_summary(self) -> dict[str, Any] | None:
         """The same. Raises CheckpointError when it is damaged."""
-        summary = self._document(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
+        summary = self._documents.read(SUMMARY_FILE, complete=bool, epochs=int, steps=int)
         if summary is None:
             return None
         if not summary["complete"]:
-            raise self._damaged(SUMMARY_FILE, "it is of a run that is not complete")
+            raise self._documents.damaged(SUMMARY_FILE, "it is of a run that is not complete")
         for name in ("epochs", "steps"):
             if isinstance(summary[name], bool) or not 0 <= summary[name] <= _MOST_STEPS:
-                raise self._damaged(SUMMARY_FILE, f"no number of {name}")
+                raise self._documents.damaged(SUMMARY_FILE, f"no number of {name}")
         return summary
-
-    def _document(self, file: str, **wanted: type) -> dict[str, Any] | None:
-        """A JSON object that holds at least the `wanted` fields; None when there is none."""
-        try:
-            tree = json.loads(self._read(file))
-        except ObjectNotFoundError:
-            return None
-        except (ValueError, RecursionError):
-            raise self._damaged(file, "not JSON") from None
-        if not isinstance(tree, dict):
-            raise self._damaged(file, "not a JSON object")
-        for name, kind in wanted.items():
-            if not isinstance(tree.get(name), kind):
-                raise self._damaged(file, f"no {name}")
-        return tree
-
-    def _read(self, file: str) -> bytes:
-        if self.storage.stat(file).size > MAX_DOCUMENT_BYTES:
-            raise self._damaged(file, f"larger than {MAX_DOCUMENT_BYTES} bytes")
-        return self.storage.read(file)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Mark the run as complete. Raises RunHeldError when another job has taken it over."""
         self.refresh_lease()
         if self.writes:
-            self.storage.write(SUMMARY_FILE, _json(summary))
+            self._documents.write(SUMMARY_FILE, summary)
 
     def reopen(self) -> None:
         """Take the mark of completion back: training goes on."""
@@ -371,20 +333,11 @@ class RunDir:
         """
         return choose(self.checkpoints, which, self.config().checkpoint, self.url)
 
-    def _damaged(self, file: str, reason: str) -> CheckpointError:
-        return CheckpointError(
-            f"{file} in {self.url} is damaged ({reason}): restore it, or use another run.dir"
-        )
-
 
 def checkpoint_of_origin(origin: str, open: Callable[[str], Storage]) -> Checkpoint:
-    """The checkpoint that `train.start_from` names, RUN_DIR or RUN_DIR@STEP; by default the last.
+    """The checkpoint that `train.start_from` names: RUN_DIR, or RUN_DIR@ and a step, last or best.
 
     Raises ConfigError when there is none such, CheckpointError when it is damaged.
     """
     url, at, step = origin.rpartition("@")
     return RunDir(url, open).checkpoint(step) if at else RunDir(origin, open).checkpoint("last")
-
-
-def _json(tree: Any) -> bytes:
-    return (strict_json.dumps(tree, indent=2) + "\n").encode()

@@ -21,6 +21,7 @@ from trainer.script import processes
 from trainer.script.config import Script
 from trainer.script.session import Session
 from trainer.user_code import describe
+from trainer.versions import versions
 from trainer.worker import agree, compute
 
 # Nothing that a second try would mend.
@@ -36,6 +37,7 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
     """
     started = job.clock()
     job.metrics.set_run_info(job.config.run_name)
+    job.metrics.set_build_info(**versions())
     job.log.info("config", run=job.config.run_name, script=str(script.path), dir=job.run.url)
     strategy, place = compute(job)
     if keras.backend.backend() == TENSORFLOW:

@@ -6,7 +6,6 @@ a temporary file, which `list` does not show and `remove_temporaries` clears.
 """
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -15,15 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainer.errors import LockedError, ObjectNotFoundError, StorageError
+from trainer.errors import ObjectNotFoundError, StorageError
 from trainer.storage.base import Entry, check_path, is_name
+from trainer.storage.durable import (
+    ABSENT,
+    TEMPORARY,
+    locked,
+    publish_without_links,
+    remove_empty_folders,
+    sync_folder,
+    temporary_file,
+)
 
-_TEMPORARY = ".tmp-"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_LOCK_SECONDS = 10
-_NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 # What to do about an errno; filled in with the folders, the action and the user's number.
 _DISK_FULL = "disk full: free space in {root} or set run.dir to a folder on another disk"
@@ -89,12 +92,12 @@ class LocalStorage:
         """Create or replace an object. `data` must be contiguous; the GIL is free meanwhile."""
         target = self._target(path)
         with _explained("write", target, self.root):
-            with _temporary_file(target.parent, data) as temporary:
+            with temporary_file(target.parent, data) as temporary:
                 entry = _entry(path, target, temporary.stat())
                 with suppress(OSError):
                     target.rmdir()  # an empty folder is no object: not in the way of one
                 temporary.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return entry
 
     def replace(self, path: str, data: bytes | memoryview, *, version: str) -> Entry | None:
@@ -103,10 +106,10 @@ class LocalStorage:
         Where the file system has no locks, two writers in the same moment may both succeed.
         """
         target = self._target(path)
-        with _explained("write", target, self.root), _locked(target.parent):
+        with _explained("write", target, self.root), locked(target.parent):
             try:
                 is_same = _entry(path, target, target.stat()).version == version
-            except (*_ABSENT, ObjectNotFoundError):
+            except (*ABSENT, ObjectNotFoundError):
                 return None
             return self.write(path, data) if is_same else None
 
@@ -121,11 +124,11 @@ class LocalStorage:
             # Taken already: spare the disk the data.
             if os.path.lexists(target):
                 return None
-            with _temporary_file(target.parent, data) as temporary:
+            with temporary_file(target.parent, data) as temporary:
                 entry = _entry(path, target, temporary.stat())
                 if not self._publish(temporary, target):
                     return None
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return entry
 
     def check_writable(self, path: str) -> None:
@@ -133,7 +136,7 @@ class LocalStorage:
         target = self._target(path)
         with _explained("write", target, self.root):
             folder = target.parent
-            temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
+            temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
             longest = max(len(os.fsencode(name)) for name in temporary.parts)
             if longest > 255 or len(os.fsencode(temporary)) > 4095:  # Linux' limits
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
@@ -150,15 +153,15 @@ class LocalStorage:
         """Remove an object and the folders that this empties; an absent one is fine."""
         target = self._target(path)
         root = Path(os.path.realpath(self.root))
-        with _explained("delete", target), suppress(*_ABSENT):
+        with _explained("delete", target), suppress(*ABSENT):
             target.unlink()
-            _remove_empty_folders(target.parent, root)
+            remove_empty_folders(target.parent, root)
 
     def remove_temporaries(self, *, older_than_seconds: float) -> int:
         """Remove what killed writers left behind; returns the number of files."""
         num_removed = 0
         for folder, _, names in os.walk(self.root):
-            for file in (Path(folder, name) for name in names if name.startswith(_TEMPORARY)):
+            for file in (Path(folder, name) for name in names if name.startswith(TEMPORARY)):
                 with _explained("delete", file), suppress(FileNotFoundError):
                     if time.time() - file.lstat().st_mtime > older_than_seconds:
                         file.unlink()
@@ -166,7 +169,7 @@ class LocalStorage:
         return num_removed
 
     def _file(self, path: str) -> Path:
-        check_path(path, hidden=_TEMPORARY)
+        check_path(path, hidden=TEMPORARY)
         return self.root.joinpath(*path.split("/"))
 
     def _target(self, path: str) -> Path:
@@ -189,7 +192,7 @@ class LocalStorage:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            return _publish_without_links(temporary, target)
+            return publish_without_links(temporary, target)
         return True
 
 
@@ -209,7 +212,7 @@ def _entry(path: str, file: Path, info: os.stat_result) -> Entry:
 def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
     try:
         with _explained("read", folder), os.scandir(folder) as found:
-            entries = [entry for entry in found if is_name(entry.name, hidden=_TEMPORARY)]
+            entries = [entry for entry in found if is_name(entry.name, hidden=TEMPORARY)]
     except ObjectNotFoundError:
         return
     # A folder counts with its slash: 'a-b' comes before 'a/b', as in an object store.
@@ -227,124 +230,12 @@ def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for it out of `folder`."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except _ABSENT:
-        yield  # nothing there to protect
-        return
-    try:
-        _lock(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise LockedError(
-                    f"folder {folder} is locked by another process, which does not let it go in "
-                    f"{_LOCK_SECONDS} s: end it if it is frozen (lsof {folder} names it)"
-                ) from None
-            time.sleep(0.01)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            return
-
-
-@contextmanager
-def _temporary_file(folder: Path, data: bytes | memoryview) -> Iterator[Path]:
-    """A complete and durable file of `data`, gone afterwards unless it was renamed."""
-    temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        descriptor = _open_new(temporary)
-        try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        yield temporary
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    # One call takes 2 GiB at most, and fewer when the disk fills up.
-    rest = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _open_new(file: Path) -> int:
-    # Whoever deletes a folder's last object removes the folder, maybe just now: make it again.
-    for _ in range(100):
-        with suppress(FileNotFoundError):
-            _make_folder(file.parent)
-            return os.open(file, _NEW_FILE, 0o666)
-    raise StorageError(f"folder {file.parent} vanishes again and again: find out who removes it")
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its missing parents, each of them durably."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        with suppress(FileExistsError):
-            folder.mkdir()
-        _sync_folder(folder.parent)
-
-
-def _remove_empty_folders(folder: Path, root: Path) -> None:
-    while folder != root:
-        try:
-            folder.rmdir()
-        except OSError:
-            # Not empty, not ours to remove, or gone: then whoever removed it looks further up.
-            break
-        folder = folder.parent
-    _sync_folder(folder)
-
-
-def _publish_without_links(temporary: Path, target: Path) -> bool:
-    try:
-        os.close(os.open(target, _NEW_FILE, 0o666))
-    except FileExistsError:
-        return False
-    try:
-        temporary.replace(target)
-    except BaseException:
-        target.unlink()
-        raise
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _explained(action: str, file: Path, root: Path | None = None) -> Iterator[None]:
     """Turn an `OSError` into a `StorageError` that says what to do."""
     try:
         yield
     except OSError as error:
-        is_absent = isinstance(error, _ABSENT) or error.errno == errno.ENAMETOOLONG
+        is_absent = isinstance(error, ABSENT) or error.errno == errno.ENAMETOOLONG
         if action == "read" and is_absent:
             raise ObjectNotFoundError(f"no object {file}: check the path") from error
         way_out = _WAYS_OUT.get(error.errno or 0, "check the disk or the network share").format(

@@ -13,8 +13,8 @@ class DataConfig(Section):
     """Which records are read, and in which order."""
 
     url: str = free(
-        help="A prepared data set: a folder, or builtin:NAME. Its content, not its place, "
-        "is part of the run's identity."
+        help="A prepared data set: a folder, gs://BUCKET/PREFIX, or builtin:NAME. Its content, not "
+        "its place, is part of the run's identity."
     )
     preprocess: str | None = identity(
         None,

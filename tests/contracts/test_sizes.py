@@ -1,0 +1,58 @@
+"""A module has 300 lines, a class 200 and a function 40 at most, or its reason stands here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MOST = {ast.ClassDef: 200, ast.FunctionDef: 40, ast.AsyncFunctionDef: 40}
+REASONS = {
+    "trainer/data/prepare.py": "each step of a preparation, in their order",
+    "trainer/run/facts.py": "one reading of each file of a run's folder, which may be damaged",
+    "trainer/run/run_dir.py": "who may go on with a run: rules that mean each other",
+    "trainer/storage/gcs.py": "one method for each of the interface, all by the same repetition",
+    "trainer/training.py": "the stages of a training, in their order",
+    "bench/checkpoint.py:_results": "a table of figures",
+    "k8s/cluster/cluster.py:run": "the parts of a cluster, started in their order",
+    "tests/e2e/run.py:Run": "what a user does to a release, and sees of it",
+    "trainer/agent/group_supervisor.py:GroupSupervisor": "the states of an agent in a group",
+    "trainer/agent/group_supervisor.py:_lives": "one generation after the other, in their order",
+    "trainer/agent/group_supervisor.py:_live": "what ends a generation, side by side",
+    "trainer/callbacks/assemble.py:choose_callbacks": "all callbacks, in the order of their hooks",
+    "trainer/checkpoint/boundary.py:Checkpoints": "all places where a run may save or stop",
+    "trainer/checkpoint/lease.py:acquire": "one loop, whose rules exclude each other",
+    "trainer/cli/chaos.py:chaos": "mostly options and their help",
+    "trainer/data/index.py:index_directory": "what is looked at in a folder, and then written",
+    "trainer/data/pipeline.py:_plan": "one look ahead: where it ends depends on all of it",
+    "trainer/data/reader.py:__init__": "assigns",
+    "trainer/debugging.py:debug": "launch's stages, over another storage",
+    "trainer/gathering/group.py:Group": "a state machine: messages in, messages out",
+    "trainer/launch.py:launch": "the stages before a worker, in their order",
+    "trainer/metrics/registry.py:__init__": "a line for each metric",
+    "trainer/run/facts.py:read_facts": "a line for each fact",
+    "trainer/run/report/time_line.py:time_line": "one drawing",
+    "trainer/run/run_dir.py:RunDir": "see its module",
+    "trainer/script/fit.py:fit": "Keras' own arguments",
+    "trainer/storage/gcs.py:GCSStorage": "see its module",
+    "trainer/training.py:Training": "see its module",
+    "trainer/training.py:__init__": "callbacks and what they share, assembled once",
+}
+
+
+def large(path: Path) -> Iterator[str]:
+    """The module, if it is large, and what is large in it."""
+    name, text = str(path.relative_to(ROOT)), path.read_text()
+    if len(text.splitlines()) > 300:
+        yield name
+    for node in ast.walk(ast.parse(text)):
+        most = MOST.get(type(node))
+        if most and node.end_lineno - node.lineno + 1 > most:
+            yield f"{name}:{node.name}"
+
+
+def test_what_is_large_has_a_reason():
+    folders = ("trainer", "scripts", "bench", "k8s", "tests/e2e", "tests/campaign")
+    found = [
+        one for folder in folders for path in (ROOT / folder).rglob("*.py") for one in large(path)
+    ]
+    assert sorted(found) == sorted(REASONS)
