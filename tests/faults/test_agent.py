@@ -187,7 +187,8 @@ def test_f12_restarts_without_a_new_step_end_with_7(run, undisturbed):
     # The first checkpoint would be that of step 4.
     life = agent(run, callbacks=[signal_at(3)])
     assert life.wait() == 7, life.text()
-    assert len(run.fired()) == 4
+    # More, where the agent had not heard of a step yet when its first worker was killed.
+    assert len(run.fired()) >= 4
     [error] = life.events("error")
     assert "4 workers in a row failed without a new step" in error["message"]
     # The cause mended, all is well.

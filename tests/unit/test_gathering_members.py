@@ -204,8 +204,8 @@ async def too_long(generation, indices):
 # the choice -> the members' error
 CHOICES = [
     (damaged, CheckpointError, "step 7 is damaged"),
-    (no_json, TrainerError, "choosing what generation 1 restores failed: ValidationError"),
-    (slow, TrainerError, r"choosing what generation 1 restores took longer than 0\.2 s"),
+    (no_json, TrainerError, "holding the run for generation 1 failed: ValidationError"),
+    (slow, TrainerError, r"holding the run for generation 1 took longer than 0\.2 s"),
     (too_long, ConfigError, "'plan' has 2000"),
 ]
 
