@@ -63,29 +63,6 @@ def test_write_replaces_and_leaves_no_temporary(storage: LocalStorage) -> None:
     assert files(storage) == ["a"]
 
 
-@pytest.mark.parametrize("operation", ["write", "create"])
-def test_a_file_and_all_folders_that_name_it_are_durable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
-) -> None:
-    synced: list[int] = []
-    fsync = os.fsync
-
-    def note(descriptor: int) -> None:
-        synced.append(os.fstat(descriptor).st_ino)
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
-    storage = LocalStorage(tmp_path / "run")
-    getattr(storage, operation)("a/b/first", b"1")
-    names = (".", "run", "run/a", "run/a/b", "run/a/b/first")
-    assert {(tmp_path / name).stat().st_ino for name in names} <= set(synced)
-    synced.clear()
-    getattr(storage, operation)("a/b/second", b"2")
-    folder = tmp_path / "run" / "a" / "b"
-    # The name is durable last: what it names is whole.
-    assert synced == [(folder / "second").stat().st_ino, folder.stat().st_ino]
-
-
 def test_files_follow_the_umask(storage: LocalStorage) -> None:
     storage.write("a", b"")
     storage.create("b", b"")
