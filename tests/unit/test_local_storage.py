@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,42 @@ def test_delete_removes_emptied_folders(storage: LocalStorage) -> None:
     assert not (storage.root / "a/b").exists()
     storage.delete("a/y")
     assert list(storage.root.iterdir()) == []
+
+
+class Disk:
+    """What a power cut would leave of files and folders: what they held when last synced."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._held: dict[int, bytes | set[str]] = {}
+        monkeypatch.setattr(os, "fsync", self._sync)
+
+    def _sync(self, descriptor: int) -> None:
+        file = Path(f"/proc/self/fd/{descriptor}").resolve()
+        held = {p.name for p in file.iterdir()} if file.is_dir() else file.read_bytes()
+        self._held[os.fstat(descriptor).st_ino] = held
+
+    def read(self, file: Path, above: Path) -> bytes | None:
+        """The bytes of a file, if `above` and each folder on the way there hold the next."""
+        way = file.relative_to(above).parts
+        for depth, name in enumerate(way):
+            if name not in self._held.get(above.joinpath(*way[:depth]).stat().st_ino, ()):
+                return None
+        return self._held.get(file.stat().st_ino)
+
+
+def refuse_links(_source: Path, _target: Path) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("link", [os.link, refuse_links])
+@pytest.mark.parametrize("method", ["write", "create"])
+def test_a_power_cut_leaves_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, link: Callable[..., None]
+) -> None:
+    disk, storage = Disk(monkeypatch), LocalStorage(tmp_path / "runs/run", link=link)
+    for path in ("new/folder/a", "new/folder/b", "c"):
+        getattr(storage, method)(path, path.encode())
+        assert disk.read(storage.root / path, above=tmp_path) == path.encode()
 
 
 @pytest.mark.parametrize("path", ["absent", "a/absent", "file/below", "folder"])
