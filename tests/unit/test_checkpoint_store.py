@@ -365,3 +365,14 @@ def test_old_attempts_are_removed(age: float, fence: int, removed: bool) -> None
     gone = store_of(storage, fence=1, clock=lambda: 1000.0 + age).delete_orphans()
     assert bool(gone) == removed
     assert newest(store_of(storage)).checkpoint.manifest.step == 4
+
+
+@pytest.mark.parametrize("newest_part", [0, 1])
+def test_an_attempt_that_still_grows_is_left_alone(newest_part: int) -> None:
+    storage = MemoryStorage()
+    for part in (0, 1):
+        storage.now = 1000.0 + ORPHAN_SECONDS * (part == newest_part)
+        storage.write(f"step-00000005-f1/w9/part-{part:05d}.safetensors", b"half")
+    now = 1000.0 + ORPHAN_SECONDS + 1
+    assert store_of(storage, fence=1, clock=lambda: now).delete_orphans() == []
+    assert len(storage.objects) == 2
