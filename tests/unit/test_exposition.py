@@ -216,6 +216,13 @@ def test_only_who_has_come_twice_is_waited_for(start: Start) -> None:
     wait_until(lambda: server.await_last_scrape(told.append) or told)
 
 
+def test_the_last_scrape_has_what_was_counted_last(start: Start) -> None:
+    server = start(registry_of(Probe()), clock=Clock())
+    before = body(ask(server))
+    server.await_last_scrape()
+    assert body(ask(server)) != before
+
+
 def test_a_failing_collector_is_500_said_once_a_second_and_heals(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
