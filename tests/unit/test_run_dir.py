@@ -1,16 +1,18 @@
 """Who may go on with a run's folder, and where it may be."""
 
 import fcntl
+import itertools
+import json
 import os
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.small_storage import MemoryStorage
+from tests.small_storage import FailingStorage, MemoryStorage
 from trainer.checkpoint.store import CheckpointStore
 from trainer.config import RunConfig
-from trainer.errors import CheckpointError, ConfigError, LockedError
+from trainer.errors import CheckpointError, ConfigError, LockedError, TrainerError
 from trainer.recipes.base import Params
 from trainer.run.run_dir import RunDir
 from trainer.storage import durable, open_storage
@@ -22,6 +24,7 @@ CONFIG = RunConfig.model_validate(
         "train": {"epochs": 1},
     }
 )
+CHECKPOINTS = f"{CONFIG.run.dir}/checkpoints"
 
 
 def run_in(folder: Path) -> RunDir:
@@ -86,6 +89,28 @@ def test_a_first_save_that_did_not_end_is_no_checkpoint(tmp_path: Path) -> None:
     restored = admit(tmp_path).restore()
     assert restored.checkpoint is None
     assert restored.reasons == ("checkpoint step-00000001-f0 has no COMMIT marker",)
+
+
+def test_a_start_that_fails_anywhere_leaves_no_change_unrecorded() -> None:
+    train = CONFIG.train.model_copy(update={"validate_every": 2})
+    changed = CONFIG.model_copy(update={"train": train})
+    for fail_at in itertools.count():
+        stores = {url: MemoryStorage(url=url) for url in (CONFIG.run.dir, CHECKPOINTS)}
+        run = RunDir(CONFIG.run.dir, stores.__getitem__)
+        run.admit(CONFIG, Params, "data")
+        run.checkpoints.save(1, {}, state={}, metrics={})
+        failing = stores | {run.url: FailingStorage(stores[run.url], fail_at)}
+        try:
+            RunDir(run.url, failing.__getitem__).admit(
+                changed, Params, "data", ["train.validate_every"]
+            )
+        except TrainerError:
+            recorded = json.loads(stores[run.url].read("run.json"))["changes"]
+            assert recorded or run.config() == CONFIG
+        else:
+            break
+    assert fail_at > 2
+    assert run.config() == changed
 
 
 @pytest.mark.parametrize(
