@@ -101,3 +101,10 @@ def test_ports_that_are_taken_twice_are_refused(settings, said):
 
 def test_a_port_that_nothing_serves_is_free():
     assert load_plain("digits", ["metrics.enabled=false", "metrics.port=8470"])
+
+
+def test_a_micro_batch_has_equally_many_records_of_every_stream():
+    cut = ["data.streams=8", "train.accumulate_steps=2"]
+    with pytest.raises(ConfigError, match=r"use a multiple of 16 \(16 or 32\)"):
+        load_plain("digits", [*cut, "data.batch_size=24"])
+    assert load_plain("digits", [*cut, "data.batch_size=32"])
