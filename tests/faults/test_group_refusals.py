@@ -7,6 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from tests.emulator import free_port
+from tests.faults.groups import Agents, at_the_gate, gate, open_gate
 from trainer.cluster import tf_config
 
 
@@ -51,6 +52,20 @@ def test_what_ends_one_worker_ends_all(agents, kind, code, index):
     assert ended["reason"] == f"the test wants a {kind}"
     assert ended["worker"] == index
     assert len(agents.run.fired()) == 1
+
+
+def test_f52_a_group_whose_run_was_taken_over_ends_with_6(run):
+    agents = Agents(run, settings={"callbacks": [gate(run)], "run.lease_seconds": 3})
+    agents.start()
+    at_the_gate(agents)
+    lease = run.dir / "lease.json"
+    theirs = lease.read_text().replace('"job": null', '"job": "another"')
+    lease.unlink()
+    lease.write_text(theirs)
+    agents.lives[0].wait_for("run lost")
+    open_gate(run)
+    assert agents.codes() == [6, 6], agents.text()
+    assert run.committed() == [4]
 
 
 def test_f45_a_peer_that_never_comes_is_named(agents):
