@@ -1,7 +1,9 @@
 """Between two calls: what is saved when training is told to stop there."""
 
 import signal
+from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -26,22 +28,50 @@ CONFIG = RunConfig.model_validate(
 )
 
 
-def test_a_stop_after_the_last_save_failed_saves_that_step() -> None:
-    storage, stop, metrics = MemoryStorage(), StopRequest(), Metrics(CollectorRegistry())
-    failing = FailingStorage(storage, fail_at=0)
-    checkpoints = Checkpoints(
+def checkpoints_of(storage: Any, stop: StopRequest, capture: Any) -> Checkpoints:
+    metrics = Metrics(CollectorRegistry())
+    return Checkpoints(
         CONFIG,
-        capture=lambda *, whole: Captured({}, {}),
-        saver=Saver(CheckpointStore(failing), CONFIG.checkpoint, metrics),
+        capture=capture,
+        saver=Saver(CheckpointStore(storage), CONFIG.checkpoint, metrics),
         schedule=Schedule(epochs=1, steps_per_epoch=4),
         agreement=Alone(stop),
         metrics=metrics,
     )
+
+
+def tell(stop: StopRequest) -> None:
+    stop.defer(True)
+    stop._handle(signal.SIGTERM, None)
+
+
+def test_a_stop_after_the_last_save_failed_saves_that_step() -> None:
+    storage, stop = MemoryStorage(), StopRequest()
+    failing = FailingStorage(storage, fail_at=0)
+    checkpoints = checkpoints_of(failing, stop, lambda *, whole: Captured({}, {}))
     checkpoints.after_epoch(Position(step=4))
     assert storage.objects == {}
     failing.heal()
-    stop.defer(True)
-    stop._handle(signal.SIGTERM, None)
+    tell(stop)
     with pytest.raises(StoppedError, match="at step 4, saved"):
         checkpoints.commit(Position(step=4))
     assert [found.step for found in CheckpointStore(storage).all() if found.committed] == [4]
+
+
+def test_a_stop_inside_of_a_validation_pass_saves_what_was_before_it() -> None:
+    storage, stop, batches = MemoryStorage(), StopRequest(), [0]
+
+    def capture(*, whole: bool) -> Captured:
+        arrays = {"callback/Own-0/seen": np.array(batches)}
+        weights = {"model/0000/w": np.ones(2)} if whole else {}
+        return Captured(weights | arrays, {"callbacks": {"Own-0": {"num": batches[0]}}})
+
+    checkpoints = checkpoints_of(storage, stop, capture)
+    checkpoints.before_validation()
+    batches[0] = 1
+    tell(stop)
+    with pytest.raises(StoppedError, match="at step 4, saved"):
+        checkpoints.between_calls(Position(step=4, phase="validate"))
+    saved = CheckpointStore(storage).read("step-00000004-f0")
+    assert saved.manifest.state["callbacks"]["Own-0"]["num"] == 0
+    assert saved.arrays["callback/Own-0/seen"] == 0
