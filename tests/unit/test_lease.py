@@ -190,7 +190,11 @@ def test_the_fence_is_above_those_that_are_known(waiting: Waiting) -> None:
     lease = acquire(waiting.storage, other(), TIMING, above=7)
     assert lease.fence == 8
     lease.release()
-    assert acquire(waiting.storage, other(), TIMING, above=3).fence == 9
+    lease = acquire(waiting.storage, other(), TIMING, above=3)
+    assert lease.fence == 9
+    lease.release()
+    # As of a lease that was put back from a copy.
+    assert acquire(waiting.storage, other(), TIMING, above=20).fence == 21
 
 
 def test_a_lease_that_was_only_touched_is_still_held(tmp_path: Path) -> None:
