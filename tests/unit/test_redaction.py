@@ -38,5 +38,10 @@ def test_what_is_secret_is_not_in_it(said: bytes, kept: bytes) -> None:
     assert redacted(said, environ) == kept
 
 
+def test_a_secret_that_begins_with_another_is_hidden_whole() -> None:
+    environ = {"A_TOKEN": "opensesame", "B_TOKEN": "opensesame-and-more", "C_TOKEN": "opensesam"}
+    assert redacted(b"by opensesame-and-more.", environ) == b"by ***."
+
+
 def test_a_text_that_is_no_utf_8_can_be_kept() -> None:
     assert redacted_text("no such file \udcff.txt", {}) == "no such file \ufffd.txt"
