@@ -42,6 +42,16 @@ def test_a_stop_of_one_holds_for_all_from_the_same_call_on():
     assert [worker.stop.is_set for worker in workers] == [False, True]
 
 
+def test_the_grace_runs_from_when_a_worker_first_knew():
+    now = [10.0]
+    workers = group(clock=lambda: now[0])
+    workers[1].stop._is_deferred = True
+    workers[1].stop._handle(15, None)
+    for now[0] in (13.0, 15.0):
+        vote(workers)
+    assert [worker.stop.seconds_since() for worker in workers] == [2.0, 5.0]
+
+
 def test_the_chief_s_clock_decides_on_saves():
     workers = group()
     workers[1].by_clock = lambda: True
