@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,15 @@ async def test_a_frozen_member_breaks_the_generation_and_learns_it_when_it_wakes
         p.send_signal(signal.SIGCONT)
         assert b'"broken"' in await p.stdout.readline()
         assert (await running.join_all(2, indices=[0]))[0].generation == 2
+
+
+@on_loop
+async def test_who_was_frozen_takes_nobody_for_gone():
+    async with cluster(2, timings=replace(QUICK, silence=0.5)) as running:
+        await running.join_all(2)
+        time.sleep(1)  # of the whole process: the leader and both members
+        running.members[1].stop()
+        assert await events(running, 0, 1) == [Stop(index=1)] * 2
 
 
 @on_loop
