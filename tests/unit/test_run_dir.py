@@ -5,14 +5,17 @@ import itertools
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.small_storage import FailingStorage, MemoryStorage
+from trainer.checkpoint.holder import Holder, this_holder
+from trainer.checkpoint.lease import acquire
 from trainer.checkpoint.store import CheckpointStore
 from trainer.config import RunConfig
-from trainer.errors import CheckpointError, ConfigError, LockedError, TrainerError
+from trainer.errors import CheckpointError, ConfigError, LockedError, RunHeldError, TrainerError
 from trainer.recipes.base import Params
 from trainer.run.run_dir import RunDir
 from trainer.storage import durable, open_storage
@@ -111,6 +114,18 @@ def test_a_start_that_fails_anywhere_leaves_no_change_unrecorded() -> None:
             break
     assert fail_at > 2
     assert run.config() == changed
+
+
+def test_a_process_that_lost_the_run_does_not_call_it_complete(tmp_path: Path) -> None:
+    run, holder = admit(tmp_path), Holder(job="job", process=this_holder().process)
+    first = replace(run, lease=acquire(run.storage, holder))
+    second = replace(run, lease=acquire(run.storage, holder))
+    summary = {"complete": True, "epochs": 1, "steps": 4}
+    with pytest.raises(RunHeldError, match="was taken over"):
+        first.write_summary(summary)
+    assert run.summary() is None
+    second.write_summary(summary)
+    assert run.summary() == summary
 
 
 @pytest.mark.parametrize(
