@@ -244,6 +244,17 @@ def test_f10_a_complete_run_stays_as_it_is(run):
     assert {path: path.stat().st_mtime_ns for path in run.dir.rglob("*")} == before
 
 
+def test_what_ends_the_run_is_told_by_an_agent_that_was_told_to_stop(run):
+    args = {"at": 6, "kind": "DataError"}
+    fail = {"name": "tests.faults.inject:FailAt", "args": args, "stateless": True}
+    life = agent(run, callbacks=[gate(run), fail])
+    wait_until(run.fired, "the worker at the gate")
+    life.signal(signal.SIGTERM)
+    life.wait_for("stopping")
+    (run.folder / "gate").touch()
+    assert life.wait() == 3, life.text()
+
+
 def test_f52_a_run_that_was_taken_over_ends_with_6(run):
     life = agent(run, callbacks=[gate(run)], run__lease_seconds=3)
     wait_until(run.fired, "the worker at the gate")
