@@ -258,10 +258,7 @@ def test_what_ends_the_run_is_told_by_an_agent_that_was_told_to_stop(run):
 def test_f52_a_run_that_was_taken_over_ends_with_6(run):
     life = agent(run, callbacks=[gate(run)], run__lease_seconds=3)
     wait_until(run.fired, "the worker at the gate")
-    lease = run.dir / "lease.json"
-    theirs = lease.read_text().replace('"job": null', '"job": "another"')
-    lease.unlink()
-    lease.write_text(theirs)
+    run.take_over()
     life.wait_for("run lost")
     (run.folder / "gate").touch()
     assert life.wait() == 6, life.text()

@@ -58,10 +58,7 @@ def test_f52_a_group_whose_run_was_taken_over_ends_with_6(run):
     agents = Agents(run, settings={"callbacks": [gate(run)], "run.lease_seconds": 3})
     agents.start()
     at_the_gate(agents)
-    lease = run.dir / "lease.json"
-    theirs = lease.read_text().replace('"job": null', '"job": "another"')
-    lease.unlink()
-    lease.write_text(theirs)
+    run.take_over()
     agents.lives[0].wait_for("run lost")
     open_gate(run)
     assert agents.codes() == [6, 6], agents.text()
