@@ -124,8 +124,9 @@ def versions(environment: dict[str, str]) -> dict[str, str]:
     """What the tests ran on."""
     nodes = json.loads(_output(["kubectl", "get", "nodes", "--output=json"], environment))
     node = nodes["items"][0]["status"]["nodeInfo"]
+    linux = node["kernelVersion"].partition("-")[0]
     found = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {node['kernelVersion']}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {linux}",
         "Kubernetes": node["kubeletVersion"],
         "container runtime": node["containerRuntimeVersion"],
         "helm": _output(["helm", "version", "--short"], environment).strip(),

@@ -5,6 +5,7 @@ where this runs, or whose metadata says nothing, what somebody has read.
 """
 
 import re
+import tomllib
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
 from pathlib import Path
 
@@ -19,10 +20,13 @@ NVIDIA = "LicenseRef-NVIDIA"
 # one platform alone. NVIDIA's others, whose metadata says that or nothing, have NVIDIA's own terms.
 READ = {
     "array-record": "Apache-2.0",
+    "matplotlib": "PSF-2.0",  # its own, of the same words
+    "mlflow-skinny": "Apache-2.0",
     "namex": "Apache-2.0",
     "nvidia-nccl-cu12": "BSD-3-Clause",
     "tensorflow": "Apache-2.0",
     "tensorflow-cpu": "Apache-2.0",
+    "torch": "BSD-3-Clause",
 }
 # What metadata calls it -> SPDX.
 SPELLED = {
@@ -31,6 +35,7 @@ SPELLED = {
     "Apache License 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD": "BSD-3-Clause",
+    "BSD License": "BSD-3-Clause",
     "BSD 3-Clause": "BSD-3-Clause",
     "MIT License": "MIT",
 }
@@ -82,9 +87,21 @@ TensorFlow and pyarrow: many). Their licences lie beside the package, in its `.d
 folder, and are not listed here.
 """
 EXTRAS_TEXT = """\
-What the extras `parquet`, `pictures`, `tensorboard`, `mlflow`, `wandb`, `jax` and `torch` bring is
-in neither the wheel nor the image, and not listed.
+What else these bring is not listed, and neither they nor it are in the wheel or in the image. So it
+is with what builds and tests the trainer: `requirements/dev.txt` and `release.txt`, and the programs
+that `make tools`, `chart-tools` and `cluster-up` make of Go's sources.
 """
+
+
+def extras() -> dict[str, str]:
+    """name -> extra of each package that an extra asks for and that is not in the image."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["optional-dependencies"]
+    names = {
+        Requirement(text).name.lower(): extra
+        for extra, texts in asked.items() if extra not in ("cpu", "gpu", "dev") for text in texts
+    }  # fmt: skip
+    return {name: extra for name, extra in names.items() if name not in locked("cpu")}
 
 
 def locked(variant: str) -> dict[str, str]:
@@ -143,6 +160,8 @@ def page() -> str:
             _table(("package", "version", "licence"), _rows(more)),
             "Those that are not permissive:\n",
             _table(("licence", "is there because"), sorted(REASONS.items())),
+            "Extras ask for these:\n",
+            _table(("package", "extra", "licence"), _rows(extras())),
             EXTRAS_TEXT,
             "## Data and pictures\n",
             _table(("data set", "licence", "of"), data),

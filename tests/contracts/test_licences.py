@@ -2,9 +2,9 @@
 
 import pytest
 
-from scripts.licences import DATA, EMBEDDED, REASONS, licence, locked, refused
+from scripts.licences import DATA, EMBEDDED, REASONS, extras, licence, locked, refused
 
-PACKAGES = sorted({**locked("cpu"), **locked("gpu")})
+PACKAGES = sorted({**locked("cpu"), **locked("gpu"), **extras()})
 
 
 @pytest.mark.parametrize("name", PACKAGES)

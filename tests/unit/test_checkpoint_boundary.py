@@ -1,6 +1,7 @@
 """Between two calls: what is saved when training is told to stop there."""
 
 import signal
+import threading
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,15 @@ CONFIG = RunConfig.model_validate(
 )
 
 
-def checkpoints_of(storage: Any, stop: StopRequest, capture: Any) -> Checkpoints:
-    metrics = Metrics(CollectorRegistry())
+def checkpoints_of(
+    storage: Any, stop: StopRequest, capture: Any, config: RunConfig = CONFIG,
+    registry: CollectorRegistry | None = None,
+) -> Checkpoints:  # fmt: skip
+    metrics = Metrics(registry or CollectorRegistry())
     return Checkpoints(
-        CONFIG,
+        config,
         capture=capture,
-        saver=Saver(CheckpointStore(storage), CONFIG.checkpoint, metrics),
+        saver=Saver(CheckpointStore(storage), config.checkpoint, metrics),
         schedule=Schedule(epochs=1, steps_per_epoch=4),
         agreement=Alone(stop),
         metrics=metrics,
@@ -75,3 +79,35 @@ def test_a_stop_inside_of_a_validation_pass_saves_what_was_before_it() -> None:
     saved = CheckpointStore(storage).read("step-00000004-f0")
     assert saved.manifest.state["callbacks"]["Own-0"]["num"] == 0
     assert saved.arrays["callback/Own-0/seen"] == 0
+
+
+class StalledStorage(MemoryStorage):
+    """Answers no write until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def write(self, path: str, data: bytes | memoryview) -> Any:
+        assert self.answers.wait(60)
+        return super().write(path, data)
+
+
+def test_f06_a_save_that_the_grace_was_too_short_for_is_counted() -> None:
+    storage, stop, registry = StalledStorage(), StopRequest(), CollectorRegistry()
+    config = CONFIG.model_copy(
+        update={
+            "train": CONFIG.train.model_copy(update={"grace_seconds": 0.1}),
+            "checkpoint": CONFIG.checkpoint.model_copy(update={"background": True}),
+        }
+    )
+    capture = lambda *, whole: Captured({}, {})  # noqa: E731
+    checkpoints = checkpoints_of(storage, stop, capture, config, registry)
+    tell(stop)
+    try:
+        with pytest.raises(StoppedError, match=r"not committed within 0\.1 s"):
+            checkpoints.between_calls(Position(step=2))
+    finally:
+        storage.answers.set()
+    saves = "trainer_checkpoint_saves_total"
+    assert registry.get_sample_value(saves, {"result": "failure"}) == 1

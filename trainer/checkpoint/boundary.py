@@ -223,6 +223,7 @@ class Checkpoints:
         is_written = self._saver.wait(self._left())
         self._agreement.part()  # who leaves before the chief has saved would break it off
         if not is_written:
+            self._metrics.checkpoint_saves["failure"].inc()  # nobody waits for it any more
             raise StoppedError(
                 f"stopped at step {step}; the last save was not committed within "
                 f"{self._grace_seconds:g} s, the checkpoint before it is intact"
