@@ -4,6 +4,7 @@ Once for each release, before it is tagged. A folder that is there is never writ
 users have on their disks does not change either.
 """
 
+import hashlib
 import json
 import platform
 import re
@@ -25,6 +26,7 @@ from trainer.checkpoint.store import CheckpointStore
 from trainer.storage import open_storage
 
 FOLDER = Path(__file__).parent
+SUMS = "SHA256SUMS"
 CHARTS = FOLDER.parents[1] / "helm"
 # Every kind of state: of an optimizer, of metrics in the middle of an epoch, of callbacks.
 CONFIG = """\
@@ -94,6 +96,30 @@ def keep(name: str, target: Path) -> None:
     forget_machine(target / "run")
 
 
+# What programs read of a complete run.
+ASKED = {
+    "status.json": ("runs", "status", "run", "--json"),
+    "evaluate.json": ("evaluate", "run", "--json"),
+    "checkpoints.json": ("checkpoints", "list", "run", "--json"),
+}
+
+
+def keep_complete(target: Path) -> None:
+    """A run that has ended, with its exported model, and what commands say of it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "config.yaml").write_text(CONFIG)
+        short = ("--set=train.epochs=2", "--set=export.formats=[keras]")
+        subprocess.run(trainer("train", "-c", "config.yaml", *short), cwd=folder, check=True)
+        shutil.copytree(folder / "run", target / "run")
+        for path in ((target / "run" / "summary.json"), *(target / "run").rglob("*.log")):
+            path.write_text(path.read_text().replace(f"{folder}/", ""))
+    forget_machine(target / "run")
+    for file, command in ASKED.items():
+        said = subprocess.run(trainer(*command), cwd=target, check=True, stdout=subprocess.PIPE)
+        (target / file).write_bytes(said.stdout.replace(str(target).encode(), b""))
+
+
 def forget_machine(run: Path) -> None:
     """Leave no fact of the machine that this is made on."""
     process = this_holder().process
@@ -101,6 +127,15 @@ def forget_machine(run: Path) -> None:
         text = path.read_text().replace(platform.platform(), platform.system())
         text = re.sub(rf"\b{re.escape(process.host)}\b", "host", text)
         path.write_text(text.replace(process.boot, "boot"))
+
+
+def sums(folder: Path) -> str:
+    """sha256 and path of every file but their own list, as sha256sum writes them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+    )
 
 
 def main() -> None:
@@ -115,6 +150,8 @@ def main() -> None:
         shutil.copy(chart / "values.yaml", target / f"{chart.name}-values.yaml")
     for name in WORKERS:
         keep(name, target / name)
+    keep_complete(target / "complete")
+    (target / SUMS).write_text(sums(target))
 
 
 if __name__ == "__main__":

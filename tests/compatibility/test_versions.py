@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from tests.charts.rendered import GROUP, rendered
-from tests.compatibility.make import CHARTS, WORKERS, last, trainer
+from tests.compatibility.make import ASKED, CHARTS, SUMS, WORKERS, last, sums, trainer
 from trainer import __version__
 from trainer.checkpoint.format import crc32c, state_sha256
 from trainer.cli.root import trainer_command
@@ -94,6 +94,42 @@ def test_a_run_goes_on(kept, tmp_path):
         np.testing.assert_allclose(end.arrays[name], wanted[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+@pytest.mark.parametrize("file", [*ASKED, "summary.json"])
+def test_what_programs_read_of_a_complete_run_is_said_as_ever(version, file, tmp_path):
+    kept = version / "complete"
+    shutil.copytree(kept / "run", tmp_path / "run")
+    if file == "summary.json":
+        # The trainer says so itself, where there is nothing left to do.
+        command = trainer("train", "-c", str(kept / "run" / "config.yaml"), "--json")
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        said = json.loads(done.stdout.splitlines()[-1])
+        wanted = json.loads((kept / "run" / file).read_text())
+    else:
+        done = subprocess.run(trainer(*ASKED[file]), cwd=tmp_path, capture_output=True, timeout=100)
+        said, wanted = json.loads(done.stdout), json.loads((kept / file).read_text())
+    assert done.returncode == 0, done.stderr
+    assert_says(said, wanted)
+
+
+# Of the moment and the place at which it is asked.
+PASSING = {"url", "eta_seconds", "age_seconds"}
+
+
+def assert_says(said: Any, wanted: Any) -> None:
+    """Every field that is wanted; further ones are no matter."""
+    if isinstance(wanted, dict):
+        assert wanted.keys() <= said.keys()
+        for key in wanted.keys() - PASSING:
+            assert_says(said[key], wanted[key])
+    elif isinstance(wanted, list):
+        assert len(said) == len(wanted)
+        for one, other in zip(said, wanted, strict=True):
+            assert_says(one, other)
+    else:
+        assert said == (pytest.approx(wanted, rel=1e-4) if isinstance(wanted, float) else wanted)
+
+
 def change(path: Path, **fields: Any) -> bytes:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
     return path.read_bytes()
@@ -115,6 +151,11 @@ def test_later_formats_are_named_and_refused(later):
         last(later)
     with pytest.raises(CheckpointError, match=r"run\.json .* has format 2, this version reads 1"):
         print(RunDir(str(later)).id)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+def test_what_is_kept_never_changes(version):
+    assert (version / SUMS).read_text() == sums(version)
 
 
 def test_this_version_is_kept():
