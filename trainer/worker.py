@@ -45,8 +45,7 @@ def train(job: Job) -> dict[str, Any]:
     Raises TrainerError of every kind; StoppedError when told to stop.
     """
     started = job.clock()
-    job.metrics.set_run_info(job.config.run_name)
-    job.metrics.set_build_info(**versions())
+    tell_names(job)
     job.log.info("config", run=job.config.run_name, recipe=job.config.recipe, dir=job.run.url)
     assembled = assemble(job)
     job.on_progress()
@@ -89,12 +88,18 @@ def assemble(job: Job) -> Assembled:
     )  # fmt: skip
     sample = dataset.sample()
     job.log.info("data", url=config.data.url, content=dataset.manifest.content_hash[:12])
-    # Once more: a recipe's data function may have drawn numbers, on its own data other ones.
+    # Once more: what was drawn since, as by a data function, must not change the weights.
     seed_process(config.train)
     with strategy.scope(), user_code(f"{config.what}: building its model"):
         model = job.recipe.model(params)
     check_model(model, config)
     return equip(job, strategy, place, dataset, sample, model)
+
+
+def tell_names(job: Job) -> None:
+    """Let metrics name the run, and the versions that train it."""
+    job.metrics.set_run_info(job.config.run_name)
+    job.metrics.set_build_info(**versions())
 
 
 def compute(job: Job) -> tuple[Any, Place]:

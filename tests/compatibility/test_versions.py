@@ -113,7 +113,7 @@ def test_what_programs_read_of_a_complete_run_is_said_as_ever(version, file, tmp
 
 
 # Of the moment and the place at which it is asked.
-PASSING = {"url", "eta_seconds", "age_seconds"}
+PASSING = {"url", "eta_seconds"}
 
 
 def assert_says(said: Any, wanted: Any) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import trainer
-from tests.faults.groups import Agents, at_the_gate, gate
+from tests.faults.groups import Agents, at_the_gate, gate, open_gate, wait_until
 from tests.faults.groups import finish as finish_group
 from tests.faults.harness import Run, finish, signal_at
+from tests.faults.test_agent import fetch
 from tests.pages import ROOT, commands_of, read_page, run_commands
 
 SCRIPTS = ROOT / "tests" / "scripts"
@@ -85,6 +86,18 @@ def test_a_port_is_killed_and_resumed_on_two_workers(zygote, tmp_path, name, at,
     steps = [event["step"] for event in agents.lives[0].events("restore")]
     assert steps == [0, committed[-1]]
     assert run.summary()["world_sizes"] == [[0, 2]]
+
+
+def test_a_script_tells_its_run_and_its_versions(zygote, tmp_path):
+    run = started(zygote, tmp_path, "mnist_convnet")
+    life = run.start(
+        command="train", callbacks=[gate(run)], metrics__enabled=True, metrics__port=0
+    )  # fmt: skip
+    wait_until(run.fired, "the worker at the gate")
+    wait_until(lambda: 'trainer_run_info{run="run"} 1.0' in fetch(life), "the run's name")
+    assert f'version="{trainer.__version__}"' in fetch(life)
+    open_gate(run)
+    assert life.wait() == 0, life.text()
 
 
 SAVES = """

@@ -39,6 +39,15 @@ def test_counts_of_all_workers_and_the_agent_add_up() -> None:
     assert found['trainer_storage_bytes_total{operation="write"}'] == 10
 
 
+def test_counts_of_three_workers_add_up() -> None:
+    relay = Relay(CollectorRegistry())
+    for steps in (7, 2):
+        relay.update(worker(steps, 0.9))
+        relay.end_life()
+    relay.update(worker(1, 0.9))
+    assert page(relay)["trainer_steps_total"] == 10
+
+
 def test_a_gauge_is_the_latest() -> None:
     relay = Relay(CollectorRegistry())
     relay.update(worker(1, 0.9))

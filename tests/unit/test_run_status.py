@@ -155,6 +155,12 @@ def test_a_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_what_can_never_be_a_run_is_not_waited_for() -> None:
+    done = subprocess.run([*WATCH, "s3://bucket/run"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "s3" in done.stderr
+
+
 def test_ctrl_c_ends_watching_quietly_after_it_said_once_why_the_run_ended(tmp_path: Path) -> None:
     run = folder(tmp_path, is_complete=False)
     life = ledger.read(run.storage).generations[-1]

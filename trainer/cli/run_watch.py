@@ -83,9 +83,12 @@ def _nobody(facts: "RunFacts") -> str:
 
 
 def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
+    from trainer.storage import open_storage
+
+    open_storage(run_dir)  # what can never be a run is refused at once
     if not is_run(run_dir):
         click.echo(f"{run_dir} is no run yet: waiting for it to begin", err=True)
-        while not is_run(run_dir):
+        while not _is_run_soon(run_dir):
             time.sleep(every)
     facts: RunFacts | None = facts_of(run_dir)
     while facts is None or facts.summary is None:
@@ -94,6 +97,15 @@ def _until_complete(run_dir: str, every: float) -> "Iterator[RunFacts]":
         time.sleep(every)
         facts = _facts_soon(run_dir)
     yield facts
+
+
+def _is_run_soon(run_dir: str) -> bool:
+    """False while the store does not answer, too."""
+    try:
+        return is_run(run_dir)
+    except StorageError as error:
+        click.echo(f"{error}; still watching", err=True)
+        return False
 
 
 def _facts_soon(run_dir: str) -> "RunFacts | None":

@@ -63,10 +63,7 @@ def train(workers: int | None, **options: Any) -> None:
     Without a terminal, and with --json, every line of the output is a JSON object; the last
     one is the run's summary. An error is one on standard error.
     """
-    request = Request(**options)
-    raise click.exceptions.Exit(
-        run_worker(request) if request.dry_run else supervise(request, workers)
-    )
+    raise click.exceptions.Exit(supervise(Request(**options), workers))
 
 
 @click.command(
@@ -98,10 +95,7 @@ def run(workers: int | None, **options: Any) -> None:
 
     Ends with the codes of trainer train: see docs/failures.md.
     """
-    request = Request(**options)
-    raise click.exceptions.Exit(
-        run_worker(request) if request.dry_run else supervise(request, workers)
-    )
+    raise click.exceptions.Exit(supervise(Request(**options), workers))
 
 
 @click.command(

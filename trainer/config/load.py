@@ -163,7 +163,6 @@ def _refusal(run_dir: str, refused: dict[str, tuple[Any, Any]], *, is_allowable:
     )
     if not is_allowable and any(key.startswith("params.") for key in refused):
         lines.append(
-            "to take the weights of the layers that both models have: and also "
-            "train.start_layers=shared"
+            "where its layers are others, train.start_layers=shared beside it takes those of both"
         )
     return "\n".join(lines)

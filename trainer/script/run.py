@@ -21,8 +21,7 @@ from trainer.script import processes
 from trainer.script.config import Script
 from trainer.script.session import Session
 from trainer.user_code import describe
-from trainer.versions import versions
-from trainer.worker import agree, compute
+from trainer.worker import agree, compute, tell_names
 
 # Nothing that a second try would mend.
 _FINAL = (SyntaxError, ImportError, NameError)
@@ -36,8 +35,7 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
     Raises TrainerError of every kind; StoppedError when told to stop.
     """
     started = job.clock()
-    job.metrics.set_run_info(job.config.run_name)
-    job.metrics.set_build_info(**versions())
+    tell_names(job)
     job.log.info("config", run=job.config.run_name, script=str(script.path), dir=job.run.url)
     strategy, place = compute(job)
     if keras.backend.backend() == TENSORFLOW:

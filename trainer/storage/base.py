@@ -59,8 +59,8 @@ def is_name(part: str, *, hidden: str | None = None) -> bool:
 class Storage(Protocol):
     """Objects under one root. Writes are atomic and durable when the call returns.
 
-    Every method raises `StorageError` when the store does not answer, `RefusedError` when this
-    identity has no right and `NoBucketError` without a bucket; `read` and `stat` raise
+    Every method raises `StorageError` when the store refuses or does not answer: a remote one
+    `RefusedError` without the right, and `NoBucketError` without a bucket. `read` and `stat` raise
     `ObjectNotFoundError` for an absent path. `url` with "/FOLDER" behind it opens a folder of it.
     """
 
