@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup local-run chaos campaign test test-long faults test-torch check lint types bench docs docs-check goldens lock dist sbom tools emulator monitoring \
-	chart-tools chart-test k8s image push image-local image-test cluster-up cluster-down e2e clean
+	chart-tools chart-test k8s image push image-sbom image-local image-test cluster-up cluster-down e2e clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,9 +23,8 @@ local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KE
 # tests, keeps the files of a few long tests for the end.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-chaos: $(READY) ## Disturb a training, and see that its result stays the same (ARGS="--kills 5")
-	@$(BIN)/trainer chaos -c fashion_mnist --set checkpoint.every_steps=40 --workers 3 --kills 100 \
-		--set data.batch_size=96 --set data.streams=12 --set train.epochs=60 $(ARGS)
+chaos: $(READY) ## Disturb a training; see that its result stays the same, and keep it (ARGS="--kills 5")
+	@$(BIN)/python -m scripts.chaos $(ARGS)
 
 campaign: $(READY) ## Kill trainings 1,000 times; can be stopped, and goes on (ARGS="--minutes 60"; --help)
 	@$(BIN)/python -m tests.campaign $(ARGS)
@@ -102,6 +101,9 @@ image: ## Build the image (IMAGE=NAME VARIANT=gpu PLATFORM=linux/arm64 BASE=… 
 
 push: ## Push it, as in: make image push IMAGE=REGISTRY/trainer
 	@scripts/image.sh push
+
+image-sbom: ## Write all that IMAGE consists of, its base too, as CycloneDX, into dist/ (by syft)
+	@scripts/image.sh sbom
 
 image-local: ## Build it on a stand-in of its base, into a file; needs no registry (Linux, as root)
 	@docker/stand-in.sh

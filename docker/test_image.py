@@ -6,10 +6,12 @@ With a read-only root, as the user 10001, without rights and without a network (
 import json
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 import trainer
 from docker.container import Image
@@ -71,6 +73,28 @@ def test_its_packages_are_those_that_are_locked(image):
     assert {name: found[name] for name in found.keys() - {"pip", "python"}} == wanted | {
         "trainer-k8s": trainer.__version__
     }
+
+
+def test_all_that_it_consists_of_is_listed(image):
+    """... by `make image-sbom`: each package of its Python, and each of its base, Debian."""
+    script = [str(ROOT / "scripts" / "image.sh"), "sbom"]
+    environ = os.environ | {"IMAGE": image.name, "ENGINE": image.engine}
+    written = subprocess.run(script, env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    bill = json.loads((ROOT / written.stdout.splitlines()[-1]).read_text())
+    listed = [
+        (each["purl"].partition("/")[0], each["name"], each["version"])
+        for each in bill["components"]
+        if "purl" in each
+    ]
+    packages = {(canonicalize_name(n), v) for kind, n, v in listed if kind == "pkg:pypi"}
+    found = json.loads(image.run("-c", PACKAGES, options=("--entrypoint=python",)).stdout)
+    del found["python"]
+    assert found.items() <= packages
+    query = ("-W", "-f", "${Package} ${Version}\\n")
+    base = image.run(*query, options=("--entrypoint=dpkg-query",)).stdout
+    debian = {(name, version) for kind, name, version in listed if kind == "pkg:deb"}
+    assert {tuple(line.split()) for line in base.splitlines()} == debian != set()
+    assert bill["metadata"]["component"]["name"] == image.name
 
 
 def test_version(image):

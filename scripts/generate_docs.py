@@ -2,7 +2,8 @@
 
 configuration.md and metrics.md and cli.md are written whole, the table of exit codes between two
 marks in failures.md; the chart's are in scripts/chart_schema.py, faults.md in scripts/faults.py,
-the table of performance.md in scripts/performance.py, licences.md in scripts/licences.py;
+the table of performance.md in scripts/performance.py, the last campaign of chaos.md in
+scripts/chaos.py, licences.md in scripts/licences.py;
 campaign.md, which `make campaign` writes, is written anew from the results that it names.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from scripts import chart_schema, faults, licences, performance
+from scripts import chaos, chart_schema, faults, licences, performance
 from tests.campaign.page import rewritten
 from trainer import errors
 from trainer.cli.root import trainer_command
@@ -168,6 +169,7 @@ def documents() -> dict[Path, str]:
     """Every generated file and what it should hold."""
     return {
         DOCS / "campaign.md": rewritten((DOCS / "campaign.md").read_text()),
+        DOCS / "chaos.md": chaos.page((DOCS / "chaos.md").read_text()),
         DOCS / "cli.md": cli(),
         DOCS / "configuration.md": configuration(),
         DOCS / "faults.md": faults.page(),

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the image, or pushes it, with the docker, podman or buildah that is there (ENGINE=… to
-# choose). IMAGE is its name, without a tag that of the version; VARIANT is cpu or gpu; PLATFORM is
-# linux/amd64 unless told otherwise; BASE is another base image. More options of the engine's
-# `build` may follow.
+# Builds the image, pushes it, or lists what is in it, with the docker, podman or buildah that is there
+# (ENGINE=… to choose). IMAGE is its name, without a tag that of the version; VARIANT is cpu or gpu;
+# PLATFORM is linux/amd64 unless told otherwise; BASE is another base image. More options of the
+# engine's `build` may follow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -56,7 +56,25 @@ push() {
   fi
 }
 
-action=${1:?"usage: scripts/image.sh build|push"}
+sbom() {
+  local syft=.tools/syft name=${image##*/} folder file
+  command -v syft >/dev/null && syft=syft || scripts/tools.sh syft
+  file=dist/${name//[:@]/-}.cdx.json
+  folder=$(mktemp -d)
+  trap "rm -rf '$folder'" EXIT
+  if [ "$tool" = buildah ]; then
+    buildah push --quiet "$image" "docker-archive:$folder/image"
+  else
+    "$tool" save --output "$folder/image" "$image"
+  fi
+  mkdir -p dist
+  # Packages, and not each of the files that they consist of.
+  SYFT_FILE_METADATA_SELECTION=none SYFT_CHECK_FOR_APP_UPDATE=false "$syft" scan --quiet \
+    --source-name "$image" --output "cyclonedx-json@1.6=$file" "docker-archive:$folder/image"
+  echo "$file"
+}
+
+action=${1:?"usage: scripts/image.sh build|push|sbom"}
 shift
 tool=$(engine)
 "$action" "$@"

@@ -2,17 +2,18 @@
 # Installs what some tests and `make monitoring` need. From Debian: `prometheus`, which brings promtool,
 # `prometheus-alertmanager`, `graphviz`, and `dataset-fashion-mnist`, the original images; nothing is
 # started. Built by Go into .tools/: `fake-gcs-server`, an emulator of Google Cloud Storage.
-# `tools.sh emulator` does the last alone: the others take rights that who only tries gs:// may not have.
+# `tools.sh emulator` does the last alone: the others take rights that who only tries gs:// may not have;
+# `tools.sh syft` builds what lists an image's contents, and nothing else does (5 minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build_emulator() {
-  local module=github.com/fsouza/fake-gcs-server@v1.56.1
-  [ ! -x .tools/fake-gcs-server ] || return 0
+build() { # PACKAGE@VERSION
+  local name=${1##*/}
+  [ ! -x ".tools/${name%@*}" ] || return 0
   local go
-  go=$(scripts/go.sh "${module%@*}")
-  echo "Building ${module##*/} …"
-  GOBIN=$PWD/.tools "$go" install "$module"
+  go=$(scripts/go.sh "${1%@*}")
+  echo "Building $name …"
+  CGO_ENABLED=0 GOBIN=$PWD/.tools "$go" install -trimpath "$1"
 }
 
 install_packages() {
@@ -55,5 +56,11 @@ install_packages() {
   [ ! -d /run/systemd/system ] || "${sudo[@]}" systemctl --quiet disable prometheus prometheus-alertmanager
 }
 
-[ "${1:-}" = emulator ] || install_packages
-build_emulator
+case ${1:-} in
+  syft) build github.com/anchore/syft/cmd/syft@v1.57.1 ;;
+  emulator) build github.com/fsouza/fake-gcs-server@v1.56.1 ;;
+  *)
+    install_packages
+    scripts/tools.sh emulator
+    ;;
+esac

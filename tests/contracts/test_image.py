@@ -82,6 +82,18 @@ def test_push_tells_the_digest(engine):
     assert "to pin it: docker image inspect" in result.stdout
 
 
+def test_a_bill_of_materials_is_of_the_saved_image(engine):
+    program = engine / "syft"
+    program.write_text('#!/bin/sh\necho syft "$@"\n')
+    program.chmod(0o755)
+    result = image("sbom", engine, IMAGE="r.example:5000/x")
+    saved = re.search(r"^docker save --output (\S+) (\S+)$", result.stdout, re.M)
+    assert saved
+    assert saved[2] == f"r.example:5000/x:{VERSION}"
+    assert f"--source-name {saved[2]} " in result.stdout
+    assert result.stdout.endswith(f"docker-archive:{saved[1]}\ndist/x-{VERSION}.cdx.json\n")
+
+
 @pytest.mark.parametrize(
     ("action", "variables", "message"),
     [

@@ -89,7 +89,7 @@ def chaos(
     if for_machines:
         print_json({"event": "chaos", **result.to_json()}, indent=None)
     else:
-        _show(result.to_json())
+        show(result.to_json())
     if result.problems or options["keep"]:
         click.echo(f"kept: {', '.join(trial.runs)}, {trial.folder}", err=True)
     else:
@@ -121,24 +121,26 @@ def _trial(
     )  # fmt: skip
 
 
-def _show(found: dict[str, Any]) -> None:
+def show(found: dict[str, Any]) -> None:
+    """Print a result's `to_json()` for people."""
+    from trainer.chaos.result import MOMENTS
     from trainer.cli.tables import print_facts, print_table
 
-    moments = ("detected", "gathered", "restored", "first_step")
     columns = ["fault", ">count", ">recovered"]
-    columns += [f">{name.replace('_', ' ')} s" for name in moments]
+    columns += [f">{name.replace('_', ' ')} s" for name in MOMENTS]
     rows = (
-        (kind, str(row["count"]), str(row["recovered"]), *(_span(row[name]) for name in moments))
+        (kind, str(row["count"]), str(row["recovered"]), *(span(row[name]) for name in MOMENTS))
         for kind, row in found["recovery"].items()
     )
     print()
     print_table(columns, rows)
     print("seconds after the signal: p50 / p95 / worst\n")
-    print_facts(_facts(found))
+    print_facts(facts(found))
 
 
-def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    each = _span(found["redone_steps_per_generation"])
+def facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, value) of all that is told of a result beside the table of its faults."""
+    each = span(found["redone_steps_per_generation"])
     yield "steps", f"{found['steps']}, lost {found['lost_steps']}"
     yield "redone", f"{found['redone_steps']} in {found['generations']} starts, {each} in one"
     for name in ("", "undisturbed_"):
@@ -153,7 +155,8 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "problem", problem
 
 
-def _span(found: dict[str, float]) -> str:
+def span(found: dict[str, float]) -> str:
+    """Percentiles in a row."""
     return " / ".join(f"{value:g}" for value in found.values()) or "-"
 
 
