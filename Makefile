@@ -33,14 +33,14 @@ test: $(READY) ## Run the tests; names those left out for want of a tool (ARGS="
 	@$(PYTEST) -m "not long and not e2e" $(ARGS)
 
 test-long: $(READY) ## Run campaigns and rarer variants; keeps the result in docs/results/
-	@$(BIN)/python scripts/test_long.py $(ARGS)
+	@$(BIN)/python -m scripts.test_long $(ARGS)
 
 faults: $(READY) ## Run the tests of docs/faults.md; keeps the result, which `make docs` puts there
-	@$(BIN)/python scripts/test_long.py --as faults -m "fault and not e2e" $(ARGS)
+	@$(BIN)/python -m scripts.test_long --as faults -m "fault and not e2e" $(ARGS)
 
 test-torch: $(READY) ## Run the backends' tests on PyTorch, in .venv-torch; keeps the result, too
 	@scripts/torch_venv.sh
-	@TEST_BACKEND=torch .venv-torch/bin/python scripts/test_long.py --as torch tests/faults/test_backends.py $(ARGS)
+	@TEST_BACKEND=torch .venv-torch/bin/python -m scripts.test_long --as torch tests/faults/test_backends.py $(ARGS)
 
 check: tools chart-tools lint types docs-check ## All that a change must pass; here a missing tool is a failure
 	@REQUIRE_TOOLS=1 $(PYTEST) -m "not long and not e2e" $(ARGS)
@@ -109,7 +109,7 @@ image-local: ## Build it on a stand-in of its base, into a file; needs no regist
 	@docker/stand-in.sh
 
 image-test: $(READY) ## Build it so, and run it as the chart does (4 minutes, later 1; ARGS="-k NAME")
-	@docker/stand-in.sh $(BIN)/python scripts/test_long.py --as image docker $(ARGS)
+	@docker/stand-in.sh $(BIN)/python -m scripts.test_long --as image docker $(ARGS)
 
 cluster-up: $(READY) ## Start a Kubernetes on this Linux machine, as root; from nothing 15 min, else one
 	@$(BIN)/python -m k8s.cluster up

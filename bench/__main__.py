@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help=f"put them into {RESULTS.name}/, too")
     options = parser.parse_args()
     found = machine()
+    if options.keep and not found["commit"]:
+        parser.error("--keep: no commit to name beside the results: run it in a git checkout")
     print(describe(found), flush=True)
     started = time.monotonic()
     results = []

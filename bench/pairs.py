@@ -8,7 +8,6 @@ of those rounds stray less.
 import argparse
 import json
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
+
+from scripts.results import commit
 
 Turn = Callable[[], float]
 
@@ -86,25 +87,13 @@ def machine() -> dict[str, Any]:
     packages = ("tensorflow-cpu", "tensorflow", "keras", "numpy", "safetensors")
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "commit": _commit(),
+        "commit": commit(),
         "cpu": _cpu_model(),
         "cores": _num_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := _version(name))},
     }
-
-
-def _commit() -> str:
-    """The code's, marked where it was changed since; results and docs are no code."""
-    root = Path(__file__).resolve().parents[1]
-    code = [".", ":!bench/results", ":!docs"]
-    revision = ["git", "rev-parse", "--short=12", "HEAD"]
-    found, changes = (
-        subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
-        for command in (revision, ["git", "status", "--porcelain", "--", *code])
-    )
-    return found.strip() + ("+changes" if changes else "")
 
 
 def run_alone(measures: Mapping[str, Callable[[], list[Result]]], *, about: str) -> None:

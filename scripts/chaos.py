@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.test_long import RESULTS, circumstances, keep
+from scripts.results import RESULTS, circumstances, keep
 from trainer.chaos.result import MOMENTS
 from trainer.cli.chaos import facts, show, span
 from trainer.log import configure_logging, get_log

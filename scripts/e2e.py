@@ -26,7 +26,8 @@ from k8s.cluster import builds, sandbox  # noqa: E402
 from k8s.cluster.images import Image, write_archive  # noqa: E402
 from k8s.cluster.lifecycle import down, kubeconfig_of_another, load, search_path, up  # noqa: E402
 from k8s.cluster.places import MODULES, ClusterError, Place, default_place  # noqa: E402
-from scripts.test_long import circumstances, keep, outcome, test_records  # noqa: E402
+from scripts.results import circumstances, keep  # noqa: E402
+from scripts.test_long import outcome, test_records  # noqa: E402
 
 PAGE = ROOT / "docs" / "e2e.md"
 EMULATOR = "localhost/fake-gcs-server:1"

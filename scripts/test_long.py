@@ -4,33 +4,14 @@ Arguments go to pytest. With `--as NAME` before them, all the tests that they na
 in DATE-NAME.json. What was kept before on that day stays. The exit code is pytest's.
 """
 
-import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "docs" / "results"
-PACKAGES = {"jax", "keras", "numpy", "tensorflow", "tensorflow-cpu", "torch", "trainer-k8s"}
-
-
-def git(*args: str) -> str:
-    """What git says, empty where there is no repository."""
-    command = ["git", *args]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return result.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    installed = {d.name.replace("_", "-"): d.version for d in distributions()}
-    return {name: installed[name] for name in sorted(PACKAGES & installed.keys())}
+from scripts.results import ROOT, circumstances, keep
 
 
 def outcome(case: ElementTree.Element) -> str:
@@ -50,28 +31,6 @@ def test_records(report: Path) -> list[dict[str, Any]]:
         }
         for case in ElementTree.parse(report).iter("testcase")
     ]
-
-
-def circumstances() -> dict[str, Any]:
-    """When, on what and where tests run; asked before they do, since a checkout may change."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else ""),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), **versions()},
-    }
-
-
-def keep(result: dict[str, Any], name: str, folder: Path = RESULTS) -> Path:
-    """Write a result to DATE{name}.json; where that is there, to one with the time, too."""
-    date = str(result["date"])
-    file = folder / f"{date[:10]}{name}.json"
-    if file.exists():
-        file = folder / f"{date[:19].replace(':', '')}{name}.json"
-    folder.mkdir(exist_ok=True)
-    file.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"kept in {file}")
-    return file
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from scripts.test_long import circumstances
+from scripts.results import circumstances
 from tests.campaign.plans import Plan, World
 from trainer.chaos.result import Calm
 from trainer.errors import TrainerError

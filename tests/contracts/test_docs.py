@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from bench.kept import read
 from scripts.generate_docs import command_help, documents
 from trainer import __version__, errors
 from trainer.gathering.messages import EndCode
@@ -41,6 +43,20 @@ def test_check_names_a_stale_file(tmp_path):
     result = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True)
     assert result.returncode == 1
     assert result.stderr.decode() == "docs/metrics.md is out of date: make docs\n"
+
+
+MISSED = [
+    result.name
+    for _, results in read(ROOT / "bench" / "results" / "results.json")
+    for result in results
+    if not result.meets_aim
+]
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_a_missed_aim_has_its_reason(name):
+    _, _, reasons = (DOCS / "performance.md").read_text().partition("\n## Missed, and why\n")
+    assert any(fnmatchcase(name, pattern) for pattern in re.findall("`([^`]+)`", reasons))
 
 
 @pytest.mark.parametrize("path", [path for path, _ in command_help()])

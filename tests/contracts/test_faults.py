@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from scripts.faults import ROOT, find_tests, last_passes, read_faults
-from scripts.test_long import keep
+from scripts.results import keep
 
 FAULTS = read_faults()
 

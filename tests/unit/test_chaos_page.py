@@ -1,7 +1,7 @@
 """What docs/chaos.md says of the last campaign that was kept."""
 
 from scripts.chaos import BEGIN, END, page
-from scripts.test_long import keep
+from scripts.results import keep
 
 TIMES = {"p50": 0.1, "p95": 0.2, "max": 0.3}
 ROW = {"count": 2, "recovered": 1, "detected": TIMES, "gathered": {}, "restored": TIMES}
