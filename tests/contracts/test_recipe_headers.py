@@ -49,11 +49,16 @@ def test_its_commands_can_be_typed(name):
             assert values["name"] == name or values["own"]
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_each_option_of_it_is_one(name):
-    text = _COMMAND.sub("", head_of(config_path(name)))
-    for option in _OPTION.findall(" ".join(text.split())):
-        load_run(name, shlex.split(option))
+def options_of(name):
+    """Those that it names outside of commands."""
+    return _OPTION.findall(" ".join(_COMMAND.sub("", head_of(config_path(name))).split()))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name in RECIPES for option in options_of(name)]
+)
+def test_each_option_of_it_is_one(name, option):
+    load_run(name, shlex.split(option))
 
 
 def test_its_cost_and_its_result_are_those_that_are_listed():

@@ -18,9 +18,9 @@ def test_f12_failures_without_a_new_step_end_all_with_7(agents):
     }]}  # fmt: skip
     agents.start()
     assert agents.codes() == [7, 7], agents.text()
-    # Agents tell steps once a second: the first failures may have been counted at a lower step. And
-    # a worker whose port was taken before it could listen fails without the fault.
-    assert len(agents.run.fired()) in (3, 4, 5), agents.text()
+    # Agents tell steps once a second, so the first failures may be counted at a lower step, each of
+    # 0, 1 and 2 beginning anew. And a worker whose port was taken fails without the fault.
+    assert 3 <= len(agents.run.fired()) <= 4 + 3, agents.text()
     [error] = agents.lives[0].events("error")
     assert "4 workers in a row failed without a new step" in error["message"]
     [ended] = agents.lives[1].events("run ended")

@@ -19,7 +19,7 @@ from trainer.data.source import Decoder, MemorySource, RecordSource, decoded_byt
 from trainer.data.spec import DataSpec
 from trainer.data.tensorflow_files import TensorFlowFiles
 from trainer.errors import ConfigError
-from trainer.storage import LocalStorage, Storage, open_storage
+from trainer.storage import Storage, is_remote, open_storage
 
 # Ranged reads in flight at once, while a store's answers take tens of milliseconds.
 _LOADERS = 8
@@ -113,7 +113,7 @@ class Dataset:
 
     @property
     def _is_remote(self) -> bool:
-        return not isinstance(self.storage, LocalStorage)
+        return is_remote(self.storage.url)
 
     @cached_property
     def _disk_cache(self) -> DiskCache | None:
