@@ -23,7 +23,7 @@ local-run: $(READY) ## Train a small model on this machine's CPU (ARGS="--set KE
 # tests, keeps the files of a few long tests for the end.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-chaos: $(READY) ## Disturb a training; see that its result stays the same, and keep it (ARGS="--kills 5")
+chaos: $(READY) ## Disturb a training, and see that its result stays the same; kept without ARGS="--kills 5"
 	@$(BIN)/python -m scripts.chaos $(ARGS)
 
 campaign: $(READY) ## Kill trainings 1,000 times; can be stopped, and goes on (ARGS="--minutes 60"; --help)
@@ -108,7 +108,8 @@ image-sbom: ## Write all that IMAGE consists of, its base too, as CycloneDX, int
 image-local: ## Build it on a stand-in of its base, into a file; needs no registry (Linux, as root)
 	@docker/stand-in.sh
 
-image-test: $(READY) ## Build it so, and run it as the chart does (4 minutes, later 1; ARGS="-k NAME")
+image-test: $(READY) ## Build it so, and run it as the chart does (10 minutes, later 3; ARGS="-k NAME")
+	@scripts/tools.sh syft
 	@docker/stand-in.sh $(BIN)/python -m scripts.test_long --as image docker $(ARGS)
 
 cluster-up: $(READY) ## Start a Kubernetes on this Linux machine, as root; from nothing 15 min, else one

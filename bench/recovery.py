@@ -20,6 +20,7 @@ from trainer.chaos.agents import Agents
 from trainer.chaos.campaign import train
 from trainer.chaos.faults import Fault, Target
 from trainer.chaos.injector import Injector
+from trainer.chaos.result import MOMENTS
 from trainer.chaos.story import Recovery, Story, summarize
 from trainer.chaos.trial import PROGRESS_SECONDS
 
@@ -93,11 +94,10 @@ def _has_recovered(injector: Injector, story: Story) -> bool:
 
 
 def _details(recoveries: Sequence[Recovery], seconds: Sequence[float]) -> dict[str, Any]:
-    moments = ("detected", "gathered", "restored", "first_step")
-    spans = {name: summarize([getattr(one, name) for one in recoveries]) for name in moments}
+    spans = {name: summarize([getattr(one, name) for one in recoveries]) for name in MOMENTS}
     return {
         "kills": len(seconds),
-        **{name: " / ".join(f"{value:.2f}" for _, value in spans[name]) + " s" for name in moments},
+        **{name: " / ".join(f"{value:.2f}" for _, value in spans[name]) + " s" for name in MOMENTS},
         "first": f"{seconds[0]:.2f} s",
         "last": f"{seconds[-1]:.2f} s",
     }

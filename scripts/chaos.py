@@ -1,7 +1,7 @@
-"""Runs `trainer chaos` on three workers and keeps what came of it in docs/results/DATE-chaos.json.
+"""Runs `trainer chaos` on three workers; keeps the result in docs/results/DATE-chaos.json.
 
-Arguments go to `trainer chaos`; with any, nothing is kept. The exit code is its own. `make docs`
-writes what was kept last into docs/chaos.md.
+With arguments it is just `trainer chaos`, and nothing is kept. The exit code is its own.
+`make docs` writes what was kept last into docs/chaos.md.
 """
 
 import json
@@ -18,31 +18,32 @@ from trainer.cli.chaos import facts, show, span
 from trainer.log import configure_logging, get_log
 
 BEGIN, END = "<!-- campaign: begin (make docs) -->\n", "<!-- campaign: end -->\n"
+TRAINER = Path(sys.executable).with_name("trainer")
 TRIAL = (
     "-c", "fashion_mnist", "--set", "checkpoint.every_steps=40", "--workers", "3", "--kills", "100",
     "--set", "data.batch_size=96", "--set", "data.streams=12", "--set", "train.epochs=60",
 )  # fmt: skip
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], folder: Path = RESULTS, trainer: Path = TRAINER) -> int:
     """Run it; its exit code."""
+    command = [str(trainer), "chaos", *TRIAL]
+    if arguments:
+        return subprocess.run([*command, *arguments], check=False).returncode
     found = circumstances()
-    trainer = Path(sys.executable).with_name("trainer")
     configure_logging(as_json=False)
-    command = [str(trainer), "chaos", *TRIAL, "--json", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as process:
         # Ctrl-C reaches it by the terminal; whoever ends this ends it, too.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
-            if event["event"] != "chaos":
+            if event["event"] == "chaos":
+                show(event)
+                keep(found | event, "-chaos", folder)
+            else:
                 _tell(event)
-                continue
-            show(event)
-            if not arguments:
-                keep(found | event, "-chaos")
     return process.returncode
 
 

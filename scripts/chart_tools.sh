@@ -13,25 +13,13 @@ resources=( # MODULE@VERSION:FOLDER
 
 go=$(scripts/go.sh helm)
 
-build() { # NAME MODULE@VERSION: again when the version is another
-  [ "$(cat ".tools/.$1" 2>/dev/null)" = "$2" ] && [ -x ".tools/$1" ] && return
-  echo "Building $1 …"
-  local folder
-  folder=$(mktemp -d)
-  CGO_ENABLED=0 GOBIN=$folder "$go" install -trimpath "$2"
-  mkdir -p .tools
-  mv "$folder"/* ".tools/$1"
-  rmdir "$folder"
-  echo "$2" >".tools/.$1"
-}
-
 module() { "$go" mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 
-build helm helm.sh/helm/v4/cmd/helm@v4.3.1
-build helm3 helm.sh/helm/v3/cmd/helm@v3.22.0
-build kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
-build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
-build kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.6.0
+scripts/go_build.sh helm helm.sh/helm/v4/cmd/helm@v4.3.1
+scripts/go_build.sh helm3 helm.sh/helm/v3/cmd/helm@v3.22.0
+scripts/go_build.sh kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+scripts/go_build.sh helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
+scripts/go_build.sh kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.6.0
 
 wanted="$(cksum scripts/kubernetes_schemas.py) ${kubernetes[*]} ${resources[*]}"
 [ "$(cat .tools/schemas/made-of 2>/dev/null)" = "$wanted" ] && exit 0

@@ -61,7 +61,8 @@ def main(arguments: list[str]) -> int:
         kept = environment | {"E2E_TRANSCRIPT": str(transcript)}
         code = subprocess.run(command, cwd=ROOT, env=kept, check=False).returncode
         tests = read_tests(report, transcript)
-        result |= {"versions": versions(environment), "tests": test_records(report)}
+        found = result["versions"] | versions(environment)
+        result |= {"versions": found, "tests": test_records(report)}
     if tests and not arguments:
         PAGE.write_text(page(tests, {"commit": result["commit"]} | result["versions"]))
         print(f"written: {PAGE.relative_to(ROOT)}")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results"
+from scripts.results import RESULTS, ROOT
+
 # Those of `make faults`, `make e2e` and `make image-test`. Other kept results are of some of a
 # test's parameters alone, as those that are marked `long`, or of another backend.
 KEPT = ("faults", "e2e", "image")

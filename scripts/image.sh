@@ -6,8 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+action=${1:?"usage: scripts/image.sh build|push|sbom"}
+shift
+
 fail() {
-  echo "make image: $1" >&2
+  echo "make image ($action): $1" >&2
   exit 2
 }
 
@@ -57,8 +60,9 @@ push() {
 }
 
 sbom() {
-  local syft=.tools/syft name=${image##*/} folder file
-  command -v syft >/dev/null && syft=syft || scripts/tools.sh syft
+  local syft name=${image##*/} folder file
+  scripts/tools.sh syft
+  syft=$(command -v syft || echo .tools/syft)
   file=dist/${name//[:@]/-}.cdx.json
   folder=$(mktemp -d)
   trap "rm -rf '$folder'" EXIT
@@ -74,7 +78,5 @@ sbom() {
   echo "$file"
 }
 
-action=${1:?"usage: scripts/image.sh build|push|sbom"}
-shift
 tool=$(engine)
 "$action" "$@"

@@ -89,7 +89,7 @@ folder, and are not listed here.
 EXTRAS_TEXT = """\
 What else these bring is not listed, and neither they nor it are in the wheel or in the image. So it
 is with what builds and tests the trainer: `requirements/dev.txt`, `release.txt` and the programs
-that `make tools`, `chart-tools` and `cluster-up` make of Go's sources.
+that `make tools`, `chart-tools`, `image-sbom` and `cluster-up` make of Go's sources.
 """
 
 

@@ -14,18 +14,19 @@ RESULTS = ROOT / "docs" / "results"
 PACKAGES = {"jax", "keras", "numpy", "tensorflow", "tensorflow-cpu", "torch", "trainer-k8s"}
 
 
-def git(*args: str) -> str:
-    """What git says, empty where there is no repository."""
-    command = ["git", *args]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return result.stdout.strip()
+def commit(root: Path = ROOT) -> str:
+    """The code's last one, marked where that was changed since; docs and results are no code.
 
-
-def commit() -> str:
-    """The code's last one, marked where that was changed since; docs and results are no code."""
-    code = ("--", ".", ":!docs", ":!bench/results")
-    found = git("log", "-1", "--abbrev=12", "--format=%h", *code)
-    return found + ("+changes" if git("status", "--porcelain", *code) else "")
+    Empty where there is no repository.
+    """
+    code = ["--", ".", ":!docs", ":!bench/results"]
+    last = ["git", "log", "-1", "--abbrev=12", "--format=%h", *code]
+    changes = ["git", "status", "--porcelain", *code]
+    found, changed = (
+        subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+        for command in (last, changes)
+    )
+    return found.strip() + ("+changes" if changed else "")
 
 
 def versions() -> dict[str, str]:

@@ -3,18 +3,11 @@
 # `prometheus-alertmanager`, `graphviz`, and `dataset-fashion-mnist`, the original images; nothing is
 # started. Built by Go into .tools/: `fake-gcs-server`, an emulator of Google Cloud Storage.
 # `tools.sh emulator` does the last alone: the others take rights that who only tries gs:// may not have;
-# `tools.sh syft` builds what lists an image's contents, and nothing else does (5 minutes).
+# `tools.sh syft` alone builds what lists an image's contents, unless it is on the PATH (5 minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build() { # PACKAGE@VERSION
-  local name=${1##*/}
-  [ ! -x ".tools/${name%@*}" ] || return 0
-  local go
-  go=$(scripts/go.sh "${1%@*}")
-  echo "Building $name …"
-  CGO_ENABLED=0 GOBIN=$PWD/.tools "$go" install -trimpath "$1"
-}
+build_emulator() { scripts/go_build.sh fake-gcs-server github.com/fsouza/fake-gcs-server@v1.56.1; }
 
 install_packages() {
   local originals=/usr/share/datasets/fashion-mnist
@@ -57,10 +50,10 @@ install_packages() {
 }
 
 case ${1:-} in
-  syft) build github.com/anchore/syft/cmd/syft@v1.57.1 ;;
-  emulator) build github.com/fsouza/fake-gcs-server@v1.56.1 ;;
+  syft) command -v syft >/dev/null || scripts/go_build.sh syft github.com/anchore/syft/cmd/syft@v1.57.1 ;;
+  emulator) build_emulator ;;
   *)
     install_packages
-    scripts/tools.sh emulator
+    build_emulator
     ;;
 esac

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.faults.groups import children_of
-from tests.faults.harness import DEADLINE, ROOT, SMALL, finish, signal_at, storage_fault
+from tests.faults.groups import children_of, is_running, wait_until, worker_of
+from tests.faults.harness import ROOT, SMALL, finish, signal_at, storage_fault
 
 SERVED = {"metrics__enabled": True, "metrics__port": 0}
 
@@ -29,31 +29,6 @@ def gate(run, at=6):
     """A callback that stands still at a step until the test makes a file."""
     args = {"at": at, "path": str(run.folder / "gate")}
     return {"name": "tests.faults.inject:GateAt", "args": args, "stateless": True}
-
-
-def worker_of(life):
-    """The pid of the agent's present child."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        children = Path(f"/proc/{life.pid}/task/{life.pid}/children").read_text().split()
-        if children:
-            return int(children[0])
-        time.sleep(0.01)
-    raise AssertionError("no worker")
-
-
-def is_running(pid):
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
 
 
 def fetch(life, path="/metrics"):

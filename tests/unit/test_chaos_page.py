@@ -1,4 +1,11 @@
-"""What docs/chaos.md says of the last campaign that was kept."""
+"""What `make chaos` keeps, and docs/chaos.md says of it."""
+
+import json
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
 
 from scripts.chaos import BEGIN, END, page
 from scripts.results import keep
@@ -37,3 +44,36 @@ def test_a_result_that_is_not_equal_says_so(tmp_path):
 
 def test_no_result_is_said_to_be_none(tmp_path):
     assert page(f"{BEGIN}{END}", tmp_path) == f"{BEGIN}\nNone was kept yet.\n{END}"
+
+
+# Arguments; what trainer was told beside them, and how many results there are after it.
+@pytest.mark.parametrize(
+    ("arguments", "as_json", "kept"), [([], True, 1), (["--kills", "5"], False, 0)]
+)
+def test_a_whole_campaign_is_kept_and_ends_as_it_did(tmp_path, arguments, as_json, kept):
+    line = {"event": "fault", "level": "info", "timestamp": "2026-01-02T03:04:05Z", "pid": 71}
+    found = {name: value for name, value in FOUND.items() if name not in ("date", "commit")}
+    trainer = tmp_path / "trainer"
+    said = f"{json.dumps(line)}\n{json.dumps({'event': 'chaos', **found})}"
+    trainer.write_text(
+        f"#!{sys.executable}\nimport sys\nprint('trainer', *sys.argv[1:], file=sys.stderr)\n"
+        f"print({said!r})\nexit(1)\n"
+    )
+    trainer.chmod(0o755)
+    code = f"""
+        from pathlib import Path
+        from scripts.chaos import main
+        exit(main({arguments}, Path({str(tmp_path)!r}), Path({str(trainer)!r})))
+    """
+    command = [sys.executable, "-c", dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert ("--json" in done.stderr.split()) == as_json
+    assert all(word in done.stderr.split() for word in ("chaos", "--kills", *arguments))
+    results = [json.loads(file.read_text()) for file in tmp_path.glob("*-chaos.json")]
+    assert len(results) == kept
+    if kept:
+        assert "pid=71" in done.stdout
+        assert "equal to the undisturbed run's" in done.stdout
+        assert results[0]["commit"]
+        assert results[0]["recovery"] == FOUND["recovery"]

@@ -139,3 +139,30 @@ def test_evaluate_and_predict(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs, model.predict(X, verbose=0, batch_size=9), atol=1e-6)
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(9)
     np.testing.assert_array_equal(trainer.predict(model, data), outputs)
+
+
+def test_a_part_of_the_records_is_measured_with_weights(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    model, _ = plain()
+    wanted = model.evaluate(X[:18], Y[:18], 9, 0, WEIGHTS[:18], return_dict=True)
+    seen: list[int] = []
+    told = keras.callbacks.LambdaCallback()
+    told.on_test_batch_end = lambda batch, logs=None: seen.append(batch)
+    part = {"batch_size": 9, "steps": 2}
+    found = trainer.evaluate(
+        model, X, Y, sample_weight=WEIGHTS, callbacks=[told], return_dict=True, **part
+    )
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert seen == [0, 1]
+    outputs = trainer.predict(model, X, **part)
+    np.testing.assert_allclose(outputs, model.predict(X[:18], verbose=0), atol=1e-6)
+
+
+def test_a_file_says_where_the_run_is(tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "run.yaml"
+    file.write_text(f"run: {{dir: {run}}}\ntrain: {{seed: 7}}\n")
+    config = trainer.setup(config=str(file)).job.config
+    assert (config.run.dir, config.train.seed) == (str(run), 7)
+    other = tmp_path / "other"
+    session = trainer.setup(str(other), config=str(file), overrides=["train.seed=8"])
+    assert (session.job.config.run.dir, session.job.config.train.seed) == (str(other), 8)

@@ -63,3 +63,9 @@ def test_a_model_without_optimizer(tmp_path: Path) -> None:
     trainer.setup(str(tmp_path))
     with pytest.raises(ConfigError, match="optimizer"):
         trainer.fit(keras.Sequential([keras.layers.Dense(2)]), X, Y)
+
+
+def test_predict_drives_no_callbacks(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    with pytest.raises(ConfigError, match="drives no callbacks: leave them out"):
+        trainer.predict(plain()[0], X, callbacks=[keras.callbacks.TerminateOnNaN()])
