@@ -97,6 +97,10 @@ class Link:
         """Say that a checkpoint is committed."""
         self._channel.tell("saved")
 
+    def complete(self) -> None:
+        """Say that the run is complete, before this worker ends with 0."""
+        self._channel.tell("complete")
+
     def failed(self, message: str) -> None:
         """Say what ends this worker."""
         self._channel.tell("error", message=message)

@@ -1,6 +1,7 @@
 """A command whose output cannot be written ends as Unix tools do."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,18 @@ def complete(tmp_path):
 @pytest.mark.parametrize("args", COMMANDS, ids=" ".join)
 def test_a_reader_that_leaves_is_no_error(args):
     assert left_by_its_reader(*args) == (141, "")
+
+
+@pytest.mark.usefixtures("complete")
+def test_characters_that_an_encoding_lacks_are_escaped(tmp_path):
+    run, said = tmp_path / "ü☃", tmp_path / "said"
+    run.mkdir()
+    for name in ("config.yaml", "run.json", "summary.json"):
+        shutil.copy(tmp_path / name, run)
+    environ = os.environ | {"PYTHONIOENCODING": "ascii"}
+    code, error = trainer("runs", "status", run, redirect=f">{said}", env=environ)
+    assert (code, error) == (0, "")
+    assert r"\xfc\u2603" in said.read_text()
 
 
 @needs_full

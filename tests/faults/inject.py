@@ -101,6 +101,13 @@ class ExitAt(_At):
         raise self._kind
 
 
+class LeaveAt(_At):
+    """Ends the process as a complete run does, without a word."""
+
+    def fire(self) -> None:
+        os._exit(0)
+
+
 class FailAt(_At):
     """Ends training with an error of the trainer's own, by the class's name."""
 

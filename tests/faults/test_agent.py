@@ -74,6 +74,26 @@ def test_a_killed_worker_is_replaced_to_the_same_result(run, undisturbed):
     assert "killed (SIGKILL)" in last_word(kept[0])["reason"]
 
 
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=[pytest.mark.long, pytest.mark.timeout(240)])]
+)
+def test_a_worker_that_leaves_with_0_has_failed(run, undisturbed, workers):
+    leave = {
+        "name": "tests.faults.inject:LeaveAt", "args": {"at": 9, "worker": 0}, "stateless": True,
+    }  # fmt: skip
+    life = agent(run, "--workers", str(workers), callbacks=[leave], train__steps_per_call=1)
+    assert life.wait(200) == 0, life.text()
+    assert len(run.fired()) == 2
+    assert run.summary()["complete"]
+    reasons = [event["reason"] for event in life.events("worker restarts")]
+    assert len(reasons) >= 2
+    assert all("ended with 0 before the run was complete" in reason for reason in reasons)
+    assert [last_word(text)["code"] for text in kept_output(run)] == [0, 0, 0]
+    assert "before the run was complete" in last_word(kept_output(run)[0])["reason"]
+    if workers == 1:
+        assert run.sha256() == undisturbed.sha256()
+
+
 @pytest.mark.long
 def test_f60_no_counter_goes_back_while_the_agent_lives(run):
     # Each worker stands still after five steps, its metrics are read, and it is killed.

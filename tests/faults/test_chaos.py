@@ -1,5 +1,7 @@
 """`trainer chaos`: processes of a run are killed, stopped and frozen at random moments."""
 
+import signal
+
 import pytest
 
 # 60 steps an epoch, so that faults come between them.
@@ -82,11 +84,20 @@ def test_a_configuration_that_fails_ends_with_its_code(run):
     assert "params.units" in life.text()
 
 
+def test_ctrl_c_tells_what_is_left(run):
+    life = run.start("--workers=1", command="chaos", train__epochs=1000)
+    life.wait_for("undisturbed run")
+    life.signal(signal.SIGINT)
+    assert life.wait() == 130
+    assert "interrupted; left as they are: " in life.text()
+    assert f"{run.folder / 'run-undisturbed'}, " in life.text()
+
+
 def test_a_folder_in_use_is_left_alone(run):
     used = run.folder / "run-undisturbed" / "summary.json"
     used.parent.mkdir()
     used.write_text("{}")
     life = run.start("--workers=2", command="chaos")
     assert life.wait() == 2
-    assert "run-undisturbed is in use: `trainer runs delete" in life.text()
+    assert "run-undisturbed is there already, maybe of a try that was interrupted" in life.text()
     assert used.read_text() == "{}"

@@ -7,6 +7,7 @@ import socket
 import threading
 from concurrent.futures import Future
 
+import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -74,11 +75,28 @@ def test_progress_is_heard_while_the_store_does_not_answer():
         holding.answers.set()
         line = await asyncio.to_thread(process.end.makefile("rb").readline)
         assert decode(line) == {"kind": "answer", "id": 7}
+        process.end.sendall(encode({"kind": "complete"}))
         process.end.close()
         process.ended.set_result(0)
         assert await running == 0
 
     asyncio.run(talk())
+
+
+@pytest.mark.parametrize(("told", "code"), [(["complete"], 0), ([], 1), (["saved"], 1)])
+def test_a_0_is_believed_of_a_complete_run_alone(told, code):
+    process = Process()
+    life = life_of(process, Holding())
+
+    async def talk():
+        for kind in told:
+            process.end.sendall(encode({"kind": kind}))
+        process.end.close()
+        process.ended.set_result(0)
+        assert await life.run() == code
+
+    asyncio.run(talk())
+    assert ("before the run was complete" in life.error) == (code == 1)
 
 
 def test_a_worker_that_cannot_be_understood_is_ended(caplog):

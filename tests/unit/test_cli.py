@@ -1,8 +1,10 @@
 """Commands on configurations and data; the lines at the end of a run."""
 
 import json
+import os
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,8 +14,9 @@ from trainer.cli.root import trainer_command
 from trainer.cli.summary import show_summary, train_command
 from trainer.config import parse_yaml
 from trainer.data.builtin import builtin_names
+from trainer.errors import ConfigError
 from trainer.launch import Outcome
-from trainer.recipes.catalog import RECIPES, load_run
+from trainer.recipes.catalog import RECIPES, config_path, load_run
 
 SUMMARY = {
     "run": "r", "steps": 158, "epochs": 2, "stopped_early": False, "model": ["/m/model.keras"],
@@ -222,3 +225,11 @@ def test_summary_says_how_to_export_again(capsys):
 
 def test_train_command_of_a_packaged_recipe():
     assert train_command("x", (), ("a=1",)) == "trainer train -c x --set a=1"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_config_that_is_no_file_is_said_to_be_none(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("run.yaml") if kind == "pipe" else Path("run.yaml").mkdir()
+    with pytest.raises(ConfigError, match=r"config 'run\.yaml' is no regular file"):
+        config_path("run.yaml")

@@ -156,6 +156,17 @@ def test_list_is_ordered_by_path_across_folders(storage: LocalStorage) -> None:
     assert [e.size for e in storage.list()] == [len(p.encode()) for p in expected]
 
 
+def test_names_that_no_path_may_have_are_told_of(storage: LocalStorage) -> None:
+    for path in ("a/1", "b\u202f/2", "c"):
+        (storage.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (storage.root / path).touch()
+    (storage.root / "a" / ".tmp-1").touch()
+    (storage.root / "a" / "\\").touch()
+    passed: list[str] = []
+    assert [entry.path for entry in storage.list(pass_over=passed.append)] == ["a/1", "c"]
+    assert passed == ["a/\\", "b\u202f"]
+
+
 def test_list_takes_a_folder_not_a_string_prefix(storage: LocalStorage) -> None:
     for path in ("step-1/a", "step-10/a", "step"):
         storage.write(path, b"")

@@ -132,6 +132,24 @@ def test_images_in_folders_and_what_is_none_of_them(tmp_path: Path) -> None:
     assert found[0]["image"].shape == (8, 8, 3)
 
 
+# Of macOS' screenshots, of another encoding, of a shell's mistake.
+STRANGE = ["3.15\u202fPM.png", "caf\udce9.png", "a\nb.png", "b\\x.png"]
+
+
+def test_images_whose_names_cannot_be_paths_are_broken_rows(tmp_path: Path) -> None:
+    write_images(tmp_path / "pictures", 20)
+    for name in STRANGE:
+        (tmp_path / "pictures" / "3" / name).write_bytes(b"")
+    (tmp_path / "pictures" / "lost\u202fclass").mkdir()
+    (tmp_path / "pictures" / ".hidden\u202f").mkdir()
+    with pytest.raises(DataError, match=r"3/\S+\.png: its name has characters that no path"):
+        prepared(tmp_path, "pictures", None)
+    done = prepared(tmp_path, "pictures", None, max_bad_records=5)
+    places = [*(f"3/{name}" for name in STRANGE), "lost\u202fclass"]
+    shown = [f"{tmp_path}/pictures/{repr(place)[1:-1]}" for place in places]
+    assert sorted(place for place, _ in done.bad) == sorted(shown)
+
+
 def test_a_folder_may_have_splits(tmp_path: Path) -> None:
     write_images(tmp_path / "pictures", 20, split="train")
     write_images(tmp_path / "pictures", 10, split="test")

@@ -24,11 +24,16 @@ _LOOK_SECONDS = 0.5
 # A worker that was told to stop ends by itself within the grace; this is for its last words.
 _EXTRA_GRACE_SECONDS = 2.0
 _STACKS_SECONDS = 1.0
+# What is made of a 0 that was none.
+_NOT_COMPLETE = 1
 
 
 @dataclass
 class Life:
     """From a started process to its end.
+
+    Nobody's 0 is believed who did not say that the run is complete: a library, or a child of a
+    fork, may leave by it in the middle of a training.
 
     `step` is the last that it told of, `error` what it said of its end. `on_step` is called at its
     first step, `on_saved` at each checkpoint, `on_progress` with each step that it tells of,
@@ -54,6 +59,7 @@ class Life:
     on_time: Callable[[Spent], None] = lambda _spent: None
     on_end: Callable[[int], None] = lambda _code: None
     error: str = ""
+    _is_complete: bool = False
     _progress: float = field(init=False)
     _is_killed: bool = False
     _told_to_stop: float | None = None
@@ -90,6 +96,8 @@ class Life:
             code = await ended
             # What it said last is still to be read.
             await asyncio.wait([listening], timeout=_LOOK_SECONDS)
+            if code == 0 and not self._is_complete:
+                code, self.error = _NOT_COMPLETE, "it ended with 0 before the run was complete"
             self.on_end(code)
             return code
         finally:
@@ -106,7 +114,7 @@ class Life:
         code = self.process.ended.result()
         reason = "its generation was over" if self._is_killed else cause_of(self, code)[1]
         last = {"event": "worker ended", "code": code, "step": self.step}
-        last |= {"reason": reason} if code != 0 else {}
+        last |= {"reason": reason} if code != 0 or self.error else {}
         self.kept.write(self.fence, self.process.output.end() + json.dumps(last).encode() + b"\n")
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -133,6 +141,8 @@ class Life:
                     self.on_time(Spent(message["seconds"], message["cause"], message["at"]))
                 elif kind == "saved":
                     self.on_saved()
+                elif kind == "complete":
+                    self._is_complete = True
                 elif kind == "error":
                     self.error = message["message"]
                 else:

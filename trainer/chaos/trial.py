@@ -43,7 +43,8 @@ def check_trial(config: RunConfig) -> None:
     for run in run_dirs(config):
         if next(iter(RunDir(run).storage.list()), None) is not None:
             raise ConfigError(
-                f"{run} is in use: `trainer runs delete {run}`, or choose another run.dir"
+                f"{run} is there already, maybe of a try that was interrupted: "
+                f"`trainer runs delete {run}`, or choose another run.dir"
             )
 
 

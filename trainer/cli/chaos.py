@@ -85,7 +85,12 @@ def chaos(
         *(f"--set={override}" for override in overrides),
     ]  # fmt: skip
     trial = _trial(config, arguments, script, options, get_log())
-    result = trial.run()
+    try:
+        result = trial.run()
+    except click.exceptions.Exit:
+        left = ", ".join([*trial.runs, str(trial.folder)])
+        click.echo(f"interrupted; left as they are: {left}", err=True)
+        raise
     if for_machines:
         print_json({"event": "chaos", **result.to_json()}, indent=None)
     else:

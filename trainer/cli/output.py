@@ -42,8 +42,10 @@ def watch_output() -> Output:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
     output, now = Output(sys.stdout.fileno(), "w", closefd=False), sys.stdout
+    # A run's name may have characters that this encoding lacks.
+    errors = "backslashreplace" if now.errors == "strict" else now.errors
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(output), now.encoding, now.errors, line_buffering=output.isatty()
+        io.BufferedWriter(output), now.encoding, errors, line_buffering=output.isatty()
     )
     return output
 

@@ -156,7 +156,10 @@ def run_worker(request: Request) -> int:
         _warm_up(request)
         os.environ.update(channel.wait_to_go())
     try:
-        return _train(request, stop, link)
+        code = _train(request, stop, link)
+        if link is not None and code == 0:
+            link.complete()
+        return code
     except Exception as error:
         if link is not None:
             is_ours = isinstance(error, TrainerError)

@@ -135,6 +135,10 @@ def config_path(name: str) -> Path:
     plugged = plugged_recipes()
     if name not in plugged:
         known = [*RECIPES, *plugged]
+        if Path(name).exists():
+            raise ConfigError(
+                f"config {shown_value(name)} is no regular file: each worker reads it"
+            )
         near = get_close_matches(name, known, n=1)
         hint = f": did you mean '{near[0]}'?" if near else ""
         raise ConfigError(

@@ -17,6 +17,14 @@ Operation = Literal["list", "stat", "read", "write", "create", "delete"]
 OnRequest = Callable[[Operation, str, int, bool], None]
 
 
+# Told of what a listing leaves out.
+PassOver = Callable[[str], object]
+
+
+def pass_over(path: str) -> None:
+    """Nobody else's names are of interest."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One stored object.
@@ -66,8 +74,11 @@ class Storage(Protocol):
 
     url: str
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Objects whose path starts with the folder `prefix`, ordered by path."""
+    def list(self, prefix: str = "", *, pass_over: PassOver = pass_over) -> Iterator[Entry]:
+        """Objects whose path starts with the folder `prefix`, ordered by path.
+
+        `pass_over` is told of names that no path may have (`is_name`), when they are come by.
+        """
         ...
 
     def folders(self) -> Sequence[str]:

@@ -25,7 +25,15 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
 
 from trainer.errors import ConfigError, ObjectNotFoundError, StorageError
-from trainer.storage.base import Entry, OnRequest, Operation, check_path, is_name
+from trainer.storage.base import (
+    Entry,
+    OnRequest,
+    Operation,
+    PassOver,
+    check_path,
+    is_name,
+    pass_over,
+)
 from trainer.storage.gcs_errors import (
     CLIENT_ERRORS,
     IDENTIFY,
@@ -131,18 +139,18 @@ class GCSStorage:
         self._deadline = deadline_seconds
         self._on_request = on_request
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Objects under the folder `prefix`, ordered by path; 1,000 a request.
-
-        Names that no path may have are passed over, as in a local folder.
-        """
+    def list(self, prefix: str = "", *, pass_over: PassOver = pass_over) -> Iterator[Entry]:
+        """Objects under the folder `prefix`, ordered by path; 1,000 a request."""
         folder = f"{self._name(prefix.removesuffix('/'))}/" if prefix else self._root
         token = None
         while True:
             page, token = self._repeat("list", prefix, partial(self._page, folder, token))
             # Others may have put anything there, as the empty "folders/" of a console.
-            entries = (self._entry(blob) for blob in page)
-            yield from (entry for entry in entries if all(map(is_name, entry.path.split("/"))))
+            for entry in map(self._entry, page):
+                if all(map(is_name, entry.path.split("/"))):
+                    yield entry
+                else:
+                    pass_over(entry.path)
             if token is None:
                 return
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainer.errors import ObjectNotFoundError, StorageError
-from trainer.storage.base import Entry, check_path, is_name
+from trainer.storage.base import Entry, PassOver, check_path, is_name, pass_over
 from trainer.storage.durable import (
     ABSENT,
     TEMPORARY,
@@ -58,11 +58,11 @@ class LocalStorage:
         self.url = str(self.root)
         self._link = link
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, pass_over: PassOver = pass_over) -> Iterator[Entry]:
         """Objects under the folder `prefix`, ordered by path; none if it does not exist."""
         name = prefix.removesuffix("/")
         folder = self._file(name) if prefix else self.root
-        return _walk(folder, f"{name}/" if name else "")
+        return _walk(folder, f"{name}/" if name else "", pass_over)
 
     def folders(self) -> Sequence[str]:
         """Names of the folders right below the root, in order."""
@@ -209,17 +209,19 @@ def _entry(path: str, file: Path, info: os.stat_result) -> Entry:
     return Entry(path=path, size=info.st_size, updated=info.st_mtime, version=version)
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
+def _walk(folder: Path, prefix: str, pass_over: PassOver) -> Iterator[Entry]:
     try:
         with _explained("read", folder), os.scandir(folder) as found:
-            entries = [entry for entry in found if is_name(entry.name, hidden=TEMPORARY)]
+            entries = [entry for entry in found if not entry.name.startswith(TEMPORARY)]
     except ObjectNotFoundError:
         return
     # A folder counts with its slash: 'a-b' comes before 'a/b', as in an object store.
     for entry in sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False)):
         path = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), f"{path}/")
+        if not is_name(entry.name):
+            pass_over(path)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{path}/", pass_over)
         else:
             # Gone since the scan, a broken link, or no regular file: no object.
             with (

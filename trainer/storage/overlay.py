@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import ObjectNotFoundError
-from trainer.storage.base import Entry, Storage
+from trainer.storage.base import Entry, PassOver, Storage, pass_over
 from trainer.storage.local import LocalStorage
 
 
@@ -26,12 +26,12 @@ class Overlay:
         """Those of both."""
         return sorted({*self._above.folders(), *self._below.folders()})
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, pass_over: PassOver = pass_over) -> Iterator[Entry]:
         """Objects of both, ordered by path."""
-        own = {entry.path: entry for entry in self._above.list(prefix)}
+        own = {entry.path: entry for entry in self._above.list(prefix, pass_over=pass_over)}
         theirs = (
             entry
-            for entry in self._below.list(prefix)
+            for entry in self._below.list(prefix, pass_over=pass_over)
             if entry.path not in own and entry.path not in self._deleted
         )
         return heapq.merge(own.values(), theirs, key=lambda entry: entry.path)

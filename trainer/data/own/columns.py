@@ -162,6 +162,8 @@ def ordered_classes(names: Iterable[str], label: str) -> dict[str, int]:
     if len(found) < 2:
         raise DataError(f"'{label}' has {len(found)} classes: there is nothing to learn")
     for name in found:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise DataError(f"'{label}' has a class {name!r}, which is not UTF-8: save it as UTF-8")
         if not name.isprintable():
             raise DataError(f"'{label}' has a class {name!r}: name it in one line of characters")
     are_numbers = all(_INTEGER.fullmatch(name) for name in found)

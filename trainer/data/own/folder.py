@@ -30,15 +30,18 @@ class ImageFolder:
     def rows(self) -> Iterator[Row]:
         """In the order of paths; files whose names begin with a dot are no part of it."""
         has_splits, is_empty = None, True
-        for entry in self.storage.list():
+        nameless: list[str] = []
+        for entry in self.storage.list(pass_over=nameless.append):
+            yield from _broken(self.storage.url, nameless)
             parts = entry.path.split("/")
-            if any(part.startswith(".") for part in parts):
+            if _is_hidden(entry.path):
                 continue
             is_empty = False
             # Strays do not tell: a README beside the folders, say.
             if has_splits is None and (len(parts) == 2 or parts[0] in SPLITS):
                 has_splits = len(parts) == 3
             yield self._row(entry, parts, has_splits=bool(has_splits))
+        yield from _broken(self.storage.url, nameless)
         if is_empty:
             raise DataError(
                 f"no files in {self.storage.url}: put images into folders that are called as their"
@@ -56,3 +59,17 @@ class ImageFolder:
         read = partial(self.storage.read, entry.path)
         values = {"image": read, LABEL: own[0]}
         return Row(place, values, "/".join(own).encode(), split, size=entry.size)
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _broken(url: str, nameless: list[str]) -> Iterator[Row]:
+    """Rows for what cannot be a record's path, and forget it: each is told once."""
+    for path in nameless:
+        # Some buckets have an empty object "FOLDER/" for each folder.
+        if not _is_hidden(path) and not path.endswith("/"):
+            place = f"{url}/{repr(path)[1:-1]}"
+            yield Row(place, reason="its name has characters that no path may have: rename it")
+    nameless.clear()
