@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.errors import ObjectNotFoundError, StorageError
 from trainer.storage import LocalStorage, Storage
-from trainer.storage.base import Entry
+from trainer.storage.base import Entry, PassOver, pass_over
 
 
 def paths(storage: Storage, prefix: str = "") -> list[str]:
@@ -29,7 +29,7 @@ class MemoryStorage:
     now: float = 1000.0
     url: str = "memory:"
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, pass_over: PassOver = pass_over) -> Iterator[Entry]:
         folder = f"{prefix}/" if prefix else ""
         found = sorted(path for path in self.objects if path.startswith(folder))
         return iter([self.stat(path) for path in found])

@@ -44,7 +44,14 @@ def feature(chart, file, version="1.35", command="helm"):
     return rendered({}, *words, chart=chart, command=command)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version",
+    [
+        VERSIONS[0],
+        *(pytest.param(version, marks=pytest.mark.long) for version in VERSIONS[1:-1]),
+        VERSIONS[-1],
+    ],
+)
 @pytest.mark.parametrize(("chart", "file"), FEATURES)
 def test_it_is_valid_for_every_version(chart, file, version):
     text = feature(chart, file, version)

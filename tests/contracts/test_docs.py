@@ -20,6 +20,7 @@ from trainer.recipes.catalog import RECIPES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+DOCUMENTS = documents()
 STAGES = (
     "config -> cluster -> strategy -> data -> model -> restore -> callbacks -> train"
     " -> final save -> report"
@@ -28,9 +29,9 @@ ERRORS_FILE = ROOT / "trainer" / "errors.py"
 ERRORS = [value for value in vars(errors).values() if isinstance(value, type)]
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_generated_file_is_current(path):
-    assert path.read_text() == documents()[path], "make docs"
+    assert path.read_text() == DOCUMENTS[path], "make docs"
 
 
 def test_check_names_a_stale_file(tmp_path):

@@ -68,7 +68,9 @@ def by_fit(url: str, case: str) -> tuple[Any, Any]:
 
 
 # 53 records in steps of 16: the last has 5, and validation's 21 end with 5, too.
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["two outputs", pytest.param("class weights", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize(
     ("replicas", "parts"),
     [

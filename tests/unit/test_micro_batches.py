@@ -69,7 +69,7 @@ def in_one(url: str, make: str) -> tuple[Any, Any]:
         pytest.param("compiled", 1, 2, marks=pytest.mark.long),
         pytest.param("compiled", 2, 2, marks=pytest.mark.long),
         ("equipped", 2, 2),
-        ("own step", 2, 2),
+        pytest.param("own step", 2, 2, marks=pytest.mark.long),
         ("stock", 2, 4),
         pytest.param("compiled", 1, 4, marks=pytest.mark.long),
         pytest.param("compiled", 4, 2, marks=pytest.mark.long),

@@ -66,7 +66,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("phase", CHANGES)
+@pytest.mark.parametrize(
+    "phase", [pytest.param(p, marks=() if p == "head" else pytest.mark.long) for p in CHANGES]
+)
 def test_a_phase_trains_what_it_says(phase):
     model = build(BeansParams(phase=phase, **SMALL))
     model.run_eagerly = True  # quicker than to trace it once
@@ -112,6 +114,7 @@ def test_weights_come_from_a_file(file, form):
     assert not is_of_file(BeansParams(**SMALL))
 
 
+@pytest.mark.long
 @pytest.mark.needs_gcs
 def test_weights_come_from_a_bucket(file, proxy):
     gcs._client.cache_clear()

@@ -31,7 +31,10 @@ def test_the_metric_honours_weights_and_starts_anew():
     assert float(metric.result()) == 0
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    "style",
+    [pytest.param(s, marks=() if s == "compile" else pytest.mark.long) for s in STYLES],
+)
 def test_a_step_reports_the_mean_over_all_records_of_an_epoch(style):
     model = build(MnistParams(style=style, units=4, dropout=0.0))
     rng = np.random.default_rng(0)

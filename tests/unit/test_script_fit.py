@@ -226,7 +226,11 @@ class Signals(Breaks):
 
 
 @pytest.mark.parametrize(
-    ("number", "ends_with"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("number", "ends_with"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        pytest.param(signal.SIGTERM, SystemExit, marks=pytest.mark.long),
+    ],
 )
 def test_told_to_stop(number: int, ends_with: type[BaseException], tmp_path: Path) -> None:
     before = signal.getsignal(number)

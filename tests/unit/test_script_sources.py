@@ -148,8 +148,7 @@ def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
     "name",
     [
         "shuffle of a cache",
-        "py_dataset",
-        *(pytest.param(name, marks=pytest.mark.long) for name in RARER),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("py_dataset", *RARER)),
     ],
 )
 def test_another_life_sees_the_same_batches(name: str, tmp_path: Path) -> None:

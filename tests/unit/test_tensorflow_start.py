@@ -79,6 +79,7 @@ def test_tensorflow_itself_is_quiet():
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_a_recipe_that_begins_with_keras_is_quiet(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import keras\nkeras.ops.ones(1)\nfrom trainer.recipes.fashion_mnist import recipe\n"

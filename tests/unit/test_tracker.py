@@ -127,6 +127,7 @@ def test_a_configuration_by_dotted_keys() -> None:
     assert flat(tree) == {"a.b": 1, "a.c.d": [1, {"e": 2}], "f": {}}
 
 
+@pytest.mark.long
 def test_a_file_of_wandb_is_read_while_it_grows(tmp_path: Path) -> None:
     environ = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", WRITE], env=environ, check=True, timeout=100)

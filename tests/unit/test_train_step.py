@@ -17,8 +17,15 @@ Y = RANDOM.integers(0, 3, 12)
 WEIGHT = RANDOM.uniform(size=12).astype(np.float32)
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
-@pytest.mark.parametrize("make", [compiled, equipped], ids=["compiled", "equipped"])
+@pytest.mark.parametrize(
+    ("make", "weight"),
+    [
+        pytest.param(compiled, None, id="compiled-plain", marks=pytest.mark.long),
+        pytest.param(compiled, WEIGHT, id="compiled-weighted"),
+        pytest.param(equipped, None, id="equipped-plain"),
+        pytest.param(equipped, WEIGHT, id="equipped-weighted", marks=pytest.mark.long),
+    ],
+)
 def test_a_step_is_that_of_keras(make: Any, weight: Any) -> None:
     ours, keras_model = make(HERE, penalty=0.1), compiled(HERE, cls=keras.Model, penalty=0.1)
     data = (X, Y) if weight is None else (X, Y, weight)
