@@ -43,6 +43,20 @@ def test_all_stop_and_all_go_on(gated, calm):
     finish(gated, calm)
 
 
+def test_f04_a_pod_that_stops_with_others_is_told_by_them_first_and_saves(gated, calm):
+    """As when a Job is deleted. A second signal would end a worker at once."""
+    gated.lives[1].signal(signal.SIGTERM)
+    gated.lives[0].wait_for("stopping")
+    gated.lives[0].signal(signal.SIGTERM)
+    wait_until(lambda: len(gated.lives[0].events("stopping")) == 2, "its own signal")
+    open_gate(gated.run)
+    assert gated.codes() == [143, 143], gated.text()
+    step = gated.run.committed()[-1]
+    assert all(f"stopped at step {step}, saved" in life.text() for life in gated.lives.values())
+    gated.start()
+    finish(gated, calm)
+
+
 def test_f08_a_stop_while_workers_start_ends_them_at_once(agents, calm):
     agents.start()
     agents.lives[0].wait_for("starting TensorFlow")

@@ -137,7 +137,7 @@ class GroupSupervisor(Supervisor):
         def on_signal() -> None:
             self._log.info("stopping", step=life.step)
             member.stop()
-            life.stop()
+            life.stop(again=stop.is_repeated)
 
         stop.on_signal = on_signal
         if stop.signal is not None:  # it came when the plan was there already

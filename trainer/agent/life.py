@@ -79,10 +79,15 @@ class Life:
         """Whether it was told to."""
         return self._told_to_stop is not None
 
-    def stop(self) -> None:
-        """Tell the worker to save and end; once more, and it ends at once."""
+    def stop(self, *, again: bool = False) -> None:
+        """Tell the worker to save and end; `again`, and it ends at once.
+
+        Who stops with others hears of it by them, too, and goes on saving.
+        """
         if self._told_to_stop is None:
             self._told_to_stop = self.clock()
+        elif not again:
+            return
         self.process.signal(signal.SIGTERM)
 
     async def run(self) -> int:

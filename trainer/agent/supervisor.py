@@ -185,7 +185,7 @@ class Supervisor:
 
     def _pass_on(self, life: Life) -> None:
         self._log.info("stopping", step=life.step)
-        life.stop()
+        life.stop(again=life.is_stopping)
 
     def _is_ready(self) -> bool:
         return self._life is not None and self._life.step is not None
@@ -196,6 +196,7 @@ class Stop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.signal: int | None = None
+        self.is_repeated = False
         self.on_signal: Callable[[], object] = self.leave
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, number)
@@ -205,6 +206,7 @@ class Stop:
         os._exit(128 + (self.signal or signal.SIGTERM))
 
     def _handle(self, number: int) -> None:
+        self.is_repeated = self.signal is not None
         self.signal = self.signal or number
         self.on_signal()
 
