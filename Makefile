@@ -108,7 +108,7 @@ image-sbom: ## Write all that IMAGE consists of, its base too, as CycloneDX, int
 image-local: ## Build it on a stand-in of its base, into a file; needs no registry (Linux, as root)
 	@docker/stand-in.sh
 
-image-test: $(READY) ## Build it so, and run it as the chart does (10 minutes, later 3; ARGS="-k NAME")
+image-test: $(READY) ## Build it so, and run it as the chart does (3 minutes; builds base and syft at first; ARGS="-k NAME")
 	@scripts/tools.sh syft
 	@docker/stand-in.sh $(BIN)/python -m scripts.test_long --as image docker $(ARGS)
 
