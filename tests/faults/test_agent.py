@@ -146,11 +146,13 @@ def test_a_second_signal_ends_agent_and_worker_at_once(run):
     )
     wait_until(run.fired, "the save that stalls")
     worker = worker_of(life)
+    os.kill(worker, signal.SIGSTOP)  # it hears neither, as in a long native call
     life.signal(signal.SIGTERM)
     life.wait_for("stopping")
     life.signal(signal.SIGTERM)
     assert life.wait(5) == 143
     assert not is_running(worker)
+    assert last_word(kept_output(run)[0])["reason"] == "it was told to stop a second time"
 
 
 def test_the_grace_ends_a_worker_that_does_not(run):

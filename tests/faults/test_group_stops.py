@@ -57,6 +57,16 @@ def test_f04_a_pod_that_stops_with_others_is_told_by_them_first_and_saves(gated,
     finish(gated, calm)
 
 
+def test_a_second_signal_ends_one_of_a_group_at_once(gated):
+    worker = worker_of(gated.lives[1])
+    gated.lives[1].signal(signal.SIGTERM)
+    gated.lives[1].wait_for("stopping")
+    gated.lives[1].signal(signal.SIGTERM)
+    assert gated.codes(1, seconds=5) == [143], gated.text()
+    assert not is_running(worker)
+    assert gated.lives[1].events("worker killed")
+
+
 def test_f08_a_stop_while_workers_start_ends_them_at_once(agents, calm):
     agents.start()
     agents.lives[0].wait_for("starting TensorFlow")

@@ -34,6 +34,9 @@ class Process:
         if number == signal.SIGKILL and not self.ended.done():
             self.ended.set_result(-number)
 
+    def kill(self):
+        self.signal(signal.SIGKILL)
+
 
 class Holding:
     """A store that answers when the test lets it."""

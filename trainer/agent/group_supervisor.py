@@ -31,6 +31,7 @@ _PROGRESS_SECONDS = 1.0
 _CAUSE_SECONDS = 0.5
 # For a worker to end after the run has.
 _LAST_SECONDS = 30.0
+_OVER = "its generation was over"
 
 
 class GroupSupervisor(Supervisor):
@@ -150,7 +151,7 @@ class GroupSupervisor(Supervisor):
             if isinstance(event, Ended):
                 return await self._end_with_others(running, event)
             if isinstance(event, Broken):
-                life.kill()
+                life.kill(_OVER)
                 await running
                 stop.on_signal = stop.leave
                 if stop.signal is None:
@@ -170,7 +171,7 @@ class GroupSupervisor(Supervisor):
         finally:
             telling.cancel()
             if not running.done():
-                life.kill()
+                life.kill(_OVER)
                 await running
 
     def _take_in(self, member: Member) -> None:

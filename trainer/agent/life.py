@@ -61,7 +61,7 @@ class Life:
     error: str = ""
     _is_complete: bool = False
     _progress: float = field(init=False)
-    _is_killed: bool = False
+    _why_killed: str = ""
     _told_to_stop: float | None = None
     # A worker that waits for an answer does not hang: a store, or another job, may take minutes.
     _num_questions: int = 0
@@ -69,9 +69,9 @@ class Life:
     def __post_init__(self) -> None:
         self._progress = self.clock()
 
-    def kill(self) -> None:
+    def kill(self, reason: str) -> None:
         """End the worker at once: not for what it did."""
-        self._is_killed = True
+        self._why_killed = reason
         self.process.kill()
 
     @property
@@ -82,13 +82,18 @@ class Life:
     def stop(self, *, again: bool = False) -> None:
         """Tell the worker to save and end; `again`, and it ends at once.
 
-        Who stops with others hears of it by them, too, and goes on saving.
+        Who stops with others hears of it by them, too, and goes on saving. A second signal is not
+        left to the worker: two that come in one native call are one to its Python.
         """
         if self._told_to_stop is None:
             self._told_to_stop = self.clock()
-        elif not again:
-            return
-        self.process.signal(signal.SIGTERM)
+            self.process.signal(signal.SIGTERM)
+        elif again:
+            self._kill("it was told to stop a second time")
+
+    def _kill(self, reason: str) -> None:
+        self.log.error("worker killed", reason=reason)
+        self.kill(reason)
 
     async def run(self) -> int:
         """Until the process has ended; its exit code, negative for a signal."""
@@ -117,7 +122,7 @@ class Life:
         if self.fence is None or not self.process.ended.done():
             return
         code = self.process.ended.result()
-        reason = "its generation was over" if self._is_killed else cause_of(self, code)[1]
+        reason = self._why_killed or cause_of(self, code)[1]
         last = {"event": "worker ended", "code": code, "step": self.step}
         last |= {"reason": reason} if code != 0 or self.error else {}
         self.kept.write(self.fence, self.process.output.end() + json.dumps(last).encode() + b"\n")
@@ -157,8 +162,7 @@ class Life:
                     task.add_done_callback(answering.discard)
         except ValueError as error:
             # Nobody would answer it any more.
-            self.log.error("worker killed", reason=f"its message cannot be read: {error}")
-            self.process.signal(signal.SIGKILL)
+            self._kill(f"its message cannot be read: {error}")
 
     def _note_step(self, step: int | None) -> None:
         if step is None:
@@ -205,8 +209,7 @@ class Life:
                 is_lost = True
             stopping = self._told_to_stop
             if stopping is not None and now > stopping + self.grace_seconds + _EXTRA_GRACE_SECONDS:
-                self.log.error("worker killed", reason="it did not end within the grace")
-                self.process.signal(signal.SIGKILL)
+                self._kill("it did not end within the grace")
             silent = 0.0 if self._num_questions else now - self._progress
             if silent > self.hang_seconds and not self.is_hung:
                 await self._end_hung(silent)
