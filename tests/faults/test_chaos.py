@@ -39,6 +39,7 @@ def test_a_disturbed_group_ends_as_an_undisturbed_one(run):
     assert {path.suffix for path in run.folder.iterdir()} <= {".yaml", ".txt", ".log"}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_disturbed_worker_alone_ends_as_an_undisturbed_one(run):
     amounts = {"kills": 2, "stops": 0, "freezes": 1}

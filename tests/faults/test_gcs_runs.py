@@ -59,6 +59,7 @@ def test_f33_what_is_refused_at_the_start_is_waited_for_and_named(run, proxy, se
     assert not life.events("starting TensorFlow")
 
 
+@pytest.mark.long
 def test_requests_while_the_model_is_built_change_no_weight(run, proxy, undisturbed):
     """Of other threads: the client drew from the generator of which layers have their seeds."""
     proxy.faults.append(Fault("slow", "POST .*/lease.json", 0, times=10**6))
@@ -85,7 +86,13 @@ def test_f33_a_right_that_comes_late_is_enough(run, proxy, code):
     assert proxy.num_fired("status") == 2
 
 
-@pytest.mark.parametrize("host", ["http://nobody.invalid:1", ""], ids=["name", "credentials"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("http://nobody.invalid:1", id="name", marks=pytest.mark.long),
+        pytest.param("", id="credentials"),
+    ],
+)
 def test_f33_a_store_out_of_reach_is_waited_for(run, host):
     life = run.train(environ={"STORAGE_EMULATOR_HOST": host, "NO_GCE_CHECK": "true"})
     assert life.code == 1, life.text()

@@ -109,6 +109,7 @@ def test_workers_that_hang_with_each_other_are_replaced_and_count_once(run, calm
     assert [e["number"] for e in agents.lives[0].events("generation")] == [1, 2]
 
 
+@pytest.mark.long
 def test_a_spare_worker_takes_over(run, calm):
     agents = Agents(run, settings={"callbacks": [gate(run)], "run.warm_spare": True})
     agents.start()

@@ -70,9 +70,8 @@ def test_two_workers_train_as_two_replicas_of_one_do(zygote, tmp_path):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "told", [pytest.param(0, marks=pytest.mark.long), 1], ids=["chief", "other"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("told", [0, 1], ids=["chief", "other"])
 def test_f04_a_signal_to_one_stops_both_at_the_same_step(run, told):
     lives = start(run, train__epochs=40, checkpoint__every_steps=None)
     lives[told].wait_for("epoch")

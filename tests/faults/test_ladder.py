@@ -29,11 +29,9 @@ def rungs():
 RUNGS = rungs()
 # The same on two replicas, and with steps in two parts.
 SPREAD = [
-    pytest.param("loop", {"cluster.replicas": 2}, marks=pytest.mark.long),
-    pytest.param("parts", {"cluster.replicas": 2}, marks=pytest.mark.long),
-    pytest.param(
-        "step", {"cluster.replicas": 2, "train.accumulate_steps": 2}, marks=pytest.mark.long
-    ),
+    ("loop", {"cluster.replicas": 2}),
+    ("parts", {"cluster.replicas": 2}),
+    ("step", {"cluster.replicas": 2, "train.accumulate_steps": 2}),
 ]
 
 
@@ -73,10 +71,10 @@ def test_the_page_has_its_files_and_its_rungs():
 
 
 # What a rung has of its own is resumed on the last one, too.
-RARER = [pytest.param(rung, {}, marks=pytest.mark.long) for rung in list(RUNGS)[:-1]]
 
 
-@pytest.mark.parametrize(("rung", "more"), [*RARER, ("loop", {}), *SPREAD])
+@pytest.mark.long
+@pytest.mark.parametrize(("rung", "more"), [*((rung, {}) for rung in RUNGS), *SPREAD])
 def test_a_rung_is_killed_and_resumed(zygote, page, calm, tmp_path, rung, more):
     run = started(zygote, page, tmp_path, rung, more)
     life = run.train(callbacks=[signal_at(6)])

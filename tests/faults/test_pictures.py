@@ -34,13 +34,10 @@ def test_a_run_with_pictures_is_the_run_without(calm, undisturbed):
     assert sorted(drawn(calm)) == [f"{name}.png" for name in NAMES]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kill",
-    [
-        signal_at(14),
-        pytest.param(signal_at(1, hook="on_epoch_end"), marks=pytest.mark.long),
-        pytest.param(signal_at(2, hook="on_epoch_end"), marks=pytest.mark.long),
-    ],
+    [signal_at(14), signal_at(1, hook="on_epoch_end"), signal_at(2, hook="on_epoch_end")],
 )
 def test_pictures_are_the_same_after_a_kill(run, calm, kill):
     run.settings = {"callbacks": PICTURES}

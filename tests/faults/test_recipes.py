@@ -22,42 +22,23 @@ SOME_PHOTOS = {
 }  # fmt: skip
 # recipe, its settings
 DISTURBED = [
-    pytest.param(
-        "fashion_mnist",
-        TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30},
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        "fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
-    ),
-    pytest.param(
-        "fashion_mnist", TWO | FEW_IMAGES | {"params.batches": "mirrored"}, marks=pytest.mark.long
-    ),
-    pytest.param("digits", TWO, marks=pytest.mark.long),
+    ("fashion_mnist", TWO | FEW_IMAGES | {"params.loop": "own", "params.decay_steps": 30}),
+    ("fashion_mnist", FEW_IMAGES | {"params.batches": "mirrored"}),
+    ("fashion_mnist", TWO | FEW_IMAGES | {"params.batches": "mirrored"}),
+    ("digits", TWO),
     ("mnist", TWO | {"params.style": "own_loss"}),
-    pytest.param("tickets", TWO | SOME | {"params.form": "subclassed"}, marks=pytest.mark.long),
-    pytest.param(
-        "beans",
-        TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"},
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        "cifar10",
-        TWO | SLIM | {"params.form": "subclassed", "params.loop": "own"},
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        "image_classifier", TWO | SOME_PHOTOS | {"params.filters": 4}, marks=pytest.mark.long
-    ),
-    pytest.param("tabular_classifier", TWO | SOME, marks=pytest.mark.long),
-    pytest.param("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune"}, marks=pytest.mark.long),
-    pytest.param("beans", FEW_PHOTOS, marks=pytest.mark.long),
-    pytest.param("cifar10", SLIM, marks=pytest.mark.long),
-    pytest.param("tickets", TWO | SOME | {"params.structure": "lists"}, marks=pytest.mark.long),
-    pytest.param(
+    ("tickets", TWO | SOME | {"params.form": "subclassed"}),
+    ("beans", TWO | FEW_PHOTOS | {"params.phase": "head", "params.style": "own_parts"}),
+    ("cifar10", TWO | SLIM | {"params.form": "subclassed", "params.loop": "own"}),
+    ("image_classifier", TWO | SOME_PHOTOS | {"params.filters": 4}),
+    ("tabular_classifier", TWO | SOME),
+    ("beans", TWO | FEW_PHOTOS | {"params.phase": "fine_tune"}),
+    ("beans", FEW_PHOTOS),
+    ("cifar10", SLIM),
+    ("tickets", TWO | SOME | {"params.structure": "lists"}),
+    (
         "digits",
         TWO | {"params.loss": "class", "params.parity_weight": 0.5, "params.weigh_by_ink": True},
-        marks=pytest.mark.long,
     ),
 ]
 # recipe, its settings, the least of a metric of its test
@@ -94,7 +75,8 @@ VARIANTS = [
     ),
 ]
 EXPECTED = [
-    "digits", "mnist",
+    "digits",
+    pytest.param("mnist", marks=pytest.mark.long),
     pytest.param("tickets", marks=pytest.mark.long),
     pytest.param("beans", marks=[pytest.mark.long, pytest.mark.timeout(330)]),
     pytest.param("cifar10", marks=pytest.mark.long),
@@ -154,6 +136,7 @@ def test_fine_tuning_comes_to_what_the_header_says(zygote, tmp_path, record_prop
     assert accuracies[1] >= accuracies[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "settings"), DISTURBED)
 def test_it_is_killed_and_resumed(zygote, tmp_path, name, settings):
     calm, run = (
@@ -238,9 +221,8 @@ def test_fit_the_usual_loop_and_one_by_hand_come_to_the_same_weights(zygote, tmp
             assert other[kind] == {k: pytest.approx(v, rel=1e-5) for k, v in usual[kind].items()}
 
 
-@pytest.mark.parametrize(
-    "style", ["own_loss", pytest.param("compute_loss", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("style", ["own_loss", "compute_loss"])
 def test_its_steps_on_two_cpus_are_those_on_one(trained, style):
     one, two = (
         trained(params__style=style, params__dropout=0.0, cluster__replicas=n).summary()

@@ -39,7 +39,6 @@ KILLS = [
     ("gan", 13, [10]),
     ("text_classifier", 23, [10, 20]),
 ]
-RARER = [pytest.param(*kill, marks=pytest.mark.long) for kill in KILLS[1:]]
 
 
 def changes(name):
@@ -62,7 +61,8 @@ def test_the_page_shows_what_is_changed(name):
     assert "```diff\n" + "\n".join(lines) + "\n```" in PAGE
 
 
-@pytest.mark.parametrize(("name", "at", "committed"), [KILLS[0], *RARER])
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "at", "committed"), KILLS)
 def test_a_port_is_killed_and_resumed(zygote, tmp_path, name, at, committed):
     calm, run = (started(zygote, tmp_path / folder, name) for folder in ("calm", "disturbed"))
     assert calm.train().code == 0, calm.lives[0].text()

@@ -18,9 +18,15 @@ ENDINGS = {
     "stopped early": {"callbacks": [EARLY], "train__epochs": 4},
     "best": {"export__weights": "best", "checkpoint__best": {"metric": "loss", "mode": "max"}},
 }
+USUAL = ("averaged weights", "best")
 
 
-@pytest.fixture(scope="module", params=ENDINGS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in USUAL else pytest.mark.long) for name in ENDINGS
+    ],
+)
 def finished(request, zygote, tmp_path_factory):
     """A complete run with an exported model."""
     run = Run(zygote, tmp_path_factory.mktemp("run"))

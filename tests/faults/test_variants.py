@@ -86,7 +86,9 @@ def test_a_bug_in_a_recipe_is_named_with_its_place(run, name):
 
 
 # The first two calls are of one step and of two, whatever time they take.
-@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.long), 2, 5])
+@pytest.mark.parametrize(
+    "at", [2, *(pytest.param(step, marks=pytest.mark.long) for step in (1, 5))]
+)
 def test_a_stop_inside_a_call_of_several_steps_is_refused(run, at):
     stop = {"name": "tests.faults.inject:HastyStopAt", "args": {"at": at}, "stateless": True}
     life = run.train(callbacks=[stop])

@@ -75,9 +75,8 @@ def distance(some: list[np.ndarray], others: list[np.ndarray]) -> float:
 
 
 # Two replicas train on, for the test of two hundred steps.
-@pytest.mark.parametrize(
-    ("replicas", "epochs"), [(2, 20), pytest.param(4, 1, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("replicas", "epochs"), [(2, 20), (4, 1)])
 def test_replicas_agree_after_ten_steps(replicas: int, epochs: int) -> None:
     (one, wanted), (several, logs) = trained(1, 20)[0], trained(replicas, epochs)[0]
     assert distance(one, several) < 1e-6

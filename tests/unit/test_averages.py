@@ -8,7 +8,8 @@ import pytest
 from tests.small_training import Run, compiled, cpus, dataset_of, distance, same_weights
 
 
-@pytest.mark.parametrize("every", [None, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("every", [None, 3])
 def test_averaged_weights_are_those_of_fit(vectors: str, every: int | None) -> None:
     average = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": every}
 

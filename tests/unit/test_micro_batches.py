@@ -91,15 +91,10 @@ def test_a_step_in_parts_is_the_step_of_all(
 
 
 # Last steps of fewer records than there are parts.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("records", "replicas", "parts"),
-    [
-        pytest.param(17, 1, 2, marks=pytest.mark.long),
-        pytest.param(35, 3, 2, marks=pytest.mark.long),
-        (22, 4, 4),
-        pytest.param(18, 2, 4, marks=pytest.mark.long),
-        pytest.param(19, 4, 2, marks=pytest.mark.long),
-    ],
+    [(17, 1, 2), (35, 3, 2), (22, 4, 4), (18, 2, 4), (19, 4, 2)],
 )
 def test_a_smaller_last_step_counts_each_record_once(
     tmp_path: Any, records: int, replicas: int, parts: int
@@ -165,9 +160,8 @@ def test_micro_batches_have_their_static_size(vectors: str) -> None:
     assert set(seen) == {4}
 
 
-@pytest.mark.parametrize(
-    "replicas", [2, *(pytest.param(count, marks=pytest.mark.long) for count in (1, 4))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_batch_norm_sees_micro_batches_of_all_replicas(vectors: str, replicas: int) -> None:
     dataset, net = dataset_of(vectors), {"normalize": True}
     alone, _ = trained(Run(dataset, micro_batches=2), 1, compiled, **net)

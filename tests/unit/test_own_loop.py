@@ -176,7 +176,7 @@ def compiles_without_end(run: TrainLoop) -> None:
         (returns_too_early, "returned at step 0 of 8", 2),
         (stops_by_chance, "ended training after step 1 of an epoch", 2),
         (stops_too_late, "ended before the first step of epoch 1: .* ahead of end_epoch", 2),
-        (compiles_without_end, "define a step once", 10),
+        pytest.param(compiles_without_end, "define a step once", 10, marks=pytest.mark.long),
         (validates_without_end, "define a step once", 10),
     ],
 )

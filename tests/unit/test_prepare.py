@@ -302,8 +302,11 @@ EMBEDDED_SETS = [
     ("digits", {"train": 1437, "test": 360}, "image", "label", 0.09),
     ("mnist", {"train": 4000, "test": 1000}, "image", "label", 0.1),
     ("photos", {"train": 480, "test": 120}, "image", "label", 0.1),
-    ("tickets", {"train": 6772, "test": 1693}, "body", "department", 0.005),
-]
+    pytest.param(
+        "tickets", {"train": 6772, "test": 1693}, "body", "department", 0.005,
+        marks=pytest.mark.long,
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "splits", "kept", "label", "rarest"), EMBEDDED_SETS)

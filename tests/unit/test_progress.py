@@ -90,6 +90,7 @@ SETTINGS = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_no_bar_is_left_above_the_last_one(tmp_path):
     sets = [f"--set={setting}" for setting in (*SETTINGS, f"run.dir={tmp_path / 'run'}")]
     (tmp_path / "run.yaml").write_text("train: {}\n")

@@ -112,7 +112,7 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
 
 
 # Of the others, test_script_sources.py sees each batch.
-USUAL = ("arrays", "py_dataset", "generator")
+USUAL = ("py_dataset",)
 NAMES = [pytest.param(n, marks=() if n in USUAL else pytest.mark.long) for n in DATA]
 
 
