@@ -47,7 +47,7 @@ class Launched:
         self.lines.extend(self.process.stdout)
 
     def wait(self) -> int:
-        code = self.process.wait(60)
+        code = self.process.wait(100)
         self._reader.join(10)
         return code
 
@@ -95,7 +95,8 @@ def test_it_ends_with_the_code_of_the_run(tmp_path, worker):
 
 
 def test_failures_without_a_new_step_end_it_with_7(tmp_path):
-    launched = Launched(tmp_path, "SignalAt", at=1, worker=1)
+    # Before a first step: of a later one, the agents may have heard or not.
+    launched = Launched(tmp_path, "SignalAt", at=1, worker=1, hook="on_train_batch_begin")
     try:
         assert launched.wait() == 7, "".join(launched.lines)
     finally:

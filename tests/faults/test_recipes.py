@@ -125,9 +125,11 @@ def test_fine_tuning_comes_to_what_the_header_says(zygote, tmp_path, record_prop
         run.folder.mkdir()
     life = first.start()
     assert life.wait(300) == 0, life.text()
-    second.settings |= {
-        "train.start_from": first.url, "params.phase": "fine_tune", "params.learning_rate": 0.0001
-    }  # fmt: skip
+    second.settings = QUIET | {
+        "train.start_from": first.url,
+        "params.phase": "fine_tune",
+        "params.learning_rate": 0.0001,
+    }
     life = second.start()
     assert life.wait(300) == 0, life.text()
     accuracies = [run.summary()["test"]["accuracy"] for run in (first, second)]
