@@ -70,7 +70,7 @@ class Life:
         self._progress = self.clock()
 
     def kill(self, reason: str) -> None:
-        """End the worker at once: not for what it did."""
+        """End the worker at once; what is kept of its output ends with the reason."""
         self._why_killed = reason
         self.process.kill()
 
