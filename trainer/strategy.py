@@ -57,7 +57,17 @@ def seed_process(train: TrainConfig) -> None:
     keras.config.set_dtype_policy(train.precision)
     keras.utils.set_random_seed(train.seed)
     if train.deterministic:
-        tf.config.experimental.enable_op_determinism()
+        compute_as_written()
+
+
+def compute_as_written() -> None:
+    """Let the same graph compute the same bits in every process.
+
+    TensorFlow's determinism is that of its operations alone: Grappler still makes one sum of
+    a + (b + c), in an order that differs from process to process.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def make_strategy(

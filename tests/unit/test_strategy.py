@@ -3,6 +3,8 @@
 import platform
 import resource
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,6 +27,27 @@ def test_freed_memory_is_used_again():
 
     new_pages()
     assert new_pages() < 1000
+
+
+SUMS = """
+import numpy as np
+import tensorflow as tf
+from trainer.strategy import compute_as_written
+
+compute_as_written()
+first, second, third = np.random.default_rng(0).random((3, 1000), np.float32)
+add = tf.function(lambda *of: of[0] + (of[1] + of[2]), autograph=False)
+computed = add(*map(tf.constant, (first, second, third))).numpy()
+print(np.count_nonzero(computed != first + (second + third)))
+"""
+
+
+def test_sums_are_made_in_the_order_written():
+    # In a process of its own, whose settings are nobody else's.
+    done = subprocess.run(
+        [sys.executable, "-c", SUMS], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout == "0\n"
 
 
 def second_of_two(port):

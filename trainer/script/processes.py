@@ -29,6 +29,7 @@ from trainer.script.session import Session
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
 from trainer.stores import DEADLINE_SECONDS, wait_for_stores
+from trainer.strategy import compute_as_written
 
 
 @dataclass
@@ -127,7 +128,7 @@ def _alone(config: RunConfig) -> Session:
         console = Console()
     job = Job(config, script_recipe(), Params(), held, metrics, log, StopRequest(), console=console)
     if config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
+        compute_as_written()
     restored = held.restore(start_over=config.checkpoint.start_over)
     log.info("run", dir=run.url)
     atexit.register(close)

@@ -80,7 +80,7 @@ class TrainConfig(Section):
         "float32", help="Keras dtype policy of the model; mixed_float16 scales its losses."
     )
     deterministic: bool = identity(
-        True, help="Only operations that repeat bit for bit; slower on GPUs."
+        True, help="Steps compute the same bits in every process; slower on GPUs."
     )
     threads: int = identity(
         2,
