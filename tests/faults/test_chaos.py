@@ -20,7 +20,6 @@ def chaos(run, *, seconds, epochs, settings=(), **options):
 def check_causes(result):
     """That all seconds have one, the campaign checks itself."""
     assert result["goodput"]["down"] > 0
-    assert result["goodput"]["restore"] > 0
 
 
 @pytest.mark.long
@@ -68,6 +67,7 @@ def test_f43_campaigns_of_more_than_100_kills(run, workers, seed, settings, reco
     assert life.code == 0, life.text()
     assert result["equal"]
     check_causes(result)
+    assert result["goodput"]["restore"] > 0  # one or two may round to nothing
     assert result["faults"] == len(life.events("fault")) == sum(amounts.values())
     killed = [event["what"] for event in life.events("fault") if "SIGKILL" in event["what"]]
     assert len(killed) == amounts["kills"]

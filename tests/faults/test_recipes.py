@@ -71,7 +71,7 @@ VARIANTS = [
             "params.weigh_by_contrast": True,
             "params.class_weights": [1, 1, 1, 1, 1, 1, 2, 1, 1, 1],
         },
-        ("accuracy", 0.6),
+        ("accuracy", 0.5),
     ),
 ]
 EXPECTED = [
@@ -134,7 +134,7 @@ def test_fine_tuning_comes_to_what_the_header_says(zygote, tmp_path, record_prop
     assert life.wait(300) == 0, life.text()
     accuracies = [run.summary()["test"]["accuracy"] for run in (first, second)]
     record_property("accuracies", accuracies)
-    assert accuracies[1] == pytest.approx(said, abs=0.04)
+    assert accuracies[1] == pytest.approx(said, abs=0.06)
     assert accuracies[1] >= accuracies[0]
 
 
