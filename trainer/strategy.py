@@ -64,7 +64,7 @@ def compute_as_written() -> None:
     """Let the same graph compute the same bits in every process.
 
     TensorFlow's determinism is that of its operations alone: Grappler still makes one sum of
-    a + (b + c), in an order that differs from process to process.
+    a + (b + c), in an order that differs from process to process (docs/decisions/0025).
     """
     tf.config.experimental.enable_op_determinism()
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})

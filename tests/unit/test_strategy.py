@@ -32,9 +32,7 @@ def test_freed_memory_is_used_again():
 SUMS = """
 import numpy as np
 import tensorflow as tf
-from trainer.strategy import compute_as_written
-
-compute_as_written()
+{}
 first, second, third = np.random.default_rng(0).random((3, 1000), np.float32)
 add = tf.function(lambda *of: of[0] + (of[1] + of[2]), autograph=False)
 computed = add(*map(tf.constant, (first, second, third))).numpy()
@@ -42,12 +40,25 @@ print(np.count_nonzero(computed != first + (second + third)))
 """
 
 
-def test_sums_are_made_in_the_order_written():
+OF_A_WORKER = """
+from trainer.config.models import TrainConfig
+from trainer.strategy import seed_process
+seed_process(TrainConfig(epochs=1))
+"""
+OF_A_SCRIPT = """
+import trainer
+trainer.setup("run")
+"""
+
+
+@pytest.mark.parametrize("begin", [OF_A_WORKER, OF_A_SCRIPT], ids=["worker", "script"])
+def test_sums_are_made_in_the_order_written(begin, tmp_path):
     # In a process of its own, whose settings are nobody else's.
+    command = [sys.executable, "-c", SUMS.format(begin)]
     done = subprocess.run(
-        [sys.executable, "-c", SUMS], capture_output=True, text=True, timeout=100, check=True
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
     )
-    assert done.stdout == "0\n"
+    assert done.stdout.splitlines()[-1] == "0", done.stdout
 
 
 def second_of_two(port):
