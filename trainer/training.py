@@ -33,12 +33,16 @@ _FIRST = Position()
 
 
 class Training:
-    """One stretch of training: from a checkpoint, or from `first`, to the end or to a stop."""
+    """One stretch of training: from a checkpoint, or from `first`, to the end or to a stop.
+
+    follows: another one came before in the run, whose last checkpoint is of the step that this
+    one begins with. Raises ConfigError where that would have to be one of this training, too.
+    """
 
     def __init__(
         self, job: Job, assembled: Assembled, pipeline: Pipeline | BatchPipeline,
         schedule: Schedule, restored: Restored, *,
-        first: Position = _FIRST, world_sizes: Sequence[list[int]] = (),
+        first: Position = _FIRST, follows: bool = False, world_sizes: Sequence[list[int]] = (),
     ) -> None:  # fmt: skip
         self._job = job
         self._assembled = assembled
@@ -64,6 +68,12 @@ class Training:
             ),
             assembled.agreement,
         )  # fmt: skip
+        self._follows = follows
+        if follows and self._chosen.appends:
+            raise ConfigError(
+                "CSVLogger(append=True) is for the first call of trainer.fit alone: give it a "
+                "file of its own in each call after that, without append"
+            )
         if self._chosen.is_step_by_step:
             schedule = replace(schedule, steps_per_call=1)
         self._schedule = schedule
@@ -251,7 +261,10 @@ class Training:
 
     def _restore_all(self) -> None:
         if self._checkpoint is None:
-            if self._job.config.train.start_from is not None or self._chosen.appends:
+            if self._follows and self._start.is_over(self._schedule.target_step):
+                # Nothing was trained since the checkpoint of this step, which stays as it is.
+                self._checkpoints.resume(self._start)
+            elif self._job.config.train.start_from is not None or self._chosen.appends:
                 # A restart begins with the same weights, whatever has become of the other run, and
                 # with the files that are appended to as they were.
                 self._checkpoints.commit(self._start)

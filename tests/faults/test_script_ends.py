@@ -107,3 +107,34 @@ def test_a_stop_is_agreed_saved_and_told(tmp_path: Path) -> None:
     (stopped,) = [json.loads(line) for line in ended.stdout.splitlines() if '"stopped"' in line]
     assert "saved" in stopped["reason"]
     assert "hunter2" not in ended.stdout + ended.stderr
+
+
+FAILS = """
+class Fails(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise OSError('no network')
+for _ in range(2):
+    try:
+        trainer.fit(model, x, x[:, :1], batch_size=1, epochs=2, callbacks=[Fails()])
+    except Exception as error:
+        print('caught', type(error).__name__)
+"""
+CATCHES = """
+try:
+    exec(STOPS)
+except BaseException:
+    sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(FAILS, 1), (f"STOPS = {STOPS!r}" + CATCHES, 75)], ids=["fails", "stops"],
+)  # fmt: skip
+def test_a_script_that_catches_it_is_not_complete(tmp_path: Path, text: str, code: int) -> None:
+    ended = run(tmp_path, MODEL + text)
+    assert ended.returncode == code, ended.stderr
+    assert "trainer.fit failed, whatever the script did" in ended.stdout
+    assert not (tmp_path / "run" / "summary.json").exists()
+    # What was broken off is not trained on a second time in this life.
+    assert ended.stdout.count('"event": "restore"') == 1

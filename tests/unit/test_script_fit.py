@@ -12,7 +12,7 @@ import pytest
 
 import trainer
 from tests.small_script import BATCH, RECORDS, STEPS, X, Y, generator, shuffled
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError, TrainerError
 
 pytestmark = pytest.mark.usefixtures("given_back")
 
@@ -253,3 +253,93 @@ def test_told_to_stop_where_nothing_is_saved(tmp_path: Path) -> None:
     saved = trainer.setup(str(tmp_path)).restored.checkpoint
     assert saved is not None
     assert saved.manifest.step == STEPS
+
+
+SETTINGS = ["checkpoint.every_steps=2", "train.steps_per_call=2"]
+
+
+class Stateful(keras.callbacks.Callback):
+    """Holds what no checkpoint would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+
+def test_a_call_that_was_refused_keeps_its_number_and_its_checkpoint(tmp_path: Path) -> None:
+    call = DATA["arrays"]()
+    whole, _ = live(tmp_path / "whole", call, epochs=3)
+    with pytest.raises(Exception, match="Broken"):
+        live(tmp_path / "broken", call, epochs=3, callbacks=[Breaks(8)])
+    trainer.setup(str(tmp_path / "broken"), overrides=SETTINGS)
+    model = make_model()
+    for error, other in (
+        ("batch_size: 16 -> 8", {"batch_size": 8}),
+        ("Stateful has no get_state", {"callbacks": [Stateful()]}),
+        ("cannot be shared|whole number", {"validation_freq": 0}),
+    ):
+        with pytest.raises(TrainerError, match=error):
+            trainer.fit(model, **(call | other), epochs=3)
+    trainer.fit(model, **call, epochs=3)
+    assert_equal(whole, model)
+
+
+def test_a_cell_that_was_broken_off_goes_on_when_it_is_run_again(tmp_path: Path) -> None:
+    whole = two_calls(tmp_path / "whole")
+    trainer.setup(str(tmp_path / "cells"), overrides=["checkpoint.every_steps=2"])
+    model = make_model()
+
+    def train(callback: Breaks) -> Any:
+        return trainer.fit(model, X, Y, batch_size=BATCH, epochs=2, callbacks=[callback])
+
+    with pytest.raises(Exception, match="Broken"):
+        train(Breaks(8))
+    assert train(Breaks(100)).history == whole[1]
+    model.layers[0].trainable = False
+    model.compile(keras.optimizers.SGD(1e-3), keras.losses.SparseCategoricalCrossentropy(True))
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 13, saved"):
+        train(Signals(3, signal.SIGINT))
+    assert train(Breaks(100)).history == whole[2]
+    assert_equal(whole[0], model)
+    # And another life finds two calls that have ended.
+    assert_equal(whole[0], two_calls(tmp_path / "cells")[0])
+
+
+def test_a_call_inside_of_another_one(tmp_path: Path) -> None:
+    class Nested(Breaks):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            trainer.fit(self.model, X, Y, batch_size=BATCH)
+
+    with pytest.raises(ConfigError, match=r"was called while trainer\.fit trains"):
+        live(tmp_path, DATA["arrays"](), callbacks=[Nested(1)])
+
+
+def test_a_call_without_a_step_leaves_the_end_of_the_one_before(tmp_path: Path) -> None:
+    call = DATA["arrays"]()
+
+    def script(epochs: int = 0) -> tuple[list[Any], keras.Model]:
+        trainer.setup(str(tmp_path), overrides=SETTINGS)
+        model = make_model()
+        trainer.fit(model, **call, epochs=1)
+        after_one = weights_of(model)
+        model.compile(keras.optimizers.SGD(1e-3), keras.losses.SparseCategoricalCrossentropy(True))
+        assert trainer.fit(model, **call, epochs=epochs).history == {}
+        assert trainer.fit(model, **call, epochs=2, initial_epoch=2).history == {}
+        trainer.fit(model, **call, epochs=1)
+        return after_one, model
+
+    (before, whole), (again, resumed) = script(), script()
+    for a, b in zip(before, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert_equal(whole, resumed)
+    with pytest.raises(CheckpointError, match=r"call 2 of trainer.fit ended at its step 0 of 5"):
+        script(epochs=1)
+
+
+def test_a_later_call_has_a_file_of_its_own(tmp_path: Path) -> None:
+    def log() -> Any:
+        return keras.callbacks.CSVLogger(str(tmp_path / "log.csv"), append=True)
+
+    model, _ = live(tmp_path / "run", DATA["arrays"](), epochs=1, callbacks=[log()])
+    with pytest.raises(ConfigError, match="give it a file of its own in each call after that"):
+        trainer.fit(model, **DATA["arrays"](), epochs=1, callbacks=[log()])

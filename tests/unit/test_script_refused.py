@@ -10,6 +10,7 @@ import tensorflow as tf
 import trainer
 from tests.small_script import WEIGHTS, X, Y, generator, plain, shuffled
 from trainer.errors import ConfigError, DataError
+from trainer.script.session import Ended
 
 pytestmark = pytest.mark.usefixtures("given_back")
 
@@ -43,7 +44,7 @@ def test_what_cannot_be_kept(call: dict[str, Any], message: str, tmp_path: Path)
 
 
 def test_a_loop_without_end(tmp_path: Path) -> None:
-    trainer.setup(str(tmp_path)).calls = 100
+    trainer.setup(str(tmp_path)).ended = [Ended(1, {})] * 100
     model, _ = plain()
     with pytest.raises(ConfigError, match="more than 100 times"):
         trainer.fit(model, X, Y)

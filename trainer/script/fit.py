@@ -48,31 +48,32 @@ def fit(
     number was another one.
     """
     session = current()
-    config = session.job.config
-    check_model(model, config)
-    parts, held_out = (x, y, sample_weight), validation_data
-    if validation_split and validation_data is None:
-        parts, held_out = split_arrays(parts, validation_split, "x")
-    fed = feed(
-        parts, batch_size=batch_size, code="x of trainer.fit", shuffle=shuffle,
-        key=(config.train.seed, session.calls + 1, _SHUFFLE),
-        steps=steps_per_epoch, class_weight=class_weight,
-    )  # fmt: skip
-    validation = None
-    if held_out is not None:
-        validation = _feed_validation(
-            held_out, validation_batch_size or batch_size, validation_steps
-        )
-    data = FitData(fed, validation, config.train.threads)
-    validate_every = whole("validation_freq", validation_freq)
-    config = _config_of(config, data, epochs=epochs, validate_every=validate_every)
-    _check_share(fed, config, session.place)
-    with session.job.goodput.cause("restore"):
-        call = session.begin(_said(model, fed))
-    own = keras.tree.flatten(callbacks or ())  # one alone, too
-    job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
-    with leaving(job.stop):
-        return _train(session, call, _as_loud_as(job, verbose), data, model, initial_epoch)
+    with session.calling():
+        config = session.job.config
+        check_model(model, config)
+        parts, held_out = (x, y, sample_weight), validation_data
+        if validation_split and validation_data is None:
+            parts, held_out = split_arrays(parts, validation_split, "x")
+        fed = feed(
+            parts, batch_size=batch_size, code="x of trainer.fit", shuffle=shuffle,
+            key=(config.train.seed, session.number, _SHUFFLE),
+            steps=steps_per_epoch, class_weight=class_weight,
+        )  # fmt: skip
+        validation = None
+        if held_out is not None:
+            validation = _feed_validation(
+                held_out, validation_batch_size or batch_size, validation_steps
+            )
+        data = FitData(fed, validation, config.train.threads)
+        validate_every = whole("validation_freq", validation_freq)
+        config = _config_of(config, data, epochs=epochs, validate_every=validate_every)
+        _check_share(fed, config, session.place)
+        with session.job.goodput.cause("restore"):
+            call = session.begin(_said(model, fed))
+        own = keras.tree.flatten(callbacks or ())  # one alone, too
+        job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
+        with leaving(job.stop):
+            return _train(session, call, _as_loud_as(job, verbose), data, model, initial_epoch)
 
 
 def _train(
@@ -88,19 +89,20 @@ def _train(
         schedule_of(job.config, steps, first_step=call.first_step - first.step),
         saves_inside=data.fed.is_anywhere,
     )
-    _check_end(call, schedule)
     begins_at = first
     if call.restored.checkpoint is not None:
         assembled.state.check(call.restored.checkpoint.arrays)
         begins_at = position_of(call.restored.checkpoint)
+    _check_end(call, begins_at, schedule)
     _tell_restore(session, job, call, schedule.first_step + begins_at.step)
     micro_batches = job.config.train.accumulate_steps
     pipeline = data.training(session.place, micro_batches=micro_batches)
     training = Training(
         job, assembled, pipeline, schedule, call.restored,
-        first=first, world_sizes=session.world_sizes,
+        first=first, follows=call.number > 1, world_sizes=session.world_sizes,
     )  # fmt: skip
     data.passed(begins_at.epochs_ended(steps), validate_every=job.config.train.validate_every)
+    session.train(call)
     position = training.run()
     data.passed(position.epochs_ended(steps), validate_every=job.config.train.validate_every)
     session.world_sizes = training.world_sizes
@@ -227,9 +229,8 @@ def _check_share(fed: Fed, config: RunConfig, place: Place) -> None:
         )
 
 
-def _check_end(call: Call, schedule: Schedule) -> None:
+def _check_end(call: Call, position: Position, schedule: Schedule) -> None:
     """CheckpointError when a call that had ended is asked for more."""
-    position = position_of(call.restored.checkpoint)
     if call.is_ended and not position.is_over(schedule.target_step):
         raise CheckpointError(
             f"call {call.number} of trainer.fit ended at its step {position.step} of "

@@ -56,8 +56,17 @@ class Stopped(SystemExit):
 
 
 def current() -> Session:
-    """The session of this process. Without one, that of a plain script or a notebook begins."""
-    return _here.session if _here.session is not None else setup()
+    """The session of this process. Without one, that of a plain script or a notebook begins.
+
+    Where a call was broken off there, the run is held anew: the same call, made again, goes on.
+    """
+    session = _here.session
+    if session is None:
+        return setup()
+    if session.is_broken and not _here.is_launched:
+        _here.closing.close()
+        session = _here.session = _alone(session.job.config, before=session)
+    return session
 
 
 def begin(session: Session) -> None:
@@ -102,7 +111,8 @@ def close() -> None:
         _here.session = None
 
 
-def _alone(config: RunConfig) -> Session:
+def _alone(config: RunConfig, before: Session | None = None) -> Session:
+    """before: the session of the same run whose calls that had ended this one knows, too."""
     is_shown = sys.stdout.isatty() or "ipykernel" in sys.modules
     configure_logging(as_json=config.log.format == "json")
     log = get_log()
@@ -132,7 +142,11 @@ def _alone(config: RunConfig) -> Session:
     restored = held.restore(start_over=config.checkpoint.start_over)
     log.info("run", dir=run.url)
     atexit.register(close)
-    return Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
+    session = Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
+    if before is not None:
+        session.ended, session.last = before.ended, before.last
+        session.world_sizes = before.world_sizes
+    return session
 
 
 def _name() -> str:

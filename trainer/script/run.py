@@ -49,8 +49,8 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
     job.run.reopen()
     session = Session(job, strategy, place, agreement, restored)
     processes.begin(session)
-    _run(script, job.log)
-    if not session.calls:
+    _run(script, session)
+    if not session.ended:
         job.log.warning(
             "the script never called trainer.fit: nothing of it can be resumed",
             way_out="call trainer.fit(model, ...) where it calls model.fit(...)",
@@ -75,31 +75,48 @@ def _let_one_worker_save() -> None:
     saving_lib.get_attr_skipset = lambda kind: of_optimizers if kind == "Optimizer" else find(kind)
 
 
-def _run(script: Script, log: Any) -> None:
-    """As `python SCRIPT ARGUMENTS` does."""
+def _run(script: Script, session: Session) -> None:
+    """As `python SCRIPT ARGUMENTS` does; where its last `trainer.fit` failed, so does it."""
     path = str(script.path)
     script.read()
     sys.argv = [path, *script.arguments]
     sys.path.insert(0, str(Path(path).resolve().parent))
     # Its arguments may hold what no log may.
-    log.info("script", path=path, arguments=len(script.arguments))
+    session.job.log.info("script", path=path, arguments=len(script.arguments))
+    ended_by = _ended_by(path)
+    failure = session.failure
+    if failure is not None and (ended_by is None or isinstance(failure, processes.Stopped)):
+        # A run that is marked complete is never gone on with.
+        session.job.log.warning("trainer.fit failed, whatever the script did after it")
+        ended_by = failure
+    match ended_by:
+        case None:
+            return
+        case processes.Stopped():
+            raise ended_by.error from None
+        case SystemExit(code=code) if code == _USAGE:
+            raise ConfigError(f"{path} ended with sys.exit({code}): its arguments are wrong")
+        case SystemExit(code=code):
+            raise TrainerError(f"{path} ended with sys.exit({code!r})")
+        case TrainerError():
+            raise ended_by
+        case Exception():
+            _show_traceback(ended_by, path)
+            kind = ConfigError if isinstance(ended_by, _FINAL) else TrainerError
+            raise kind(f"{path} raised {describe(ended_by)}") from ended_by
+        case _:
+            raise ended_by
+
+
+def _ended_by(path: str) -> BaseException | None:
+    """What ended the script; nothing, where it came to its end or left by `sys.exit(0)`."""
     try:
         runpy.run_path(path, run_name="__main__")
-    except TrainerError:
-        raise
-    except processes.Stopped as stopped:
-        raise stopped.error from None
     except SystemExit as end:
-        if end.code == _USAGE:
-            raise ConfigError(
-                f"{path} ended with sys.exit({end.code}): its arguments are wrong"
-            ) from None
-        if end.code not in (None, 0):
-            raise TrainerError(f"{path} ended with sys.exit({end.code!r})") from None
-    except Exception as error:
-        _show_traceback(error, path)
-        kind = ConfigError if isinstance(error, _FINAL) else TrainerError
-        raise kind(f"{path} raised {describe(error)}") from error
+        return None if end.code in (None, 0) else end
+    except BaseException as error:
+        return error
+    return None
 
 
 def _show_traceback(error: Exception, path: str) -> None:

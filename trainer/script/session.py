@@ -1,7 +1,8 @@
 """One life of a script: what its calls of `fit` have come to, and where the next one begins."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainer.versions import versions
 
 MOST_CALLS = 100
 _KEY = "script"
+_NOTHING = Restored(None, (), ())
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,20 @@ class Call:
 
 @dataclass
 class Session:
-    """The script's process: what it computes on, and the calls that it has made so far."""
+    """The script's process: what it computes on, and the calls that it has made so far.
+
+    is_on: a call trains, or has trained, in this life. is_training: one changes its model, or has
+    and did not end. failure: what the last call raised.
+    """
 
     job: Job
     strategy: Any
     place: Place
     agreement: Agreement
     restored: Restored
-    calls: int = 0
-    is_on: bool = False  # a call trains, or has trained, in this life
+    is_on: bool = False
+    is_training: bool = False
+    failure: BaseException | None = None
     ended: list[Ended] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     world_sizes: list[list[int]] = field(default_factory=list)
@@ -69,31 +76,61 @@ class Session:
         checkpoint = self.restored.checkpoint
         return {} if checkpoint is None else dict(checkpoint.manifest.state.get(_KEY, {}))
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a call failed while it trained: a model is between two steps, or two saves."""
+        return self.is_training and self.failure is not None
+
+    @property
+    def number(self) -> int:
+        """That of the next call, from 1: one that was refused, or broken off, is made again."""
+        return len(self.ended) + 1
+
     def begin(self, said: Mapping[str, Any]) -> Call:
         """The next call, and what it goes on from.
 
-        Raises CheckpointError when the run's call of that number was another one.
+        Raises CheckpointError when the run's call of that number was another one, and once more
+        what broke a call off: only another life goes on with it.
         """
-        self.calls += 1
-        if self.calls > MOST_CALLS:
+        if self.is_training:
+            raise self.failure or ConfigError("trainer.fit was called while trainer.fit trains")
+        number = self.number
+        if number > MOST_CALLS:
             raise ConfigError(
                 f"the script calls trainer.fit more than {MOST_CALLS} times, and a checkpoint of "
                 "each end is kept: train for more epochs in one call, and decide by callbacks"
             )
         said = json.loads(json.dumps(said))
         first_step = self.ended[-1].step if self.ended else 0
-        is_ended = self.calls <= len(self._known)
-        nothing = Restored(None, (), ())
+        is_ended = number <= len(self._known)
+        restored = _NOTHING
         if is_ended:
-            self._check(said, self._known[self.calls - 1].said)
-            restored = Restored(self._end_of(self.calls), (), ())
-        elif self.calls == self._current:
+            known = self._known[number - 1]
+            self._check(said, known.said)
+            # One without a step, after another one, has left no checkpoint of its own.
+            if number == 1 or known.step > first_step:
+                restored = Restored(self._end_of(known.step), (), ())
+        elif number == self._current:
             self._check(said, self._saved["said"])
+            restored = self.restored
+        return Call(number, said, first_step, restored, is_ended)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """While a call of `fit` lasts."""
+        try:
+            yield
+        except BaseException as error:
+            self.failure = error
+            raise
+        self.failure = None
+
+    def train(self, call: Call) -> None:
+        """Note that a call changes its model from here on."""
+        self.is_training = True
+        if not call.is_ended:
             # Its arrays are in the model from then on: they need no place here.
-            restored, self.restored = self.restored, nothing
-        else:
-            restored = nothing
-        return Call(self.calls, said, first_step, restored, is_ended)
+            self.restored = _NOTHING
 
     def job_of(self, call: Call, **changes: Any) -> Job:
         """The job of that call, which saves what a later life must know of the script."""
@@ -104,6 +141,7 @@ class Session:
 
     def end(self, call: Call, step: int, report: Mapping[str, Any]) -> None:
         """Note that a call is over at the run's global `step`, and what it has come to."""
+        self.is_training = False
         self.ended.append(Ended(step, call.said))
         self.last = report
 
@@ -114,7 +152,7 @@ class Session:
             "complete": True,
             "run": self.job.config.run_name,
             "script_sha256": script_sha256,
-            "fits": self.calls,
+            "fits": len(self.ended),
             "steps": self.ended[-1].step if self.ended else 0,
             "epochs": self.last.get("epochs", 0),
             "stopped_early": self.last.get("stopped_early", False),
@@ -137,13 +175,13 @@ class Session:
         if changed:
             lines = "\n".join(changed)
             raise CheckpointError(
-                f"call {self.calls} of trainer.fit in run {self.job.run.url} was another one:\n"
+                f"call {self.number} of trainer.fit in run {self.job.run.url} was another one:\n"
                 f"{lines}\nchange it back, or use another run.dir"
             )
 
-    def _end_of(self, number: int) -> Checkpoint:
-        """What that call had come to. Raises CheckpointError when it does not hold any more."""
-        step, store = self._known[number - 1].step, self.job.run.checkpoints
+    def _end_of(self, step: int) -> Checkpoint:
+        """What the next call had come to. Raises CheckpointError when it does not hold any more."""
+        store = self.job.run.checkpoints
         names = [found.name for found in store.all() if found.committed and found.step == step]
         name = self.agreement.of_chief(names[-1] if names else "")
         problem = "it is gone"
@@ -155,6 +193,6 @@ class Session:
         if self.agreement.all(checkpoint is not None) and checkpoint is not None:
             return checkpoint
         raise CheckpointError(
-            f"the checkpoint of step {step}, where call {number} of trainer.fit ended, does not "
-            f"hold ({problem}): restore it from a copy, or use another run.dir"
+            f"the checkpoint of step {step}, where call {self.number} of trainer.fit ended, does "
+            f"not hold ({problem}): restore it from a copy, or use another run.dir"
         )
