@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPResponse
 
@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trainer.errors import ConfigError
 from trainer.metrics import Metrics, MetricsServer, PortInUseError
+from trainer.metrics.page import MOST_CLIENTS, Page
 
 Start = Callable[..., MetricsServer]
 
@@ -79,8 +80,8 @@ def body(response: HTTPResponse) -> bytes:
     return response.body  # type: ignore[attr-defined, no-any-return]
 
 
-def dial(server: MetricsServer, sent: bytes = b"") -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+def dial(server: MetricsServer, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", server.port), 10, (source, 0))
     client.sendall(sent)
     return client
 
@@ -221,6 +222,88 @@ def test_the_last_scrape_has_what_was_counted_last(start: Start) -> None:
     before = body(ask(server))
     server.await_last_scrape()
     assert body(ask(server)) != before
+
+
+class Scrapes:
+    """Scrapes of one server at times of a clock, by clients that are told by their addresses."""
+
+    def __init__(self, start: Start) -> None:
+        self.clock = Clock()
+        self.server = start(registry_of(Probe()), clock=self.clock)
+        self.told: list[float] = []
+
+    def at(self, **seconds_by: float) -> None:
+        for client, seconds in seconds_by.items():
+            self.clock.now = seconds
+            self.by(client)
+
+    def by(self, client: str) -> None:
+        # Until the connection's end: before it, the scrape is noted.
+        source = {"a": "127.0.0.1", "b": "127.0.0.2"}[client]
+        with dial(self.server, b"GET /metrics HTTP/1.1\r\n\r\n", source) as connection:
+            assert b"probe" in all_of(connection)
+
+    def begin_to_wait(self, pool: ThreadPoolExecutor) -> Future[None]:
+        last = pool.submit(self.server.await_last_scrape, self.told.append)
+        wait_until(lambda: bool(self.told) or last.done())
+        return last
+
+
+def test_each_of_two_scrapers_gets_the_last_values(start: Start) -> None:
+    """As a pair of Prometheus servers scrapes, two seconds apart."""
+    scrapes = Scrapes(start)
+    scrapes.at(a=0, b=2)
+    scrapes.at(a=15, b=17)
+    with ThreadPoolExecutor(1) as pool:
+        last = scrapes.begin_to_wait(pool)
+        assert scrapes.told == [22.5]
+        scrapes.by("a")
+        with pytest.raises(TimeoutError):
+            last.result(0.3)
+        scrapes.by("b")
+        last.result(5)
+
+
+def test_who_came_once_in_between_shortens_no_wait_and_is_not_waited_for(start: Start) -> None:
+    scrapes = Scrapes(start)
+    scrapes.at(a=0)
+    scrapes.at(a=15, b=16)
+    with ThreadPoolExecutor(1) as pool:
+        last = scrapes.begin_to_wait(pool)
+        assert scrapes.told == [22.5]
+        scrapes.by("b")
+        with pytest.raises(TimeoutError):
+            last.result(0.3)
+        scrapes.by("a")
+        last.result(5)
+
+
+def test_who_missed_a_scrape_is_waited_for_and_who_is_gone_is_not(start: Start) -> None:
+    scrapes = Scrapes(start)
+    scrapes.at(a=0)
+    scrapes.at(a=15)
+    scrapes.clock.now = 61
+    scrapes.server.await_last_scrape(scrapes.told.append)
+    assert scrapes.told == []
+    scrapes.clock.now = 44
+    with ThreadPoolExecutor(1) as pool:
+        last = scrapes.begin_to_wait(pool)
+        assert scrapes.told == [22.5]
+        scrapes.by("a")
+        last.result(5)
+
+
+def test_of_many_clients_the_newest_are_remembered() -> None:
+    page = Page(CollectorRegistry(), Clock())
+    told: list[float] = []
+    for _ in range(2):
+        for number in range(MOST_CLIENTS + 1):
+            page.note_scrape(str(number))
+    page.await_scrape(0, told.append)
+    assert told == []
+    page.note_scrape(str(MOST_CLIENTS))
+    page.await_scrape(0, told.append)
+    assert told == [0]
 
 
 def test_a_failing_collector_is_500_said_once_a_second_and_heals(

@@ -4,27 +4,24 @@ However many scrapers come, the page is rendered at most once a second; however 
 clients are, they hold a bounded number of threads for a bounded time.
 """
 
-import copy
 import errno
 import logging
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from socketserver import BaseRequestHandler, TCPServer, ThreadingMixIn
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry
 
 from trainer.errors import ConfigError
+from trainer.metrics.page import Page
 
 MAX_REQUEST_BYTES = 16 * 1024
-PAGE_SECONDS = 1.0
 _PAGE_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT_TYPE = "text/plain; charset=utf-8"
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
@@ -60,7 +57,7 @@ class MetricsServer:
             raise ConfigError(f"metrics.port is {port}: use 0 (any free one) to 65535")
         self.port = port
         self._address = address
-        self._page = _Page(registry, clock)
+        self._page = Page(registry, clock)
         self._is_ready = is_ready
         self._limits = (max_connections, client_seconds)
         self._server: _Server | None = None
@@ -79,7 +76,7 @@ class MetricsServer:
         threading.Thread(target=serve, args=(0.1,), name="metrics", daemon=True).start()
 
     def await_last_scrape(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
-        """Wait for one more scrape, if somebody scrapes: what was counted last is to be seen.
+        """Wait for one more scrape by each who scrapes: what was counted last is to be seen.
 
         Who comes every so many seconds is waited for half as long again, a minute at most;
         `on_wait` is told how long before that.
@@ -94,70 +91,13 @@ class MetricsServer:
             server.server_close()
 
 
-class _Page:
-    """The rendered page. Scrapers that come together wait for one rendering."""
-
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
-        self._registry, self._clock = registry, clock
-        self._lock = threading.Lock()
-        self._until = float("-inf")
-        self._status, self._body = HTTPStatus.INTERNAL_SERVER_ERROR, b""
-        self._scraped = threading.Condition()
-        self._scrapes: deque[float] = deque(maxlen=2)
-
-    def get(self) -> tuple[HTTPStatus, bytes]:
-        """Status and body of the answer."""
-        with self._lock:
-            if self._clock() >= self._until:
-                self._status, self._body = self._render()
-                self._until = self._clock() + PAGE_SECONDS
-            return self._status, self._body
-
-    def note_scrape(self) -> None:
-        """Somebody was given the page."""
-        with self._scraped:
-            self._scrapes.append(self._clock())
-            self._scraped.notify_all()
-
-    def await_scrape(self, most_seconds: float, on_wait: Callable[[float], None]) -> None:
-        """Wait for the next scrape by who has come twice."""
-        with self._lock:
-            self._until = float("-inf")  # what was rendered before is old
-        with self._scraped:
-            if len(self._scrapes) == 2:
-                before = self._scrapes[-1]
-                seconds = min(1.5 * (before - self._scrapes[0]), most_seconds)
-                on_wait(seconds)
-                self._scraped.wait_for(lambda: self._scrapes[-1] > before, seconds)
-
-    def _render(self) -> tuple[HTTPStatus, bytes]:
-        try:
-            return HTTPStatus.OK, generate_latest(_WithoutCreated(self._registry))
-        except Exception:
-            _log.exception("the metrics page could not be rendered: a collector failed")
-            return HTTPStatus.INTERNAL_SERVER_ERROR, b"a collector failed: see the log\n"
-
-
-class _WithoutCreated:
-    """Leaves out the `_created` series: they double the page, and 0 is a counter's birth anyway."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterable[Metric]:
-        for family in self._registry.collect():
-            kept = copy.copy(family)
-            kept.samples = [s for s in family.samples if s.name != f"{family.name}_created"]
-            yield kept
-
-
 class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     request_queue_size = 64
     is_ready: Callable[[], bool]
 
     def __init__(
-        self, address: tuple[str, int], page: _Page, max_connections: int, client_seconds: float
+        self, address: tuple[str, int], page: Page, max_connections: int, client_seconds: float
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.page = page
@@ -250,7 +190,7 @@ class _Handler(BaseRequestHandler):
             self._answer(HTTPStatus.NOT_IMPLEMENTED)
         elif path == b"/metrics":
             self._answer(*self.server.page.get(), kind=_PAGE_TYPE, is_head=is_head)
-            self.server.page.note_scrape()
+            self.server.page.note_scrape(self.client_address[0])
         elif path == b"/healthz":
             self._answer(HTTPStatus.OK, b"ok\n", is_head=is_head)
         elif path == b"/readyz" and self.server.is_ready():
