@@ -1,6 +1,7 @@
 """What must not be told: secrets are taken out of what is kept in a run's folder."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
@@ -33,7 +34,8 @@ def redacted(text: bytes, environ: Mapping[str, str]) -> bytes:
     """The text without the values of variables that are named like secrets, keys in URLs' user
     parts, signatures and tokens in their queries, tokens, passwords and private keys.
 
-    A value is found as it is, and as it stands in JSON or in a URL.
+    A value is found as it is, and as it stands in JSON or in a URL. A path that is there, as of a
+    file with a secret in it, is none.
     """
     for value in sorted(set(_values(environ)), key=len, reverse=True):
         text = text.replace(value, _HIDDEN)
@@ -49,7 +51,7 @@ def redacted_text(text: str, environ: Mapping[str, str]) -> str:
 
 def _values(environ: Mapping[str, str]) -> Iterator[bytes]:
     for name, value in environ.items():
-        if _SECRET_NAME.search(name) and len(value) >= _LEAST_LENGTH and not value.startswith("/"):
+        if _SECRET_NAME.search(name) and len(value) >= _LEAST_LENGTH and not _is_path(value):
             # What a variable's bytes cannot say in UTF-8 stands in it as surrogates.
             for form in (
                 value,
@@ -58,6 +60,11 @@ def _values(environ: Mapping[str, str]) -> Iterator[bytes]:
             ):
                 yield form.encode(errors="surrogateescape")
             yield quote(value, safe="", errors="surrogateescape").encode()
+
+
+def _is_path(value: str) -> bool:
+    # One secret in 64 of base64 begins with a slash, too; of one too long, Path.exists raises.
+    return value.startswith("/") and os.path.exists(value)  # noqa: PTH110
 
 
 def _hidden(found: re.Match[bytes]) -> bytes:

@@ -1,5 +1,7 @@
 """What is kept of an output or a reason has no secrets in it."""
 
+from pathlib import Path
+
 import pytest
 
 from trainer.redaction import redacted, redacted_text
@@ -26,14 +28,14 @@ from trainer.redaction import redacted, redacted_text
         (b"a basic classifier of words", b"a basic classifier of words"),
         (b"num_tokens=512 key=3 secretary", b"num_tokens=512 key=3 secretary"),
         (b"loss 0.5 at step 12", b"loss 0.5 at step 12"),
-        (b"short and /etc/key", b"short and /etc/key"),
+        (b"short and /dev/null", b"short and /dev/null"),
         (b"visible", b"visible"),
     ],
 )
 def test_what_is_secret_is_not_in_it(said: bytes, kept: bytes) -> None:
     environ = {
         "DB_PASSWORD": "hunter22", "QUOTED_SECRET": 'a "quoted" one', "A_TOKEN": "short",
-        "KEY_FILE": "/etc/key", "HOME": "visible",
+        "KEY_FILE": "/dev/null", "HOME": "visible",
     }  # fmt: skip
     assert redacted(said, environ) == kept
 
@@ -41,6 +43,22 @@ def test_what_is_secret_is_not_in_it(said: bytes, kept: bytes) -> None:
 def test_a_secret_that_begins_with_another_is_hidden_whole() -> None:
     environ = {"A_TOKEN": "opensesame", "B_TOKEN": "opensesame-and-more", "C_TOKEN": "opensesam"}
     assert redacted(b"by opensesame-and-more.", environ) == b"by ***."
+
+
+@pytest.mark.parametrize(
+    "secret", ["/9j4AAQSkZJRgABAQ==", "/" * 5000, "/opt/key\0s", "/\udcff\udcfe/secret"]
+)
+def test_a_secret_may_begin_as_a_path_does(secret: str) -> None:
+    said = f"by {secret}."
+    assert redacted_text(said, {"A_KEY": secret}) == "by ***."
+
+
+def test_a_path_that_is_there_is_no_secret(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.touch()
+    said = f"cannot read {key}, nor {tmp_path}/none"
+    environ = {"KEY_FILE": str(key), "OTHER_KEY_FILE": f"{tmp_path}/none"}
+    assert redacted_text(said, environ) == f"cannot read {key}, nor ***"
 
 
 def test_a_text_that_is_no_utf_8_can_be_kept() -> None:
