@@ -219,3 +219,40 @@ def test_a_lease_from_the_future_has_run_out(waiting: Waiting) -> None:
     waiting.storage.now -= 10_000
     assert waiting.acquire(other("b", "here")).fence == 2
     assert waiting.slept == 0
+
+
+class Losing(MemoryStorage):
+    """Its next so many replies to a replacement are lost, after it was made."""
+
+    lost = 0
+
+    def replace(self, path: str, data: bytes, *, version: str) -> Entry | None:
+        found = super().replace(path, data, version=version)
+        if self.lost:
+            self.lost -= 1
+            raise StorageError("no reply")
+        return found
+
+
+def test_a_write_whose_reply_was_lost_is_no_take_over() -> None:
+    store = Losing()
+    lease = Waiting(store).acquire(other("a"))
+
+    def lose(change: Any) -> None:
+        store.lost = 1
+        with pytest.raises(StorageError, match="no reply"):
+            change()
+
+    lose(lease.refresh)
+    lease.refresh()
+    lose(lease.raise_fence)
+    lose(lease.refresh)
+    lease.raise_fence()
+    assert lease.fence == 2
+    lose(lambda: lease.restored(1, 40))
+    lease.restored(1, 40)
+    assert limits(store) == {1: 40}
+    lose(lease.refresh)
+    Waiting(store).acquire(other("a", "pod-2"))
+    with pytest.raises(RunHeldError, match="taken over by job a"):
+        lease.refresh()

@@ -116,6 +116,21 @@ def test_a_start_that_fails_anywhere_leaves_no_change_unrecorded() -> None:
     assert run.config() == changed
 
 
+def test_a_process_that_lost_the_run_before_its_first_commit_leaves_no_word_of_it(
+    tmp_path: Path,
+) -> None:
+    run, holder = admit(tmp_path), Holder(job="job", process=this_holder().process)
+    first = replace(run, lease=acquire(run.storage, holder))
+    second = replace(run, lease=acquire(run.storage, holder))
+    second.restore()
+    with pytest.raises(RunHeldError, match="was taken over"):
+        first.checkpoints.save(4, {}, state={}, metrics={})
+    # The third finds nothing that counts, and begins.
+    third = replace(run, lease=acquire(run.storage, holder))
+    third.check_goes_on(start_over=False)
+    assert third.restore().checkpoint is None
+
+
 def test_a_process_that_lost_the_run_does_not_call_it_complete(tmp_path: Path) -> None:
     run, holder = admit(tmp_path), Holder(job="job", process=this_holder().process)
     first = replace(run, lease=acquire(run.storage, holder))

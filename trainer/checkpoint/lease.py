@@ -72,6 +72,8 @@ class Lease:
         self._storage = storage
         self._document = document
         self._entry = entry
+        # What a store may hold although it did not say so: its replies were lost.
+        self._tried: list[_Document] = []
         self._lock = threading.Lock()
         self._lost: RunHeldError | None = None
 
@@ -148,10 +150,12 @@ class Lease:
         with self._lock:
             self.check()
             document = self._document.model_copy(update=changes)
+            if document not in self._tried:
+                self._tried.append(document)
             entry = self._replace(document)
             found = None if entry else _read(self._storage)
-            if found is not None and found[0] == self._document:
-                # A copy, or a touch: what is in it is ours.
+            if found is not None and found[0] in (self._document, *self._tried):
+                # A copy, a touch, or a try whose reply was lost: what is in it is ours.
                 self._entry = found[1]
                 entry = self._replace(document)
             if entry is None:
@@ -162,6 +166,7 @@ class Lease:
                 )
                 raise self._lost
             self._document, self._entry = document, entry
+            self._tried.clear()
 
     def _replace(self, document: _Document) -> Entry | None:
         return self._storage.replace(LEASE_FILE, _encode(document), version=self._entry.version)

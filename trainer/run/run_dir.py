@@ -254,6 +254,8 @@ class RunDir:
         """
         record = self._record()
         if record is not None and "has_checkpoint" not in record:
+            # Whoever lost the run has committed nothing that counts.
+            self.refresh_lease()
             self._documents.write(RUN_FILE, record | {"has_checkpoint": True})
 
     def _write_start(self, config: RunConfig, record: dict[str, Any]) -> None:
