@@ -86,10 +86,10 @@ class Link:
         )
 
     def progress(self, step: int | None = None) -> None:
-        """Say that this worker is alive, and where; cheap enough for every call."""
+        """Say that this worker is alive, and where; cheap enough for every call and batch."""
         now = self._clock()
         self._step = self._step if step is None else step
-        if step is None or now - self._told > _PROGRESS_SECONDS:
+        if now - self._told > _PROGRESS_SECONDS:
             self._told = now
             self._channel.tell("progress", step=step)
 

@@ -22,8 +22,10 @@ def report(
     config = job.config
     if config.export.weights == "best":
         assembled.state.restore_weights(job.run.checkpoint("best").arrays)
-    with job.goodput.cause("validation"):
-        test = assembled.evaluator.evaluate(config.data.test) if config.data.test else {}
+    test: dict[str, float] = {}
+    if config.data.test:
+        with job.goodput.cause("validation"):
+            test = assembled.evaluator.evaluate(config.data.test, between=job.on_progress)
     files, failure = _export(job, assembled)
     logs = position.epoch_logs
     summary = {

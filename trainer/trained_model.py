@@ -88,6 +88,7 @@ def _finish(
         steps=schedule.steps_per_epoch,
     )  # fmt: skip
     begin_training(
-        callbacks, schedule, position, lambda: put_back(job, assembled, states, checkpoint)
-    )
+        callbacks, schedule, position,
+        lambda: put_back(job, assembled, states, checkpoint, trains=False),
+    )  # fmt: skip
     end_training(assembled.model, callbacks, position)

@@ -269,7 +269,8 @@ class Training:
                 # with the files that are appended to as they were.
                 self._checkpoints.commit(self._start)
             return
-        put_back(self._job, self._assembled, self._states, self._checkpoint)
+        trains = not self._start.is_over(self._schedule.target_step)
+        put_back(self._job, self._assembled, self._states, self._checkpoint, trains=trains)
         self._checkpoints.resume(self._start)
 
 
@@ -294,12 +295,12 @@ def world_sizes_of(
 
 
 def put_back(
-    job: Job, assembled: Assembled, states: CallbackStates, checkpoint: Checkpoint
+    job: Job, assembled: Assembled, states: CallbackStates, checkpoint: Checkpoint, *, trains: bool
 ) -> None:
     """Model, optimizer and callbacks as they were; a changed learning rate is set."""
     assembled.state.restore(checkpoint.arrays)
     saved = checkpoint.manifest.state
-    for name in states.restore(saved["callbacks"], checkpoint.arrays):
+    for name in states.restore(saved["callbacks"], checkpoint.arrays, trains=trains):
         job.log.warning("callback is new to the run and starts afresh", name=name)
     # Compared with the rates that were configured then: callbacks may have lowered them since.
     assembled.state.set_changed_rates(saved["learning_rates"])

@@ -40,6 +40,7 @@ REASONS = {
     "trainer/run/run_dir.py:RunDir": "see its module",
     "trainer/script/fit.py:evaluate": "Keras' own arguments",
     "trainer/script/fit.py:fit": "Keras' own arguments",
+    "trainer/script/fit_data.py:feed": "Keras' own arguments",
     "trainer/storage/gcs.py:GCSStorage": "see its module",
     "trainer/training.py:Training": "see its module",
     "helm/trainer/templates/_checks.tpl": "all that cannot work, in one place",

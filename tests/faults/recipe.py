@@ -69,6 +69,25 @@ def _slow_model(params: SmallParams) -> Any:
     return _model(params)
 
 
+def _slow_test_model(params: SmallParams) -> Any:
+    """The same model; each step of a pass takes most of a second."""
+    import keras
+    import tensorflow as tf
+
+    from trainer.models.train_step import TrainStepModel
+
+    plain = _model(params)
+
+    class SlowTest(TrainStepModel):
+        def test_step(self, data: Any) -> Any:
+            tf.numpy_function(lambda: time.sleep(0.8), [], [])
+            return super().test_step(data)
+
+    model = SlowTest(plain.input, plain.output)
+    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def _inside_step(images: Any, iteration: Any) -> None:
     """Append {step, fingerprints} to FAULT_RECORDS; send FAULT_IN_STEP's signal at its step."""
     prints = [zlib.crc32(image.tobytes()) for image in images]
@@ -215,3 +234,4 @@ broken_decode = Recipe(SmallParams, lambda _params: DataSpec(_broken_decode), _m
 picky_decode = Recipe(SmallParams, lambda _params: DataSpec(_picky_decode), _model)
 recipe = Recipe(SmallParams, _DATA, _model)
 slow = Recipe(SmallParams, _DATA, _slow_model)
+slow_test = Recipe(SmallParams, _DATA, _slow_test_model)

@@ -180,6 +180,15 @@ def test_a_hung_worker_shows_its_stacks_and_is_replaced(run, undisturbed):
     assert run.sha256() == undisturbed.sha256()
 
 
+def test_a_long_test_pass_does_not_hang(run):
+    slow = {"recipe": "tests.faults.recipe:slow_test", "data.validation": None}
+    slow |= {"data.test": "test[:384]", "run.hang_seconds": 6}
+    life = agent(run, **slow)
+    assert life.wait() == 0, life.text()
+    assert not life.events("worker hangs")
+    assert "report" in life.text()
+
+
 def test_f12_restarts_without_a_new_step_end_with_7(run, undisturbed):
     # The first checkpoint would be that of step 4.
     life = agent(run, callbacks=[signal_at(3)])

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -343,3 +344,51 @@ def test_a_later_call_has_a_file_of_its_own(tmp_path: Path) -> None:
     model, _ = live(tmp_path / "run", DATA["arrays"](), epochs=1, callbacks=[log()])
     with pytest.raises(ConfigError, match="give it a file of its own in each call after that"):
         trainer.fit(model, **DATA["arrays"](), epochs=1, callbacks=[log()])
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_rows_of_a_later_call_are_kept(is_shared: bool, tmp_path: Path) -> None:
+    def script(folder: Path, breaks: int = 100) -> list[str]:
+        trainer.setup(str(folder / "run"), overrides=SETTINGS)
+        files = [folder / "log.csv"] * 2 if is_shared else [folder / "1.csv", folder / "2.csv"]
+        logs = [keras.callbacks.CSVLogger(str(file)) for file in files]
+        model, call = make_model(), DATA["arrays"]()
+        trainer.fit(model, **call, epochs=1, callbacks=logs[0])
+        again = logs[0] if is_shared else logs[1]
+        try:
+            trainer.fit(model, **call, epochs=3, callbacks=[again, Breaks(breaks)])
+        finally:
+            again.on_train_end()
+        return [file.read_text() for file in files]
+
+    whole = script(tmp_path / "whole")
+    with pytest.raises(Exception, match="Broken"):
+        script(tmp_path / "broken", breaks=12)
+    assert script(tmp_path / "broken") == whole
+    assert script(tmp_path / "broken") == whole
+
+
+def test_what_is_read_or_measured_is_progress(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def listen() -> None:
+        told.clear()
+        session = trainer.setup(str(tmp_path), overrides=SETTINGS)
+        session.job = replace(session.job, on_progress=lambda step=None: told.append(step or -1))
+
+    call: dict[str, Any] = {"x": generator(), "steps_per_epoch": 4, "epochs": 2}
+    listen()
+    model = make_model()
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(model, **call, callbacks=[Breaks(6)])
+    listen()
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(make_model(), **(call | {"x": generator()}), callbacks=[Breaks(1)])
+    # With the four batches of the first epoch, before a step was made.
+    assert told[:5] == [-1] * 5
+    listen()
+    trainer.predict(model, shuffled().filter(lambda *_: True))
+    assert told == [-1] * 3 * STEPS  # when they were counted, read, and computed
+    told.clear()
+    trainer.evaluate(model, X, Y, batch_size=BATCH)
+    assert told

@@ -39,6 +39,10 @@ _READ_LOGS = (
 )
 
 
+# Whether a CSVLogger was made to add to its file, which a resumed one does anyway.
+_APPENDS = "_trainer_appends"
+
+
 class Reporting:
     """Our own callbacks: metrics, progress, the check for NaN, curves, and a trace of some steps.
 
@@ -164,7 +168,7 @@ def choose_callbacks(
     theirs = [one.callback for one in given]
     per_call = config.train.steps_per_call
     is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
-    appends = any(type(cb) is keras_callbacks.CSVLogger and cb.append for cb in theirs)
+    appends = any(getattr(callback, _APPENDS, False) for callback in theirs)
     if agreement is not None:
         said = agreement.of_chief(f"{is_step_by_step:d}{appends:d}")
         is_step_by_step, appends = (digit == "1" for digit in said)
@@ -216,8 +220,10 @@ def _given(config: RunConfig, own: Sequence[Any], run: RunInfo | None) -> list[_
                 "callback TensorBoard needs its package: pip install 'trainer-k8s[tensorboard]'"
             )
         if type(callback) is keras_callbacks.CSVLogger:
+            # A script may give it to another training, too.
+            appends = vars(callback).setdefault(_APPENDS, callback.append)
             # It would empty the file; what was written after the checkpoint, its state cuts off.
-            callback.append |= run is not None and run.is_resumed
+            callback.append = appends or (run is not None and run.is_resumed)
         if run is not None and isinstance(callback, KnowsRun):
             with user_code(f"callback {type(callback).__name__}: its set_run"):
                 callback.set_run(run)

@@ -70,15 +70,20 @@ class CallbackStates:
         }
         return {name: state for name, state in states.items() if state}, arrays
 
-    def restore(self, states: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[str]:
+    def restore(
+        self, states: Mapping[str, Any], arrays: Mapping[str, Any], *, trains: bool = True
+    ) -> list[str]:
         """Put states back; returns the callbacks that are new to the run, which start afresh.
+
+        trains: cut off what files have of epochs that come again. Where none comes, rows behind
+        are those of a later training.
 
         Raises CheckpointError when a callback's state cannot be put back.
         """
         for name, state in states.items():
             if name in self._callbacks:
                 try:
-                    _set(self._callbacks[name], _give_arrays(state, arrays))
+                    _set(self._callbacks[name], _give_arrays(state, arrays), cuts=trains)
                 except (KeyError, TypeError, AttributeError, ValueError) as error:
                     raise CheckpointError(
                         f"state of callback {name} cannot be put back: {error!r}"
@@ -128,7 +133,7 @@ def _get(callback: Any, name: str) -> Mapping[str, Any]:
     return state if file is None else state | {_FILE_BYTES: _size(file)}
 
 
-def _set(callback: Any, state: dict[str, Any]) -> None:
+def _set(callback: Any, state: dict[str, Any], *, cuts: bool) -> None:
     if isinstance(callback, HoldsState):
         callback.set_state(state)
         return
@@ -136,8 +141,7 @@ def _set(callback: Any, state: dict[str, Any]) -> None:
         if name != _FILE_BYTES:
             setattr(callback, name, value)
     file = _open_file(callback)
-    if file is not None and _FILE_BYTES in state:
-        # Rows of epochs that are trained again.
+    if file is not None and _FILE_BYTES in state and cuts:
         file.truncate(min(state[_FILE_BYTES], _size(file)))
         callback.append_header = _size(file) == 0
 

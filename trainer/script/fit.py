@@ -1,6 +1,6 @@
 """`trainer.fit`, `trainer.evaluate` and `trainer.predict`: as Keras' methods of these names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,13 +57,14 @@ def fit(
         fed = feed(
             parts, batch_size=batch_size, code="x of trainer.fit", shuffle=shuffle,
             key=(config.train.seed, session.number, _SHUFFLE),
-            steps=steps_per_epoch, class_weight=class_weight,
+            steps=steps_per_epoch, class_weight=class_weight, on_read=session.job.on_progress,
         )  # fmt: skip
         validation = None
         if held_out is not None:
             validation = _feed_validation(
-                held_out, validation_batch_size or batch_size, validation_steps
-            )
+                held_out, validation_batch_size or batch_size, validation_steps,
+                session.job.on_progress,
+            )  # fmt: skip
         data = FitData(fed, validation, config.train.threads)
         validate_every = whole("validation_freq", validation_freq)
         config = _config_of(config, data, epochs=epochs, validate_every=validate_every)
@@ -138,8 +139,9 @@ def evaluate(
     """
     session = current()
     fed = feed(
-        (x, y, sample_weight), batch_size=batch_size, code="x of trainer.evaluate", steps=steps
-    )
+        (x, y, sample_weight), batch_size=batch_size, code="x of trainer.evaluate", steps=steps,
+        on_read=session.job.on_progress,
+    )  # fmt: skip
     check_model(model, session.job.config)
     job = _as_loud_as(session.job, verbose)
     data = FitData(fed, None, job.config.train.threads)
@@ -147,7 +149,7 @@ def evaluate(
     own = here(keras.tree.flatten(callbacks or ()), writes=session.place.is_chief)
     driven = keras.callbacks.CallbackList(own, model=model)
     with job.goodput.cause("validation"):
-        logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven)
+        logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven, between=job.on_progress)
     job.log.info("evaluate", **as_fields(logs))
     if return_dict:
         return logs
@@ -164,17 +166,22 @@ def predict(
     Each worker computes all of them, so that each has them.
     """
     session = current()
+    job = session.job
     if callbacks:
         raise ConfigError("trainer.predict drives no callbacks: leave them out")
-    fed = feed((x, None, None), batch_size=batch_size, code="x of trainer.predict", steps=steps)
+    fed = feed(
+        (x, None, None), batch_size=batch_size, code="x of trainer.predict", steps=steps,
+        on_read=job.on_progress,
+    )  # fmt: skip
     outputs = this_backend().make_predict(model)
-    pipeline = fed.make(Place(), session.job.config.train.threads, 1)
+    pipeline = fed.make(Place(), job.config.train.threads, 1)
     found = []
-    with session.job.goodput.cause("validation"):
+    with job.goodput.cause("validation"):
         try:
             for examples, _ in pipeline.dataset(num_passes=1):
                 features, _, _ = keras.utils.unpack_x_y_sample_weight(examples)
                 found.append(tf.nest.map_structure(np.asarray, outputs(features)))
+                job.on_progress()
         except tf.errors.OpError as error:
             raise pipeline.explain(error) from error
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
@@ -186,15 +193,18 @@ def _assemble(session: Session, job: Job, data: FitData, model: Any) -> Assemble
     return equip(job, session.strategy, session.place, data, data.fed.sample, model)
 
 
-def _feed_validation(given: Any, batch_size: int | None, steps: int | None) -> Fed:
+def _feed_validation(
+    given: Any, batch_size: int | None, steps: int | None, on_read: Callable[[], None]
+) -> Fed:
     code = "validation_data"
     x, y, weight = given, None, None
     if isinstance(given, tuple | list):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(given))
     is_own_batches = not (isinstance(given, tuple | list) or hasattr(given, "__array__"))
     return feed(
-        (x, y, weight), batch_size=None if is_own_batches else batch_size, code=code, steps=steps
-    )
+        (x, y, weight), batch_size=None if is_own_batches else batch_size, code=code, steps=steps,
+        on_read=on_read,
+    )  # fmt: skip
 
 
 def _config_of(config: RunConfig, data: FitData, *, epochs: int, validate_every: int) -> RunConfig:

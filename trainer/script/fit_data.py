@@ -21,7 +21,9 @@ from trainer.script.sources import (
     StreamedBatches,
     as_array,
     as_arrays,
+    elements,
     num_rows,
+    telling,
     told,
 )
 
@@ -86,11 +88,13 @@ def feed(
     parts: tuple[Any, Any, Any], *, batch_size: int | None, code: str,
     key: tuple[int, ...] = (), shuffle: Shuffle = False, steps: int | None = None,
     class_weight: Mapping[int, float] | None = None,
+    on_read: Callable[[], None] = lambda: None,
 ) -> Fed:  # fmt: skip
     """The records of arrays, or the batches of whatever else x is.
 
     parts: x, y and the weights of records, as Keras' fit takes them. code: what it is called in
-    messages. key: what an order is drawn from. steps: an epoch's; None for all.
+    messages. key: what an order is drawn from. steps: an epoch's; None for all. on_read: called at
+    each batch that a stream gives, of which hours may come before the first that is trained on.
 
     Raises ConfigError for what a run could not go on with.
     """
@@ -117,7 +121,7 @@ def feed(
             raise ConfigError(f"{code}: {name} is not used beside a {kind}, which gives batches")
     if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, tf.data.Dataset):
         return feed_indexed(x, code, weigh, key if shuffle else None, steps)
-    return _feed_stream(x, code, weigh, steps)
+    return _feed_stream(x, code, weigh, steps, on_read)
 
 
 def feed_arrays(
@@ -160,14 +164,16 @@ def feed_indexed(
     return _fed_batches(batches, is_anywhere=True, shuffle=key is not None)
 
 
-def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | None) -> Fed:
+def _feed_stream(
+    x: Any, code: str, weigh: Callable[[Any], Any], steps: int | None, on_read: Callable[[], None]
+) -> Fed:
     whole: float = 0
     shapes: list[tf.TensorShape] = []
     if isinstance(x, tf.data.Dataset):
         shapes = [getattr(spec, "shape", None) for spec in tf.nest.flatten(x.element_spec)]
         # What a `cache` keeps, it has when its first pass has come to its end.
         whole = int(_has_cache(x))
-        begin, length = _elements(x), None if steps else _cardinality(x, code)
+        begin, length = elements(x), None if steps else _cardinality(x, code, on_read)
     elif isinstance(x, Iterator):
         if steps is None:
             raise ConfigError(f"{code} is a generator, whose length nobody knows: give its steps")
@@ -184,8 +190,9 @@ def _feed_stream(x: Any, code: str, weigh: Callable[[Any], Any], steps: int | No
             "generator of batches"
         )
     batches = StreamedBatches(
-        begin, code, weigh, length=length, steps=steps, whole=whole, shapes=shapes
-    )
+        telling(begin, on_read), code, weigh,
+        length=length, steps=steps, whole=whole, shapes=shapes,
+    )  # fmt: skip
     return _fed_batches(batches, is_anywhere=False, shuffle=None)
 
 
@@ -213,28 +220,16 @@ def _has_cache(data: Any) -> bool:
     return inputs is None or "Cache" in type(data).__name__ or any(map(_has_cache, inputs()))
 
 
-def _elements(dataset: tf.data.Dataset) -> Callable[[], Iterator[Any]]:
-    def begin() -> Iterator[Any]:
-        # Made at once: a seeded shuffle moves on with each iterator that is made.
-        iterator = iter(dataset)
-        return (tf.nest.map_structure(_numpy, element) for element in iterator)
-
-    return begin
-
-
-def _numpy(tensor: Any) -> Any:
-    if not isinstance(tensor, tf.Tensor):
-        raise ConfigError(f"a {type(tensor).__name__} cannot be shared out: make it a dense tensor")
-    return tensor.numpy()
-
-
-def _cardinality(dataset: tf.data.Dataset, code: str) -> int:
+def _cardinality(dataset: tf.data.Dataset, code: str, on_read: Callable[[], None]) -> int:
     length = int(dataset.cardinality())
     if length == tf.data.INFINITE_CARDINALITY:
         raise ConfigError(f"{code} has no end: give its steps")
     if length == tf.data.UNKNOWN_CARDINALITY:
-        # Once in each life, and seconds a pass: those who mind say how many there are.
-        length = int(dataset.reduce(np.int64(0), lambda count, *_: count + 1))
+        # Once in each life, a whole pass: those who mind say how many there are.
+        length = 0
+        for _ in dataset:
+            length += 1
+            on_read()
     return length
 
 

@@ -217,6 +217,39 @@ class StreamedBatches(MadeBatches):
         self._begun += 1
 
 
+def elements(dataset: tf.data.Dataset) -> Callable[[], Iterator[Any]]:
+    """What begins a pass over the elements of a data set, as numpy arrays."""
+
+    def begin() -> Iterator[Any]:
+        # Made at once: a seeded shuffle moves on with each iterator that is made.
+        iterator = iter(dataset)
+        return (tf.nest.map_structure(_numpy, element) for element in iterator)
+
+    return begin
+
+
+def _numpy(tensor: Any) -> Any:
+    if not isinstance(tensor, tf.Tensor):
+        raise ConfigError(f"a {type(tensor).__name__} cannot be shared out: make it a dense tensor")
+    return tensor.numpy()
+
+
+def telling(begin: Callable[[], Iterator[Any]], on_read: Callable[[], None]) -> Callable[[], Any]:
+    """The same, and it calls `on_read` at each batch."""
+
+    def begin_telling() -> Iterator[Any]:
+        iterator = begin()  # now, and not with the first batch
+
+        def each() -> Iterator[Any]:
+            for batch in iterator:
+                on_read()
+                yield batch
+
+        return each()
+
+    return begin_telling
+
+
 _WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"
 
 
