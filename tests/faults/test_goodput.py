@@ -218,6 +218,17 @@ def test_the_page_says_what_the_group_is_at(run):
     assert {page for (metric, _), page in pages[1].items() if metric == name} == {0}
 
 
+def test_nobody_is_present_before_a_group_has_gathered(run):
+    agents = Agents(run, settings={"metrics.enabled": True, "metrics.port": 0})
+    agents.start(1)  # its leader never comes
+    wanted, present = ((f"trainer_group_{word}_workers", "") for word in ("wanted", "present"))
+    wait_until(lambda: wanted in labelled(agents.lives[1]), "the group's size")
+    page = labelled(agents.lives[1])
+    agents.lives[1].signal(signal.SIGTERM)
+    assert agents.codes() == [143], agents.text()
+    assert (page[wanted], page.get(present)) == (2, 0)
+
+
 @pytest.mark.long
 def test_a_script_has_its_own_time_and_that_of_its_fits(zygote, tmp_path):
     script = tmp_path / "twice.py"

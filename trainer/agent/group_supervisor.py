@@ -46,6 +46,7 @@ class GroupSupervisor(Supervisor):
     async def _lives(self, holding: Holding, restarts: Restarts, stop: Stop) -> int:
         place = self._place
         self._metrics.group_wanted_workers.set(place.num_workers)
+        self._metrics.group_present_workers.set(0)
         if (code := await self._found_complete(holding, stop)) is not None:
             return code
         async with AsyncExitStack() as closing:
