@@ -116,6 +116,28 @@ def test_the_two_ways_to_name_a_run_lead_to_one_folder(rendered):
     assert "`gs://my-bucket/runs/ml/demo`" in PAGE
 
 
+POOL = r"iam[.]googleapis[.]com/[$]POOL"
+
+
+def bound():
+    """Namespace and account, or None for all, of those that may use the bucket."""
+    text = " ".join(word for words in commands("gcloud") if "buckets" in words for word in words)
+    accounts = re.findall(rf"--member=principal://{POOL}/subject/ns/([\w-]+)/sa/([\w-]+)", text)
+    namespaces = re.findall(rf"--member=principalSet://{POOL}/namespace/([\w-]+)", text)
+    return {*accounts, *((namespace, None) for namespace in namespaces)}
+
+
+def test_a_release_is_run_by_an_account_that_may_use_the_bucket(rendered):
+    runs = [words for words in OURS if words[3] == "helm/trainer"]
+    jobs = [one for words in runs for one in rendered(words) if one["kind"] == "Job"]
+    found = {
+        (job["metadata"]["namespace"], job_of(job)["template"]["spec"]["serviceAccountName"])
+        for job in jobs
+    }
+    assert {account for _, account in found} == {"demo", "mine"}
+    assert not {one for one in found if not {one, (one[0], None)} & bound()}
+
+
 def test_selectors_find_the_pods(rendered):
     [job] = [one for one in rendered(OURS[0]) if one["kind"] == "Job"]
     labels = job_of(job)["template"]["metadata"]["labels"]
