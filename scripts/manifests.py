@@ -22,7 +22,8 @@ _HEAD = """\
 # Written by `make k8s` from helm/trainer and k8s/values: docs/kubernetes.md says how to use it.
 # Before kubectl apply:
 # 1. Name your image, here or in kustomization.yaml.
-# 2. Name your bucket in run.dir; the account `{name}` has to have rights there.
+# 2. Name your bucket in run.dir; the account `{name}` has to have rights there. Another run of the
+#    namespace has another run.name: alerts know it by that.
 # 3. Make the secret by which the pods know each other, and which is not in here:
 #    kubectl create secret generic {name}-gathering --from-literal=secret="$(openssl rand -hex 32)"
 # A Job cannot be changed: kubectl delete {kind} {workload} before another version is applied; the

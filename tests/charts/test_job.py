@@ -6,6 +6,7 @@ import pytest
 
 from tests.charts.rendered import GROUP, ONE, arguments, environ, merged, objects, pod_of, refusal
 from trainer import __version__
+from trainer.config import field_kinds, load_config
 from trainer.config.models import RunConfig
 from trainer.environment import check_environment
 
@@ -92,9 +93,26 @@ def test_what_a_pod_adds_to_the_configuration():
     ]  # fmt: skip
 
 
+def run_name(tmp_path, release, **run):
+    """As alerts call the run of a release with these keys of `config.run`."""
+    found = objects(merged(ONE, config__run=run), release=release)
+    (text,) = found["ConfigMap"]["data"].values()
+    (tmp_path / "run.yaml").write_text(text)
+    sets = [word[6:] for word in arguments(found["Job"]) if word.startswith("--set=")]
+    return load_config(tmp_path / "run.yaml", sets).run_name
+
+
+@pytest.mark.parametrize("release", ["left", "right", "on", "null", "a" * 53])
+def test_a_run_is_called_as_its_release_which_a_namespace_has_once(tmp_path, release):
+    assert run_name(tmp_path, release) == release
+    assert run_name(tmp_path, release, dir=f"gs://b/{release}/train") == release
+    assert run_name(tmp_path, release, dir="gs://b/train", name="mine") == "mine"
+    assert field_kinds(RunConfig)["run.name"] == "free"
+
+
 def test_what_the_configuration_says_is_left_alone():
     values = merged(
-        ONE, config__run__dir="gs://other/run", config__metrics__address="::",
+        ONE, config__run={"dir": "gs://other/run", "name": "mine"}, config__metrics__address="::",
         config__cluster__device="cpu", config__cluster__replicas=4, gpu__count=2,
         allowChange=["params.learning_rate"],
     )  # fmt: skip

@@ -43,6 +43,14 @@ def test_the_command_runs_the_script_of_the_image():
     ]  # fmt: skip
 
 
+def test_its_run_is_called_as_the_release_too():
+    found = arguments(objects(merged(IN_IMAGE, config__run__dir="gs://b/a/train"))["Job"])
+    assert found[:4] == [
+        "run", "--config=/etc/trainer/run.yaml", "--set=run.name='demo'",
+        "--set=metrics.address=0.0.0.0",
+    ]  # fmt: skip
+
+
 def test_a_source_is_mounted_as_it_is_where_the_command_says():
     found = objects(merged(GROUP, config={}), f"--set-file=script.source={SCRIPT}")
     assert found["ConfigMap"]["data"] == {"run.yaml": "{}", "train.py": SCRIPT.read_text()}

@@ -12,6 +12,9 @@
 - --config=/etc/trainer/run.yaml
 {{- if not (dig "run" "dir" "" .Values.config) }}
 - {{ include "trainer.runDir" . | printf "--set=run.dir=%s" | quote }}
+{{- else if not (dig "run" "name" "" .Values.config) }}
+{{- /* Folders of two runs may end alike, and alerts know a run by its name. Quoted, as one may be `on`. */}}
+- {{ printf "--set=run.name='%s'" .Release.Name | quote }}
 {{- end }}
 {{- if not (dig "metrics" "address" "" .Values.config) }}
 - --set=metrics.address=0.0.0.0
