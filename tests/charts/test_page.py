@@ -7,7 +7,16 @@ from string import Template
 import pytest
 import yaml
 
-from tests.charts.rendered import KUBERNETES, POD_MONITOR, PROMETHEUS_RULE, ROOT, helm, job_of
+from tests.charts.rendered import (
+    KUBERNETES,
+    ONE,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    ROOT,
+    helm,
+    job_of,
+    notes,
+)
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 NAMES = {"PROJECT": "my-project", "REGION": "europe-west4", "BUCKET": "my-bucket"}
@@ -148,6 +157,17 @@ def test_selectors_find_the_pods(rendered):
     assert len(selectors) >= 4
     for selector in selectors:
         assert {k: v for k, v in selector.items() if k not in OF_THE_JOB}.items() <= labels.items()
+
+
+# kubectl follows five pods by default, and those that ended stay beside their successors.
+MANY = "--max-log-requests=100"
+
+
+def test_a_log_is_followed_however_often_its_pod_was_replaced():
+    followed = [words for words in commands("kubectl") if "--follow" in words]
+    assert len(followed) == 2
+    assert all(MANY in words for words in followed)
+    assert f"logs -f {MANY} -l app.kubernetes.io/instance=demo," in notes(ONE)
 
 
 def test_the_secret_that_kubectl_makes_is_the_one_that_pods_read(rendered):
