@@ -245,8 +245,10 @@ def test_what_may_change_leaves_the_name(changes):
 
 
 def test_names_of_pods_fit_into_a_label():
-    # The longest release's, and of a JobSet with the largest index.
-    assert len(f"{name(GROUP, release='a' * 53)}-worker-0-4095") <= 63
+    # The longest release's: of a JobSet with the largest index, and what its webhook adds to that.
+    values = merged(GROUP, workload__kind="JobSet")
+    workload = objects(values, release="a" * 53)["JobSet"]["metadata"]["name"]
+    assert len(f"{workload}-worker-0-4095-abcde") == 63
     assert name(GROUP, release="a" * 53) != name(GROUP, release="a" * 52)
 
 

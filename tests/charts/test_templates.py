@@ -63,7 +63,6 @@ def test_a_jobset_holds_the_same_job():
     assert environ(jobset)["TRAINER_HOST"] == f"{name}-worker-0-$(TRAINER_WORKER_INDEX).demo"
     assert environ(jobset)["TRAINER_JOB_ID"] == "metadata.labels['jobset.sigs.k8s.io/jobset-uid']"
     assert job_of(jobset)["podFailurePolicy"] == objects(GROUP)["Job"]["spec"]["podFailurePolicy"]
-    assert len(f"{name}-worker-0-4095") <= 63
     inside = jobset["spec"]["replicatedJobs"][0]["template"]["metadata"]["labels"]
     assert inside.items() >= RUN.items()
 

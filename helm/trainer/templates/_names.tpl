@@ -5,14 +5,15 @@
 
 {{/* What changes here, changes the workload's name: Kubernetes lets nobody change a Job's template,
      JobSet nothing of the Job inside, and Kueue no queue of a run that it has admitted.
-     Short enough for the names of the pods that follow from it. */}}
+     Short enough for the names of the pods that follow from it: JobSet's webhook lets
+     NAME-worker-0-4095-abcde have 63 characters. */}}
 {{- define "trainer.workloadName" -}}
 {{- $spec := include "trainer.jobSpec" (dict "root" . "workload" "") | fromYaml -}}
 {{- if eq .Values.workload.kind "Job" -}}
 {{- $spec = omit $spec "activeDeadlineSeconds" -}}
 {{- end -}}
 {{- $hash := printf "%s %s %s %s" .Release.Name .Values.workload.kind .Values.kueue.queueName (toJson $spec) | sha256sum | trunc 8 -}}
-{{- printf "%s-%s" (.Release.Name | trunc 36 | trimSuffix "-") $hash -}}
+{{- printf "%s-%s" (.Release.Name | trunc 34 | trimSuffix "-") $hash -}}
 {{- end }}
 
 {{/* The pods' names without their index. workload: the name of the Job or JobSet. */}}
