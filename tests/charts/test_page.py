@@ -147,6 +147,15 @@ def test_a_release_is_run_by_an_account_that_may_use_the_bucket(rendered):
     assert not {one for one in found if not {one, (one[0], None)} & bound()}
 
 
+def test_data_are_prepared_before_any_release_makes_an_account():
+    job = yaml.safe_load((ROOT / "k8s/samples/data-preparation.yaml").read_text())
+    # Which every namespace has.
+    assert job["spec"]["template"]["spec"]["serviceAccountName"] == "default"
+    assert {("ml", None), ("ml", "default")} & bound()
+    [wait] = [words for words in commands("kubectl") if "wait" in words]
+    assert wait[-1] == f"job/{job['metadata']['name']}"
+
+
 def test_selectors_find_the_pods(rendered):
     [job] = [one for one in rendered(OURS[0]) if one["kind"] == "Job"]
     labels = job_of(job)["template"]["metadata"]["labels"]
