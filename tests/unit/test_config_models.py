@@ -7,6 +7,7 @@ from trainer.config.locations import check_location
 from trainer.config.models import LocationConfig, MetricsConfig, RunConfig, TrainConfig
 from trainer.config.schema import json_schema, keys
 from trainer.errors import ConfigError
+from trainer.metrics import describe
 from trainer.recipes.catalog import load_plain
 from trainer.recipes.fashion_mnist import FashionMnistParams
 
@@ -65,6 +66,14 @@ def test_layers_are_shared_with_another_run_or_not_at_all():
 def test_hostile_label_is_refused(labels):
     with pytest.raises(ValidationError):
         MetricsConfig(labels=labels)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({label for row in describe() for label in row.labels} | {"le", "quantile"})
+)
+def test_a_label_of_a_metric_is_refused_as_a_constant_one(name):
+    with pytest.raises(ValidationError, match=f"'{name}' is used by the trainer"):
+        MetricsConfig(labels={name: "x"})
 
 
 @pytest.mark.parametrize("address", ["", "a b", "u:p@h", "http://h", "x" * 254])

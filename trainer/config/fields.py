@@ -38,7 +38,9 @@ def free(default: Any = ..., *, help: str, **constraints: Any) -> Any:
 
 
 def _field(default: Any, kind: Kind, help: str, constraints: dict[str, Any]) -> Any:
-    return Field(default, description=help, json_schema_extra={KIND_KEY: kind}, **constraints)
+    # What a validator refuses, the schema is told in its own words.
+    extra = {KIND_KEY: kind, **constraints.pop("json_schema", {})}
+    return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
 def field_kinds(model: type[BaseModel], prefix: str = "") -> dict[str, Kind]:

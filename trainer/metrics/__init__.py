@@ -1,6 +1,6 @@
 """What a run tells Prometheus: the metrics and the page that serves them."""
 
-from trainer.metrics.declarations import Declaration, describe
+from trainer.declarations import Declaration, describe
 from trainer.metrics.exposition import MetricsServer, PortInUseError
 from trainer.metrics.registry import Metrics
 

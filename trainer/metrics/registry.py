@@ -1,4 +1,4 @@
-"""The metrics of one process; `trainer.metrics.declarations` is the table of them.
+"""The metrics of one process; `trainer.declarations` is the table of them.
 
 Counters start from 0 in every agent and nothing sets them, least of all a checkpoint: `rate()`
 reads a restart as a reset. A gauge is absent from the page until it is first set, because a 0
@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from trainer.declarations import METRICS, RESERVED_LABELS
 from trainer.errors import ConfigError
 from trainer.goodput import CAUSES, PHASES
-from trainer.metrics.declarations import METRICS
 
 MAX_LABEL_VALUES = 10
 RESTART_CAUSES = ("crashed", "failed", "group", "hung", "killed", "stopped")
@@ -252,14 +252,13 @@ def _one_of_few(code: str) -> str:
 
 
 def _checked_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
-    taken = {"le", "quantile"}.union(*(row.labels for row in METRICS))
     for name, value in labels.items():
         if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name, re.ASCII):
             raise ConfigError(
                 f"metrics.labels: {name!r} is no label name: use letters, digits and underscores, "
                 "not '__' or a digit in front"
             )
-        if name in taken:
+        if name in RESERVED_LABELS:
             raise ConfigError(f"metrics.labels: {name!r} is a label of the trainer: rename yours")
         if not value.isprintable() or len(value) > 128:
             raise ConfigError(

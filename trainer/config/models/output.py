@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import field_validator
 
 from trainer.config.fields import Section, free
+from trainer.declarations import RESERVED_LABELS
 
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,62}")
+_LABEL_NAME = "^[a-zA-Z_][a-zA-Z0-9_]{0,62}$"
 _LABEL_VALUE = re.compile(r"[\w .:/@+-]{0,128}", re.ASCII)
-_RESERVED_LABELS = {"le", "quantile", "run", "split", "metric", "result", "cause", "worker"}
 _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,253}")
 
 
@@ -23,7 +23,15 @@ class MetricsConfig(Section):
         "continue", help="A taken port: train on without the page, or try the next ports."
     )
     labels: dict[str, str] = free(
-        {}, help="Constant labels on every metric, at most 10.", max_length=10
+        {},
+        help="Constant labels on every metric, at most 10, with names that no metric has.",
+        max_length=10,
+        json_schema={
+            # By name, because helm tells of propertyNames with a wrong path.
+            "properties": dict.fromkeys(sorted(RESERVED_LABELS), False),
+            "patternProperties": {"^__": False, _LABEL_NAME: {"type": "string"}},
+            "additionalProperties": False,
+        },
     )
 
     @field_validator("address")
@@ -37,9 +45,9 @@ class MetricsConfig(Section):
     @classmethod
     def _labels_are_harmless(cls, labels: dict[str, str]) -> dict[str, str]:
         for name, value in labels.items():
-            if not _LABEL_NAME.fullmatch(name) or name.startswith("__"):
+            if not re.fullmatch(_LABEL_NAME, name) or name.startswith("__"):
                 raise ValueError(f"label name {name!r} must be letters, digits and _, as in team")
-            if name in _RESERVED_LABELS:
+            if name in RESERVED_LABELS:
                 raise ValueError(f"label name {name!r} is used by the trainer: choose another")
             if not _LABEL_VALUE.fullmatch(value):
                 raise ValueError(

@@ -1,4 +1,7 @@
-"""Every metric of the trainer, declared once in one table."""
+"""Every metric of the trainer, declared once in one table.
+
+Apart from `trainer.metrics`, which a configuration must not import to know their labels.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -150,6 +153,9 @@ METRICS = (
         "With which code the run has ended, until it was scraped for the last time",
     ),
 )
+
+# What no label of a user's may be called: Prometheus' own, and those of the metrics.
+RESERVED_LABELS = frozenset({"le", "quantile"}.union(*(row.labels for row in METRICS)))
 
 
 def describe() -> list[Declaration]:
