@@ -27,10 +27,10 @@ def log(tmp_path):
     return path
 
 
-def trainer(log, *args):
+def trainer(log, *args, **variables):
     """A real command, in the folder of the log; its exit code and standard error."""
     command = [sys.executable, "-m", "trainer", *args]
-    environ = {VARIABLE: str(log), "PYTHONPATH": str(ROOT), "PATH": "/bin"}
+    environ = {VARIABLE: str(log), "PYTHONPATH": str(ROOT), "PATH": "/bin", **variables}
     result = subprocess.run(
         command, cwd=log.parent, env=environ, capture_output=True, text=True, timeout=60
     )
@@ -60,6 +60,19 @@ def test_an_agents_worker_does_not_write(log, monkeypatch):
     assert process.ended.result(60) == 2
     process.channel.close()
     assert log.read_text() == ""
+
+
+def test_a_command_that_is_typed_into_a_pod_does_not_write(log):
+    code, errors = trainer(log, "runs", "status", "nowhere", KUBERNETES_SERVICE_HOST="10.0.0.1")
+    assert (code, log.read_text()) == (2, "")
+    assert "nowhere" in errors
+
+
+# pid, its parent's pid
+@pytest.mark.parametrize("pids", [(1, 0), (7, 1)], ids=["first", "under an init"])
+def test_what_a_pod_was_made_for_writes(log, pids):
+    leave("why", {VARIABLE: str(log), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, pids)
+    assert log.read_text() == "why"
 
 
 def test_nothing_is_left_of_a_good_end(log):
