@@ -36,7 +36,8 @@ class Finding:
 def examine(start: Launch, open: Callable[..., Storage] = open_storage) -> Iterator[Finding]:
     """Findings in the order of a start; what depends on something that failed is left out."""
     config = start.config
-    yield Finding("configuration", f"recipe {config.recipe}, run {config.run_name}")
+    what = config.what if start.script is None else f"script {start.script.path}"
+    yield Finding("configuration", f"{what}, run {config.run_name}")
     yield _packages()
     if any(is_remote(url) for url in stores(config)):
         from trainer.storage.gcs import identity  # takes 0.3 s that local runs do not need
@@ -49,8 +50,9 @@ def examine(start: Launch, open: Callable[..., Storage] = open_storage) -> Itera
         ):
             failed |= finding.exit_code > 0
             yield finding
-    if not failed:
+    if not failed and start.script is None:
         yield _tried("data set", lambda: _data(config, open))
+    if not failed:
         yield _tried("run", lambda: _run(start, open))
     if is_remote(config.data.url) and config.data.disk_cache_mb:
         yield _disk_cache(config)
