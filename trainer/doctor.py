@@ -2,11 +2,11 @@
 
 import os
 import platform
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry
 
 from trainer.backend import BACKENDS, TENSORFLOW, VARIABLE
 from trainer.checkpoint.holder import this_holder
@@ -16,6 +16,7 @@ from trainer.data.builtin import resolve_data_url
 from trainer.data.disk_cache import cache_parent, lack_of_room, private_folder
 from trainer.errors import ConfigError, RunHeldError, StorageError, TrainerError
 from trainer.launch import Launch, check
+from trainer.metrics import MetricsServer, PortInUseError
 from trainer.preflight import check_data
 from trainer.storage import Storage, is_remote, open_storage
 from trainer.storage.access import ATTEMPT_SECONDS, try_access
@@ -129,11 +130,10 @@ def _run(start: Launch, open: Callable[..., Storage]) -> str:
 
 def _port(config: RunConfig) -> str:
     address, port = config.metrics.address, config.metrics.port
-    with closing(socket.socket()) as trial:
-        # As the server does it: a port that closed connections still hold is free.
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((address, port))
-        except OSError as error:
-            return f"{address}:{port} is taken ({error.strerror}): no page, but training goes on"
-    return f"{address}:{port} is free" if port else "any free one"
+    trial = MetricsServer(CollectorRegistry(), port=port, address=address)
+    try:
+        trial.start()
+    except PortInUseError:
+        return f"port {port} of {address} is taken: no page, but training goes on"
+    trial.close()
+    return f"port {port} of {address} is free" if port else "any free one"

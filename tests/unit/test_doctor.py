@@ -1,6 +1,7 @@
 """`trainer doctor` on this machine: of a recipe's run and of a script's, and the metrics port."""
 
 import json
+import socket
 
 import pytest
 from click.testing import CliRunner
@@ -52,3 +53,30 @@ def test_without_either_it_says_what_is_missing():
     result = CliRunner().invoke(doctor, [])
     assert result.exit_code == 2
     assert "Missing option '-c' / '--config', or a script" in result.output
+
+
+def examine_port(address, port):
+    settings = ("--set", f"metrics.address={json.dumps(address)}", f"--set=metrics.port={port}")
+    code, found = examine(*settings, "train.py")
+    return code, found["metrics port"]["detail"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::"])
+def test_a_port_is_free_or_taken_in_its_own_family(folder, address):
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    with server as taken:
+        port = taken.getsockname()[1]
+        code, detail = examine_port(address, port)
+    assert code == 0  # training goes on without the page
+    assert detail.startswith(f"port {port} of {address} is {'taken' if ':' in address else 'free'}")
+    assert examine_port(address, port) == (0, f"port {port} of {address} is free")
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+def test_an_address_of_another_host_is_what_a_start_would_end_with(folder, address):
+    code, detail = examine_port(address, 9400)
+    assert code == 2
+    assert f"cannot be served on {address}, port 9400" in detail
