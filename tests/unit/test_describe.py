@@ -22,8 +22,12 @@ def feature(value: list) -> tf.train.Feature:
     if isinstance(value[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
     if isinstance(value[0], int):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+        return integers(value)
     return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+
+def integers(value: list[int]) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
 
 
 def record(number: int) -> dict[str, list]:
@@ -75,6 +79,21 @@ def test_files_that_are_numbered_by_a_number_alone(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"part-{number:05d}.tfrecord", range(3))
     assert indexed(tmp_path).splits["train"].num_records == 9
+
+
+def test_an_image_without_boxes_is_a_record_as_any_other(tmp_path: Path) -> None:
+    with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
+        for number in range(3):
+            lists = {"boxes": [7] * number, "crowds": []}
+            features = {name: integers(value) for name, value in lists.items()}
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    assert indexed(tmp_path, None).splits["train"].num_records == 3
+    features = tfds.features.FeaturesDict.from_config(str(tmp_path))
+    records = tf.data.TFRecordDataset(str(tmp_path / "train.tfrecord"))
+    found = list(tfds.as_numpy(records.map(features.deserialize_example)))
+    assert [row["boxes"].tolist() for row in found] == [[], [7], [7, 7]]
+    assert [row["crowds"].tolist() for row in found] == [[], [], []]
 
 
 @pytest.mark.parametrize("kind", ["GZIP", "ZLIB"])

@@ -52,7 +52,7 @@ class Seen:
         if kind == "bytes_list":
             self.is_image &= all(value.startswith(IMAGE_STARTS) for value in values)
         elif kind == "int64_list":
-            self.least, self.most = min(self.least, *values), max(self.most, *values)
+            self.least, self.most = min([self.least, *values]), max([self.most, *values])
 
     def feature(self, *, is_label: bool) -> Any:
         """The same for TensorFlow Datasets."""
