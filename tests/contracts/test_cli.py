@@ -91,26 +91,28 @@ def test_checkpoints_do_without_tensorflow(args, run_dir):
     assert not loaded(result) & HEAVY
 
 
-# key of the run, command, what is said
+# key of the run, command, exit code, what is said
 @pytest.mark.parametrize(
-    ("override", "args", "message"),
+    ("override", "args", "code", "message"),
     [
-        ("data.test=test", ["evaluate", "--split", "tset"], "has no split 'tset'"),
-        ("data.test=test", ["evaluate", "--checkpoint", "9"], "no checkpoint of step 9"),
-        ("data.test=null", ["evaluate"], "as in --split test"),
-        ("export.formats=[]", ["export"], "as in --format keras"),
-        ("export.formats=[keras]", ["export", "--to", "s3://x/y"], "s3:// storage is not"),
+        ("data.test=test", ["evaluate", "--split", "tset"], 2, "has no split 'tset'"),
+        ("data.test=test", ["evaluate", "--checkpoint", "9"], 2, "no checkpoint of step 9"),
+        ("data.test=null", ["evaluate"], 2, "as in --split test"),
+        ("export.formats=[]", ["export"], 2, "as in --format keras"),
+        ("export.formats=[keras]", ["export", "--to", "s3://x/y"], 2, "s3:// storage is not"),
+        ("data.test=test", ["evaluate"], 5, "was started with other data: content hash then"),
+        ("export.formats=[keras]", ["export"], 5, "was started with other data"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_tensorflow_is_loaded(
-    override, args, message, tmp_path
+    override, args, code, message, tmp_path
 ):
     config, _, params = load_run("fashion_mnist", [f"run.dir={tmp_path}", override])
     run = RunDir(config.run.dir)
     run.admit(config, type(params), "hash")
     run.checkpoints.save(1, {}, state={}, metrics={})
     result = call(args[0], str(tmp_path), *args[1:])
-    assert (result.returncode, message in result.stderr) == (2, True), result.stderr
+    assert (result.returncode, message in result.stderr) == (code, True), result.stderr
     assert not loaded(result) & HEAVY
 
 

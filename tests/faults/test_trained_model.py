@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from tests.faults.harness import ROOT, Life, Run, signal_at, storage_fault
+from tests.own_files import NAMES, prepared, rows, write_csv
 
 # Worse from the start by this measure, so it stops early and takes the first epoch's weights.
 EARLY = {
@@ -120,3 +121,38 @@ def test_a_model_that_nobody_could_load_is_refused_before_training(run, recipe, 
     assert f"as model.keras: nobody could load {named}; classes of your own need" in life.text()
     assert run.committed() == []
     assert run.train(recipe=recipe, export__formats=[]).code == 0
+
+
+@pytest.fixture(scope="module")
+def of_a_table(zygote, tmp_path_factory):
+    """A complete run with an exported model, which is built from statistics of its data."""
+    folder = tmp_path_factory.mktemp("table")
+    table = rows(300)
+    brighter = [row | {name: 10 * row[name] for name in NAMES} for row in table]
+    for name, lines in {"data": table, "other": brighter}.items():
+        write_csv(folder / "table.csv", lines)
+        prepared(folder, "table.csv", to=name)
+    settings = {
+        "data.url": str(folder / "data"), "train.epochs": 1, "params.units": 8,
+        "metrics.enabled": False, "export.formats": ["keras"],
+    }  # fmt: skip
+    run = Run(zygote, folder, settings, packaged="tabular_classifier")
+    life = run.train()
+    assert life.code == 0, life.text()
+    return run
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_no_model_is_built_from_other_data_than_the_runs(of_a_table, command):
+    folder, before = of_a_table.folder, files(of_a_table.dir)
+    data, other, kept = (folder / name for name in ("data", "other", "kept"))
+    data.rename(kept)
+    other.rename(data)
+    try:
+        code, said = call(of_a_table, command, of_a_table.dir)
+    finally:
+        data.rename(other)
+        kept.rename(data)
+    assert code == 5, said
+    assert "was started with other data" in said
+    assert files(of_a_table.dir) == before

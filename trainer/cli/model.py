@@ -40,13 +40,11 @@ if TYPE_CHECKING:
 )
 def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) -> None:
     """Measure a run's model on a split; the run may be finished or not, and is not changed."""
-    from trainer.preflight import check_data
-
     run = _find(run_dir, which)
     split = split or run.config().data.test
     if split is None:
         raise ConfigError("the run names no data.test: say which split, as in --split test")
-    check_data(run.config(), split)
+    _check_data(run, split)
     model = _load(run, which)
     metrics = model.evaluate(split)
     if as_json:
@@ -81,8 +79,6 @@ def export(
     run_dir: str, which: str | None, to: str | None, formats: tuple[str, ...], as_json: bool
 ) -> None:
     """Write a run's model as files, which are loaded again and compared before they count."""
-    from trainer.preflight import check_data
-
     if to is None:
         # The model of another step must not take the place of the run's own.
         to = f"{run_dir.rstrip('/')}/model" + (f"-{which}" if which else "")
@@ -91,7 +87,7 @@ def export(
     if not formats:
         raise ConfigError("the run's export.formats is empty: say which, as in --format keras")
     storage = run.open(to)
-    check_data(run.config())
+    _check_data(run)
     model = _load(run, which)
     files = model.export(storage, formats)
     if as_json:
@@ -116,6 +112,14 @@ def _find(run_dir: str, which: str | None) -> "RunDir":
         )
     run.checkpoint(which or run.config().export.weights)
     return run
+
+
+def _check_data(run: "RunDir", *splits: str) -> None:
+    """The run's own data, and all of it: constants that its model is built from lie there alone."""
+    from trainer.preflight import check_data
+
+    config = run.config()
+    run.check_data(config, check_data(config, *splits).content_hash)
 
 
 def _load(run: "RunDir", which: str | None) -> "TrainedModel":

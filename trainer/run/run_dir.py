@@ -88,7 +88,7 @@ class RunDir:
 
     @property
     def id(self) -> str:
-        """16 hex digits that it keeps for ever; "" before it was begun."""
+        """16 hex digits that it keeps from its first checkpoint on; "" before it was begun."""
         return str((self._record() or {}).get("id", ""))
 
     @contextmanager
@@ -179,11 +179,14 @@ class RunDir:
         if not self.writes:
             return changes
         record = self._record() or {"format": 1, "created": self.clock(), "changes": []}
-        record.setdefault("id", secrets.token_hex(8))
         if changes:
             record["changes"].append({"time": self.clock(), "keys": changes})
         if self._had_checkpoint():
             record["has_checkpoint"] = True
+        elif not self._was_started_with(config):
+            # Another training, of which services that know runs by their ids are to know nothing.
+            record.pop("id", None)
+        record.setdefault("id", secrets.token_hex(8))
         self._write_start(config, record | {"data_sha256": data_hash})
         return changes
 
@@ -210,13 +213,20 @@ class RunDir:
         if not self._documents.has(CONFIG_FILE):
             raise self._documents.damaged(CONFIG_FILE, "missing")
         changes = check_same_run(self.config(), config, params, allowed)
+        self.check_data(config, data_hash)
+        return changes
+
+    def check_data(self, config: RunConfig, data_hash: str) -> None:
+        """CheckpointError unless the run was started with data of this content."""
+        record = self._record()
+        if record is None:
+            raise self._documents.damaged(RUN_FILE, "missing")
         if record["data_sha256"] != data_hash:
             raise CheckpointError(
                 f"run {self.url} was started with other data: content {record['data_sha256'][:12]}"
                 f" then, {data_hash[:12]} in {config.data.url} now: give it back its data, or "
                 "use another run.dir"
             )
-        return changes
 
     def check_goes_on(self, *, start_over: bool) -> None:
         """Whether training could go on here; nothing is written.
@@ -236,6 +246,12 @@ class RunDir:
     def _had_checkpoint(self) -> bool:
         record = self._record() or {}
         return "has_checkpoint" in record or self._has_ended() or self._is_committed()
+
+    def _was_started_with(self, config: RunConfig) -> bool:
+        try:
+            return self._documents.read_bytes(CONFIG_FILE) == dump(config).encode()
+        except ObjectNotFoundError:
+            return False
 
     def _has_ended(self) -> bool:
         """Whether it was complete once, after a step at least; a script may train nothing."""
