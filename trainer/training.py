@@ -243,8 +243,12 @@ class Training:
     def _capture(self, *, whole: bool) -> Captured:
         states, arrays = self._states.capture()
         state = self._assembled.state
+        if whole:
+            model = state.snapshot()
+        else:
+            model = state.copies() if self._chosen.swaps else state.untrained()
         return Captured(
-            arrays=(state.snapshot() if whole else state.untrained()) | arrays,
+            arrays=model | arrays,
             state={
                 "backend": keras.backend.backend(),
                 "callbacks": states,

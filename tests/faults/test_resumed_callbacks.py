@@ -3,7 +3,7 @@
 import h5py
 import pytest
 
-from tests.faults.harness import Run, finish, signal_at
+from tests.faults.harness import Run, disturbed_and_calm, finish, signal_at
 
 # By these measures an epoch is worse than the one before. So the second is the best for early
 # stopping, which ends training after the fifth; the rate is lowered after the second, and not
@@ -108,6 +108,31 @@ def test_callbacks_decide_as_in_the_undisturbed_run(zygote, tmp_path, calm, kind
     assert (run.folder / "log.csv").read_text() == (calm.folder / "log.csv").read_text()
     for mode in ("max", "min"):
         assert weights(run, mode) == weights(calm, mode)
+
+
+AVERAGED = {"recipe": "tests.faults.averaged_recipe:averaged"}
+
+
+@pytest.mark.parametrize(
+    ("swap_on_epoch", "disturbance"),
+    [
+        (False, signal_at(4, "SIGTERM", hook="on_test_batch_end")),
+        pytest.param(
+            True, signal_at(4, "SIGTERM", hook="on_test_batch_end"), marks=pytest.mark.long
+        ),
+        pytest.param(True, signal_at(12), marks=pytest.mark.long),
+    ],
+)
+def test_averages_that_are_swapped_in_for_a_pass_are_no_weights(
+    zygote, tmp_path, swap_on_epoch, disturbance
+):
+    swap = {"name": "keras.callbacks:SwapEMAWeights", "args": {"swap_on_epoch": swap_on_epoch}}
+    settings = SETTINGS | AVERAGED | {"train.epochs": 3, "callbacks": [swap]}
+    run, calm = disturbed_and_calm(zygote, tmp_path, settings)
+    life = run.train(callbacks=[swap, disturbance])
+    assert life.code in (-9, 75), life.text()
+    assert len(run.fired()) == 1
+    finish(run, calm)
 
 
 def test_the_undisturbed_run_decides_something(calm):

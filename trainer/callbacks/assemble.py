@@ -119,7 +119,8 @@ class Chosen:
     """`all` in the order in which their hooks run; `resumable` have their state saved.
 
     `is_step_by_step`: a call is one step, because it was asked for, or because one of them wants
-    the weights of exactly its step. `appends`: one adds to a file from before the run.
+    the weights of exactly its step. `appends`: one adds to a file from before the run. `swaps`: one
+    is called in validation passes, and may have other weights there (Keras' SwapEMAWeights).
     """
 
     all: list[Any]
@@ -127,6 +128,7 @@ class Chosen:
     history: Any
     is_step_by_step: bool
     appends: bool
+    swaps: bool
 
     @property
     def names(self) -> list[str]:
@@ -169,9 +171,10 @@ def choose_callbacks(
     per_call = config.train.steps_per_call
     is_step_by_step = per_call == 1 or (per_call == "auto" and any(map(_wants_steps, theirs)))
     appends = any(getattr(callback, _APPENDS, False) for callback in theirs)
+    swaps = any(map(_may_swap, theirs))
     if agreement is not None:
-        said = agreement.of_chief(f"{is_step_by_step:d}{appends:d}")
-        is_step_by_step, appends = (digit == "1" for digit in said)
+        said = agreement.of_chief(f"{is_step_by_step:d}{appends:d}{swaps:d}")
+        is_step_by_step, appends, swaps = (digit == "1" for digit in said)
     first, last = (reporting.first, reporting.last) if reporting else ([], [])
     may_stop = [
         one.callback for one in given if not one.is_chief_only and _may_stop_at_a_step(one.callback)
@@ -193,6 +196,7 @@ def choose_callbacks(
         history=history,
         is_step_by_step=is_step_by_step,
         appends=appends,
+        swaps=swaps,
     )
 
 
@@ -273,6 +277,14 @@ def _wants_steps(callback: Any) -> bool:
 def _may_stop_at_a_step(callback: Any) -> bool:
     known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint, Picture)
     return not isinstance(callback, known) and _has_hooks_of_steps(callback)
+
+
+def _may_swap(callback: Any) -> bool:
+    known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint, Picture)
+    if isinstance(callback, known) or getattr(callback, "reads_logs_only", False):
+        return False
+    hooks = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end")
+    return any(overrides(callback, hook) for hook in hooks)
 
 
 def _has_hooks_of_steps(callback: Any) -> bool:

@@ -28,6 +28,7 @@ _KERAS_STATE: dict[type, tuple[str, ...]] = {
         "_last_batch_seen",
     ),
     keras.callbacks.LearningRateScheduler: (),
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
     keras.callbacks.TerminateOnNaN: (),
     keras.callbacks.CSVLogger: ("keys",),
     keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),

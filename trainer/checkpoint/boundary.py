@@ -26,7 +26,7 @@ class Captured:
 
 
 class Capture(Protocol):
-    """Takes the state: the whole, or only what a validation pass may change."""
+    """Takes the state: the whole, or what a validation pass may change, in memory of its own."""
 
     def __call__(self, *, whole: bool) -> Captured: ...
 

@@ -113,6 +113,10 @@ class ModelState:
                 np.copyto(buffer, source)
         return dict(self._buffers)
 
+    def copies(self) -> dict[str, Any]:
+        """The same, in memory of their own."""
+        return {name: np.array(tensor) for name, tensor in self._tensors()}
+
     def _tensors(self) -> list[tuple[str, Any]]:
         named: list[tuple[str, Any]] = []
         gathered = self._gathered()
