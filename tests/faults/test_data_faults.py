@@ -51,10 +51,16 @@ def test_f36_bad_record_in_either_form_of_reading(run, data, cache):
 
 def test_f36_more_bad_records_than_allowed(run, data):
     damage_record(data, 17)
+    life = run.train(data__url=str(data), data__max_bad_records=1, train__epochs=1)
+    assert life.code == 0, life.text()
     damage_record(data, 30)
     life = run.train(data__url=str(data), data__max_bad_records=1)
     assert life.code == 3, life.text()
     assert "data.max_bad_records is 1" in life.text(), life.text()
+    # The way out that it names.
+    life = run.train(data__url=str(data), data__max_bad_records=2)
+    assert life.code == 0, life.text()
+    assert len(life.events("bad record replaced")) == 2
 
 
 def test_f37_fewer_records_than_streams_is_refused(run):

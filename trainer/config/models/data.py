@@ -74,7 +74,7 @@ class DataConfig(Section):
         None,
         help="Local folder for it; runs may share one. By default the system's temporary folder.",
     )
-    max_bad_records: int = identity(
+    max_bad_records: int = free(
         0, help="Damaged records that may be replaced by their neighbours before giving up.", ge=0
     )
 
