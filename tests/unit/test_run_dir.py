@@ -67,6 +67,19 @@ def test_a_run_keeps_its_id(tmp_path: Path) -> None:
     assert admit(tmp_path / "other").id != known
 
 
+def test_a_run_that_begins_anew_with_another_configuration_is_another_one(tmp_path: Path) -> None:
+    run = admit(tmp_path)
+    known = run.id
+    train = CONFIG.train.model_copy(update={"validate_every": 2})
+    changed = CONFIG.model_copy(update={"train": train})
+    run.admit(changed, Params, "data")
+    mended = run.id
+    assert mended != known
+    run.checkpoints.save(1, {}, state={}, metrics={})
+    run.admit(CONFIG, Params, "data", ["train.validate_every"])
+    assert run.id == mended
+
+
 def test_a_checkpoint_is_remembered(tmp_path: Path) -> None:
     run = admit(tmp_path)
     run.checkpoints.save(1, {}, state={}, metrics={})

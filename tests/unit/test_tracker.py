@@ -101,6 +101,19 @@ def test_what_may_be_lost_is_state_and_comes_in_the_next_life() -> None:
     assert again.to.rows == [(step, {"batch/loss": 1.0 / step}) for step in (1, 2, 3)]
 
 
+def test_a_row_that_was_begun_before_a_stop_in_validation_gets_its_epoch() -> None:
+    first = trained(ToMemory(every_steps=4), range(1, 4))
+    first.on_train_batch_end(3, {"loss": 0.25})
+    state = first.get_state()
+    second = ToMemory(every_steps=4)
+    second.set_run(run_info(step=4))
+    second.on_train_begin()
+    second.set_state(state)
+    second.on_epoch_end(0, {"loss": 0.5})
+    second.on_train_end()
+    assert second.to.rows == [(4, {"batch/loss": 0.25, "loss": 0.5, "epoch": 1.0})]
+
+
 def test_a_worker_that_does_not_write_reports_nothing() -> None:
     tracker = trained(ToMemory(every_steps=1), range(1, 5), writes=False)
     tracker.on_train_end()

@@ -79,12 +79,14 @@ class Tracker(keras.callbacks.Callback):
         return {"rows": [[row.step, row.at, dict(row.values)] for row in rows]} if rows else {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Hand them over first."""
+        """Hand them over first, but one that the end of an epoch will add to."""
         rows = [
             # A number that is none is null in JSON.
             Row(step, at, {k: math.nan if v is None else v for k, v in values.items()})
             for step, at, values in state.get("rows", ())
         ]
+        if rows and rows[-1].step == self._step:
+            self._row = rows.pop()
         if self._reporter is not None:
             self._reporter.add(rows)
 
