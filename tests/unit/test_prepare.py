@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import socket
 import struct
 import subprocess
@@ -20,7 +21,7 @@ from trainer.data.builtin import builtin_names, resolve_data_url
 from trainer.data.canonical import canonicalize
 from trainer.data.catalog import list_datasets
 from trainer.data.index import index_directory
-from trainer.data.manifest import MANIFEST_FILE, read_manifest
+from trainer.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from trainer.data.originals import accept_local_files, check_reachable
 from trainer.data.pieces import Pieces
 from trainer.data.prepare import BuildRequest, prepare
@@ -109,8 +110,30 @@ def test_a_damaged_shard_is_replaced(tmp_path: Path) -> None:
 
 def test_another_data_set_is_not_overwritten(tmp_path: Path) -> None:
     prepare_small(tmp_path, Lines())
-    with pytest.raises(ConfigError, match=r"holds data set small 1\.0\.0: choose an empty"):
+    with pytest.raises(ConfigError, match=r"data set small 1\.0\.0, not mnist: choose an empty"):
         prepare("mnist", str(tmp_path / "data"), work=tmp_path / "work", build=build_nothing)
+
+
+def test_another_configuration_is_another_data_set(tmp_path: Path) -> None:
+    def glue(name: str) -> Manifest:
+        return prepare(name, str(tmp_path / "data"), work=tmp_path / "work", build=build_nothing)
+
+    cola = prepare_small(tmp_path, Lines())
+    info = tmp_path / "data" / "dataset_info.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"configName": "cola"}))
+    manifest = tmp_path / "data" / MANIFEST_FILE
+    manifest.write_text(manifest.read_text().replace('"small"', '"glue"'))
+    # Its first configuration is the one that TensorFlow Datasets takes where none is named.
+    for same in ("glue/cola", "glue/cola:1.0.0", "glue"):
+        assert glue(same).splits == cola.splits
+    with pytest.raises(ConfigError, match=r"data set glue/cola 1\.0\.0, not glue/sst2: choose an"):
+        glue("glue/sst2")
+
+
+def test_a_data_set_without_configurations_is_none_of_one(tmp_path: Path) -> None:
+    prepare_small(tmp_path, Lines())
+    with pytest.raises(ConfigError, match=r"data set small 1\.0\.0, not small/much: choose an"):
+        prepare("small/much", str(tmp_path / "data"), work=tmp_path / "work", build=build_nothing)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "builtin:x", "huggingface:x", "Mnist", "x:1"])

@@ -21,11 +21,15 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 @dataclass(frozen=True)
 class Directory:
-    """What dataset_info.json says: name, version, and for every split (file, records)."""
+    """What dataset_info.json says: name, version, and for every split (file, records).
+
+    config: None for a data set without configurations.
+    """
 
     name: str
     version: str
     splits: dict[str, tuple[tuple[str, int], ...]]
+    config: str | None = None
 
 
 class _Info(BaseModel):
@@ -42,6 +46,7 @@ class _SplitInfo(_Info):
 class _DatasetInfo(_Info):
     name: BaseName
     version: BaseName
+    config_name: str | None = None
     file_format: str = _FILE_FORMAT
     splits: tuple[_SplitInfo, ...] = ()
 
@@ -82,7 +87,7 @@ def read_directory(storage: Storage) -> Directory:
         )
     if not splits:
         raise DataError(f"{where} lists no split: write the data set again")
-    return Directory(info.name, info.version, splits)
+    return Directory(info.name, info.version, splits, info.config_name)
 
 
 def _files(info: _DatasetInfo, split: _SplitInfo) -> tuple[tuple[str, int], ...]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.canonical import canonicalize
-from trainer.data.directory import OnProgress
+from trainer.data.directory import OnProgress, read_directory
 from trainer.data.index import index_directory
 from trainer.data.manifest import (
     MANIFEST_FILE,
@@ -99,9 +99,8 @@ def prepare(
     say = _say_nothing if on_progress is None else on_progress
     cache = work or cache_folder(name)
     request = BuildRequest(name, source, cache, cache / "downloads")
-    base, _, version = request.parts
     storage = open_storage(to)
-    complete = _complete_manifest(storage, base, version, say)
+    complete = _complete_manifest(storage, request, say)
     if complete is not None:
         return complete
     _check_access(to)
@@ -124,7 +123,7 @@ def check_target(to: str, name: str) -> Storage:
     with suppress(DataError):
         manifest = read_manifest(storage)
         if manifest.name != name:
-            raise _other(storage, manifest)
+            raise _other(storage, manifest, name)
     return storage
 
 
@@ -160,23 +159,41 @@ def _check_access(to: str) -> None:
         )  # fmt: skip
 
 
-def _other(storage: Storage, manifest: Manifest) -> ConfigError:
+def _other(storage: Storage, manifest: Manifest, wanted: str) -> ConfigError:
+    config = _config_of(storage)
+    name = manifest.name if config is None else f"{manifest.name}/{config}"
     return ConfigError(
-        f"{storage.url} holds data set {manifest.name} {manifest.version}: choose an empty folder"
+        f"{storage.url} holds data set {name} {manifest.version}, not {wanted}: choose an empty"
+        " folder"
     )
 
 
-def _complete_manifest(
-    storage: Storage, base: str, version: str | None, say: OnProgress
-) -> Manifest | None:
+def _config_of(storage: Storage) -> str | None:
+    """The configuration of the data set there; None where its file is damaged, too."""
+    with suppress(DataError):
+        return read_directory(storage).config
+    return None
+
+
+def _is_config(found: str | None, base: str, wanted: str | None) -> bool:
+    """Whether it is the wanted one, or that which TensorFlow Datasets takes where none is named."""
+    if wanted is None and found is not None:
+        default = _find_builder(base).default_builder_config
+        return default is not None and found == default.name
+    return found == wanted
+
+
+def _complete_manifest(storage: Storage, request: BuildRequest, say: OnProgress) -> Manifest | None:
     """The manifest at the destination when its data set is the wanted one and unharmed."""
+    base, config, version = request.parts
     try:
         storage.stat(MANIFEST_FILE)
         manifest = read_manifest(storage)
     except (ObjectNotFoundError, DataError):
         return None
-    if manifest.name != base or version not in (None, manifest.version):
-        raise _other(storage, manifest)
+    is_wanted = manifest.name == base and version in (None, manifest.version)
+    if not is_wanted or not _is_config(_config_of(storage), base, config):
+        raise _other(storage, manifest, request.name)
     problems = verify(storage)
     for problem in problems:
         say(f"{problem}: prepared again")
