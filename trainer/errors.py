@@ -8,6 +8,7 @@ TrainerError                1  unexpected, or not worth a code of its own
 │   └── NoBucketError       2  no such bucket
 ├── ConfigError             2  usage or configuration
 ├── DataError               3  records missing, corrupt beyond policy, or of another schema
+│   └── DataFormatError     3  a whole data set, in a format of another version
 ├── NonFiniteError          4  the loss became NaN or infinite
 ├── CheckpointError         5  no restorable checkpoint, or one of another model or identity
 ├── RunHeldError            6  another live job holds the run
@@ -57,6 +58,10 @@ class DataError(TrainerError):
     """The data set is missing, damaged beyond what the policy allows, or of another schema."""
 
     exit_code = 3
+
+
+class DataFormatError(DataError):
+    """The data set is of another version of the trainer, whose runs may live on it."""
 
 
 class NonFiniteError(TrainerError):

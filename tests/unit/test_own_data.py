@@ -14,6 +14,7 @@ from trainer.data.own import sorted_shards
 from trainer.data.own.columns import Survey
 from trainer.data.own.prepare import prepare_own
 from trainer.data.own.survey import Wishes, read_kinds
+from trainer.data.prepare import deliver, prepare
 from trainer.data.verify import verify
 from trainer.errors import ConfigError, DataError
 from trainer.storage import open_storage
@@ -184,6 +185,34 @@ def test_a_repetition_keeps_and_other_records_are_refused(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="holds digits with other records"):
         prepared(tmp_path, "digits.csv")
     assert read_manifest(open_storage(str(tmp_path / "data"))) == first
+
+
+@pytest.mark.parametrize("other", [1, 3])
+def test_a_data_set_of_another_format_is_never_written_over(tmp_path: Path, other: int) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    prepared(tmp_path, "digits.csv")
+    file = tmp_path / "data" / MANIFEST_FILE
+    file.write_text(file.read_text().replace('"format": 2', f'"format": {other}'))
+    before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    write_csv(tmp_path / "digits.csv", TABLE[:50])
+    prepared(tmp_path, "digits.csv", to="built")
+    refused = pytest.raises(DataError, match=f"has format {other}, this version reads format 2: ")
+    with refused:
+        prepared(tmp_path, "digits.csv")
+    with refused:
+        prepare("digits", str(tmp_path / "data"), work=tmp_path / "work")
+    # Where it comes in while the records are made.
+    with refused:
+        deliver(*(open_storage(str(tmp_path / name)) for name in ("built", "data")), print)
+    assert {path: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
+
+
+def test_a_damaged_manifest_is_no_data_set_and_is_prepared_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    first = prepared(tmp_path, "digits.csv").manifest
+    (tmp_path / "data" / MANIFEST_FILE).write_text("{")
+    assert prepared(tmp_path, "digits.csv").manifest == first
+    assert verify(open_storage(str(tmp_path / "data"))) == []
 
 
 def test_many_shards_hold_what_one_does(tmp_path: Path, monkeypatch) -> None:

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from trainer.data.tfrecord import OVERHEAD_BYTES
-from trainer.errors import ConfigError, DataError, ObjectNotFoundError
+from trainer.errors import ConfigError, DataError, DataFormatError, ObjectNotFoundError
 from trainer.storage.base import Storage
 
 FORMAT = 2
@@ -139,7 +139,8 @@ def read_manifest(storage: Storage) -> Manifest:
     """The manifest of the data set in `storage`.
 
     Raises:
-        DataError: there is none, it is damaged, or another version wrote it.
+        DataError: there is none, or it is damaged.
+        DataFormatError: another version wrote it.
     """
     where = f"{MANIFEST_FILE} in {storage.url}"
     try:
@@ -156,12 +157,12 @@ def read_manifest(storage: Storage) -> Manifest:
         fields = json.loads(data)
         found = fields.get("format") if isinstance(fields, dict) else None
         if isinstance(found, int) and found > FORMAT:
-            raise DataError(
+            raise DataFormatError(
                 f"{where} has format {found}, this version reads format {FORMAT}:"
-                " use a newer trainer or prepare the data with this one"
+                " use a newer trainer, or prepare the data with this one in another folder"
             )
         if isinstance(found, int) and 0 < found < FORMAT:
-            raise DataError(
+            raise DataFormatError(
                 f"{where} has format {found}, this version reads format {FORMAT}: run 'trainer data"
                 f" index {storage.url}', which leaves the records, and runs on them, as they are"
             )
@@ -173,6 +174,16 @@ def read_manifest(storage: Storage) -> Manifest:
             f"{where} is damaged ({_first_line(error)}): prepare the data set again"
         ) from None
     return manifest
+
+
+def find_manifest(storage: Storage) -> Manifest | None:
+    """The same, or None where a data set may be written: there is none yet, or a damaged one."""
+    try:
+        return read_manifest(storage)
+    except DataFormatError:
+        raise
+    except DataError:
+        return None
 
 
 def class_names(storage: Storage) -> dict[str, tuple[str, ...]]:

@@ -27,7 +27,7 @@ from trainer.data.manifest import (
     MANIFEST_FILE,
     Manifest,
     Shard,
-    read_manifest,
+    find_manifest,
     write_manifest,
 )
 from trainer.data.originals import require_originals
@@ -93,6 +93,7 @@ def prepare(
 
     Raises:
         ConfigError: no such data set, or `to` holds another one.
+        DataFormatError: `to` holds one of another version.
         DataError: the originals are missing or cannot be reached, or the result is damaged.
         StorageError: `to` refused a write.
     """
@@ -115,15 +116,19 @@ def prepare(
 
 
 def check_target(to: str, name: str) -> Storage:
-    """Where a data set of that name may go; ConfigError when another one is there."""
+    """Where a data set of that name may go.
+
+    Raises:
+        ConfigError: another one is there.
+        DataFormatError: one of another version is there.
+    """
     if Path(to).is_file():
         raise ConfigError(f"--to {to} is a file: name a folder")
     storage = open_storage(to)
     _check_access(to)
-    with suppress(DataError):
-        manifest = read_manifest(storage)
-        if manifest.name != name:
-            raise _other(storage, manifest, name)
+    manifest = find_manifest(storage)
+    if manifest is not None and manifest.name != name:
+        raise _other(storage, manifest, name)
     return storage
 
 
@@ -132,11 +137,10 @@ def deliver(built: Storage, to: Storage, say: OnProgress) -> Manifest:
 
     Raises:
         ConfigError: `to` holds other records, which runs may live on.
+        DataFormatError: it holds some of another version.
     """
     manifest = index_directory(built.url, on_progress=say)
-    there = None
-    with suppress(DataError):
-        there = read_manifest(to)
+    there = find_manifest(to)
     if there is not None and there != manifest:
         other = "statistics of the same records" if there.splits == manifest.splits else "records"
         raise ConfigError(
@@ -186,10 +190,8 @@ def _is_config(found: str | None, base: str, wanted: str | None) -> bool:
 def _complete_manifest(storage: Storage, request: BuildRequest, say: OnProgress) -> Manifest | None:
     """The manifest at the destination when its data set is the wanted one and unharmed."""
     base, config, version = request.parts
-    try:
-        storage.stat(MANIFEST_FILE)
-        manifest = read_manifest(storage)
-    except (ObjectNotFoundError, DataError):
+    manifest = find_manifest(storage)
+    if manifest is None:
         return None
     is_wanted = manifest.name == base and version in (None, manifest.version)
     if not is_wanted or not _is_config(_config_of(storage), base, config):
