@@ -57,7 +57,8 @@ def load_trained_model(run: RunDir, which: str | None, log: Any) -> TrainedModel
     which = which or config.export.weights
     checkpoint = run.checkpoint(which)
     metrics = Metrics(CollectorRegistry())
-    job = Job(config, recipe, params, run, metrics, log, StopRequest())
+    # Alone, in a pod of several workers, too: it is theirs to wait for each other.
+    job = Job(config, recipe, params, run, metrics, log, StopRequest(), environ={})
     assembled = assemble(job)
     schedule = schedule_of(config, assembled.dataset.training_order().steps_per_epoch)
     position = position_of(checkpoint)

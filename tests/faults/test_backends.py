@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.harness import Run, Zygote, finish, signal_at
-from tests.faults.test_trained_model import call
+from tests.faults.test_trained_model import OF_A_POD, call
 from trainer.recipes.catalog import load_plain, recipe_facts
 
 BACKEND = os.environ.get("TEST_BACKEND", "jax")
@@ -80,7 +80,7 @@ def test_it_is_killed_and_resumed_to_the_same_bits(other, tmp_path):
 @pytest.mark.long
 def test_evaluate_and_export_give_the_same_model(styles, zygote, tmp_path):
     run = styles["own_loss"]
-    code, found = call(run, "evaluate", run.dir, "--checkpoint", "best")
+    code, found = call(run, "evaluate", run.dir, "--checkpoint", "best", environ=OF_A_POD)
     assert (code, found["metrics"]) == (0, run.summary()["test"]), found
     code, found = call(run, "export", run.dir, "--to", tmp_path, "--format", "keras")
     assert (code, found["files"]) == (0, [f"{tmp_path}/model.keras"]), found

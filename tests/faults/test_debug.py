@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from tests.faults.harness import Life, Run
-from tests.faults.test_trained_model import files
+from tests.faults.test_trained_model import OF_A_POD, files
 from trainer.checkpoint.store import CheckpointStore
 from trainer.storage import open_storage
 
@@ -21,9 +21,6 @@ FAILING = {
         {"name": "loss_history"},
     ],
 }
-
-# What a shell in a pod of a group has.
-OF_A_POD = {"TRAINER_NUM_WORKERS": "2", "TRAINER_WORKER_INDEX": "1", "TRAINER_LEADER": "gone"}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.harness import ROOT, Life, Run, signal_at, storage_fault
 from tests.own_files import NAMES, prepared, rows, write_csv
+from trainer.cluster import tf_config
 
 # Worse from the start by this measure, so it stops early and takes the first epoch's weights.
 EARLY = {
@@ -20,6 +21,9 @@ ENDINGS = {
     "best": {"export__weights": "best", "checkpoint__best": {"metric": "loss", "mode": "max"}},
 }
 USUAL = ("averaged weights", "best")
+# What a shell in a pod of a group has, of the chart's or of an operator's.
+OF_A_POD = {"TRAINER_NUM_WORKERS": "2", "TRAINER_WORKER_INDEX": "1", "TRAINER_LEADER": "gone"}
+OF_AN_OPERATOR = {"TF_CONFIG": tf_config(("gone-0:2222", "gone-1:2222"), 1)}
 
 
 @pytest.fixture(
@@ -36,11 +40,11 @@ def finished(request, zygote, tmp_path_factory):
     return run
 
 
-def call(run, *argv):
+def call(run, *argv, environ=()):
     """One command on a run; (exit code, its JSON document or its text)."""
     number = len(list(run.folder.glob("call-*")))
     output = run.folder / f"call-{number}.txt"
-    request = {"argv": [*map(str, argv), "--json"], "env": {}, "cwd": str(ROOT)}
+    request = {"argv": [*map(str, argv), "--json"], "env": dict(environ), "cwd": str(ROOT)}
     answer = run.zygote.ask({**request, "output": str(output)})
     life = Life(run.zygote, answer["pid"], output)
     life.wait()
@@ -71,6 +75,17 @@ def test_export_repeats_the_runs_own_model(finished, tmp_path):
     assert code == 0, found
     assert found["files"] == [f"{tmp_path}/model.keras"]
     assert weights(tmp_path / "model.keras") == weights(finished.dir / "model" / "model.keras")
+
+
+@pytest.mark.parametrize("environ", [OF_A_POD, OF_AN_OPERATOR], ids=["chart", "operator"])
+def test_in_a_pod_of_a_group_they_work_alone(undisturbed, tmp_path, environ):
+    code, found = call(undisturbed, "evaluate", undisturbed.dir, environ=environ)
+    assert code == 0, found
+    assert found["metrics"] == undisturbed.summary()["test"]
+    options = ("--to", tmp_path, "--format", "saved_model", "--format", "keras")
+    code, found = call(undisturbed, "export", undisturbed.dir, *options, environ=environ)
+    assert code == 0, found
+    assert len(found["files"]) == 2
 
 
 def test_an_earlier_step_has_its_own_weights(undisturbed, tmp_path):

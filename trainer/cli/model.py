@@ -128,7 +128,7 @@ def _load(run: "RunDir", which: str | None) -> "TrainedModel":
     from trainer.log import configure_logging, get_log
     from trainer.tensorflow_start import importing_tensorflow
 
-    check_backend(run.config())
+    check_backend(run.config(), num_workers=1)
     configure_logging(as_json=not sys.stderr.isatty(), stream=sys.stderr)
     with importing_tensorflow():
         from trainer.trained_model import load_trained_model
