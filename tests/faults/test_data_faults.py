@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.harness import Run, signal_at
 from trainer.data.builtin import resolve_data_url
+from trainer.data.index import index_directory
 
 SHARD = "fashion_mnist-train.tfrecord-00000-of-00004"
 
@@ -89,6 +90,10 @@ def test_f39_schema_drift_names_feature_and_file(run, data):
     (data / "features.json").write_text(json.dumps(features))
     life = run.train(data__url=str(data))
     assert life.code == 3, life.text()
+    assert f"features.json in {data} has sha256" in life.text()
+    index_directory(str(data))
+    life = run.train(data__url=str(data))
+    assert life.code == 3, life.text()
     assert "feature 'weight' is missing" in life.text()
     assert SHARD in life.text()
 
@@ -98,6 +103,7 @@ def test_f39_a_recipe_for_other_features(run, data):
     parts = features["featuresDict"]["features"]
     parts["kind"] = parts.pop("label")
     (data / "features.json").write_text(json.dumps(features))
+    index_directory(str(data))
     life = run.train(data__url=str(data))
     assert life.code == 2, life.text()
     assert "KeyError: 'label'" in life.text()

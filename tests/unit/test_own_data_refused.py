@@ -11,6 +11,7 @@ import pytest
 from tests.own_files import prepared, rows, write_csv, write_parquet
 from trainer.cli.data import data as data_command
 from trainer.data.facts import read_facts
+from trainer.data.index import index_directory
 from trainer.data.own import prepare as own
 from trainer.data.own.columns import Column
 from trainer.data.own.prepare import open_source, prepare_own
@@ -220,9 +221,40 @@ def test_damaged_statistics_are_found(tmp_path: Path) -> None:
     assert replace(manifest, statistics_sha256=None).content_hash != manifest.content_hash
     file.write_text(file.read_text().replace("much", "more"))
     assert [problem.file for problem in verify(storage)] == ["statistics.json"]
+    with pytest.raises(DataError, match=rf"statistics\.json in {tmp_path}/data has sha256 \w+, .*"):
+        read_facts(storage)
     file.write_text("{}")
-    with pytest.raises(DataError, match=r"statistics\.json in .* is missing or damaged"):
+    index_directory(storage.url)
+    with pytest.raises(DataError, match=r"statistics\.json in .* is damaged \(KeyError\)"):
         read_facts(storage)
     file.unlink()
+    with pytest.raises(DataError, match=r"statistics\.json in .* is missing"):
+        read_facts(storage)
     with pytest.raises(DataError, match=r"statistics\.json is missing"):
         check_complete(storage, manifest)
+
+
+def test_changed_statistics_are_taken_as_another_data_set_alone(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    first = prepared(tmp_path, "digits.csv").manifest
+    storage, file = open_storage(str(tmp_path / "data")), tmp_path / "data" / "statistics.json"
+    file.write_text(file.read_text().replace("much", "more"))
+    changed = index_directory(storage.url)
+    assert read_facts(storage).statistics["ink"].vocabulary == ("little", "more")
+    assert changed.content_hash != first.content_hash
+    # What came beside the records after they were indexed is no part of the data set.
+    content = file.read_bytes()
+    file.unlink()
+    index_directory(storage.url)
+    file.write_bytes(content)
+    assert read_facts(storage).statistics == {}
+
+
+def test_changed_statistics_are_mended_by_the_same_preparation(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TABLE)
+    first = prepared(tmp_path, "digits.csv").manifest
+    file = tmp_path / "data" / "statistics.json"
+    file.write_text(file.read_text().replace("much", "more"))
+    assert prepared(tmp_path, "digits.csv").manifest == first
+    facts = read_facts(open_storage(str(tmp_path / "data")))
+    assert facts.statistics["ink"].vocabulary == ("little", "much")

@@ -136,6 +136,16 @@ def test_a_record_of_another_schema_is_named(tmp_path: Path, cache: str) -> None
         read_all(dataset_of(drift(tmp_path), cache=cache).training(Place()))
 
 
+def test_f39_features_of_others_than_these_records_are_refused(tmp_path: Path) -> None:
+    url = write_vectors(tmp_path, {"train": [53]})
+    features = tmp_path / "features.json"
+    features.write_text(features.read_text().replace("float32", "float64"))
+    with pytest.raises(
+        DataError, match=r"features\.json in .* has sha256 .*: .*'trainer data index"
+    ):
+        dataset_of(url).sample()
+
+
 def test_an_error_of_the_model_stays_what_it_is(vectors: str) -> None:
     pipeline = dataset_of(vectors, cache="stream").training(Place())
     read_all(pipeline)

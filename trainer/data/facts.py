@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass as checked
 
 from trainer.data.diagnose import Expected, read_features
 from trainer.data.manifest import FEATURES_FILE, STATISTICS_FILE, class_names, read_manifest
-from trainer.errors import ConfigError, DataError, ObjectNotFoundError
+from trainer.data.verify import read_described
+from trainer.errors import ConfigError, DataError
 from trainer.storage.base import Storage
 
 _STRICT = ConfigDict(extra="ignore")
@@ -52,16 +53,18 @@ class Facts:
 
 def read_facts(storage: Storage) -> Facts:
     """Those of the data set in `storage`. Raises DataError when its files are damaged."""
-    features = {f.name: f for f in read_features(json.loads(storage.read(FEATURES_FILE)))}
+    manifest = read_manifest(storage)
+    tree = json.loads(read_described(storage, FEATURES_FILE, manifest.features_sha256))
+    features = {f.name: f for f in read_features(tree)}
     statistics: dict[str, Statistics] = {}
-    if read_manifest(storage).statistics_sha256 is not None:
+    if manifest.statistics_sha256 is not None:
+        data = read_described(storage, STATISTICS_FILE, manifest.statistics_sha256)
         try:
-            tree = json.loads(storage.read(STATISTICS_FILE))
             adapter = TypeAdapter(dict[str, Statistics])
-            statistics = adapter.validate_python(tree["features"])
-        except (ObjectNotFoundError, ValueError, TypeError, KeyError, ValidationError) as error:
+            statistics = adapter.validate_python(json.loads(data)["features"])
+        except (ValueError, TypeError, KeyError, ValidationError) as error:
             raise DataError(
-                f"{STATISTICS_FILE} in {storage.url} is missing or damaged"
-                f" ({type(error).__name__}): prepare the data set again"
+                f"{STATISTICS_FILE} in {storage.url} is damaged ({type(error).__name__}):"
+                " prepare the data set again"
             ) from None
     return Facts(features, class_names(storage), statistics)

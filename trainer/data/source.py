@@ -17,6 +17,7 @@ from trainer.data.manifest import FEATURES_FILE, Manifest, SplitSlice
 from trainer.data.order import Ids
 from trainer.data.reader import RecordReader
 from trainer.data.spec import DataSpec
+from trainer.data.verify import read_described
 from trainer.errors import ConfigError, DataError
 from trainer.plugins import load_object
 from trainer.storage.base import Storage
@@ -42,7 +43,8 @@ class Decoder:
     def __init__(
         self, storage: Storage, manifest: Manifest, spec: DataSpec, preprocess: str | None = None
     ) -> None:
-        self.features_json = json.loads(storage.read(FEATURES_FILE))
+        features = read_described(storage, FEATURES_FILE, manifest.features_sha256)
+        self.features_json = json.loads(features)
         self._features = _features(self.features_json)
         self._spec = spec
         # By name, in the order in which a record goes through them.

@@ -74,6 +74,27 @@ def check_complete(storage: Storage, manifest: Manifest) -> None:
         )
 
 
+def read_described(storage: Storage, file: str, sha256: str) -> bytes:
+    """What describes the records in `file`, by which models are made.
+
+    Raises:
+        DataError: it is missing, or another than the manifest was written with: `content_hash`,
+            by which a run knows its data, would tell nothing of it.
+    """
+    try:
+        data = storage.read(file)
+    except ObjectNotFoundError:
+        raise DataError(f"{file} in {storage.url} is missing: prepare the data set again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise DataError(
+            f"{file} in {storage.url} has sha256 {found}, expected {sha256}: it was changed or"
+            " damaged; prepare the data set again, or take it as it is by 'trainer data index"
+            f" {storage.url}', which makes it another data set to runs"
+        )
+    return data
+
+
 def _check_file(storage: Storage, file: str, expected: str | None) -> list[Problem]:
     if expected is None:
         return []
