@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,63 @@ def test_arrays_have_splits_of_their_own(tmp_path: Path) -> None:
     assert len(records(tmp_path / "data", "test")) == 3
     statistics = read_facts(open_storage(str(tmp_path / "data"))).statistics
     assert statistics["v"].mean == vectors[:6].mean(axis=0).tolist()
+
+
+def save_arrays(file: Path, labels: Any) -> None:
+    np.savez(file, x=np.arange(2.0 * len(labels)).reshape(-1, 2), y=labels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, str])
+def test_labels_of_one_column_are_classes(tmp_path: Path, dtype: type) -> None:
+    """As those of Keras' CIFAR-10 are."""
+    labels = (np.arange(20) % 2).astype(dtype)
+    for name, shape in (("flat", (20,)), ("column", (20, 1))):
+        save_arrays(tmp_path / f"{name}.npz", labels.reshape(shape))
+        prepared(tmp_path, f"{name}.npz", "y", to=name)
+    flat, column = (read_facts(open_storage(str(tmp_path / to))) for to in ("flat", "column"))
+    assert column.label("y").num_classes == 2
+    assert (column.classes, column.statistics) == (flat.classes, flat.statistics)
+    found = [records(tmp_path / to, "train") for to in ("flat", "column")]
+    assert str(found[0]) == str(found[1])
+
+
+def test_a_column_of_integers_that_is_no_label_stays_a_vector(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=np.arange(20).reshape(20, 1), y=np.arange(20) % 2)
+    prepared(tmp_path, "own.npz", "y")
+    assert records(tmp_path / "data", "train")[0]["x"].shape == (1,)
+
+
+@pytest.mark.parametrize("shape", [(20,), (20, 1), (20, 2)])
+def test_numbers_are_a_label_to_be_predicted(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    save_arrays(tmp_path / "own.npz", np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+    prepared(tmp_path, "own.npz", "y")
+    label = read_facts(open_storage(str(tmp_path / "data"))).features["y"]
+    assert (label.kind, label.num_classes, label.shape) == ("float_list", None, shape[1:])
+
+
+def test_a_column_of_integers_may_be_predicted_as_a_number(tmp_path: Path) -> None:
+    save_arrays(tmp_path / "own.npz", np.arange(20).reshape(20, 1))
+    prepared(tmp_path, "own.npz", "y", kinds=read_kinds(["y=number"]))
+    label = read_facts(open_storage(str(tmp_path / "data"))).features["y"]
+    assert (label.kind, label.num_classes, label.shape) == ("float_list", None, ())
+
+
+@pytest.mark.parametrize(
+    # labels, what is said of them
+    ("labels", "message"),
+    [
+        (
+            np.eye(20, dtype=np.int64),
+            r"--label y: integers of shape 20 are no class: save .*argmax",
+        ),
+        (np.zeros((20, 3, 2), np.uint8), r"--label y: images of shape 3 x 2 x 1 are no class"),
+    ],
+)
+def test_a_label_that_can_be_no_class_is_refused(tmp_path: Path, labels: Any, message: str) -> None:
+    save_arrays(tmp_path / "own.npz", labels)
+    with pytest.raises(ConfigError, match=message):
+        prepared(tmp_path, "own.npz", "y")
+    assert not (tmp_path / "data").exists()
 
 
 def test_images_in_folders_and_what_is_none_of_them(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -31,12 +31,17 @@ class _Array:
 
 @dataclass(frozen=True)
 class NpzFile:
-    """A row for each index of arrays of equal lengths, which are read from front to back."""
+    """A row for each index of arrays of equal lengths, which are read from front to back.
+
+    label: the column whose integers or texts are classes, be they of shape (n,) or, as Keras
+    gives those of CIFAR-10, (n, 1).
+    """
 
     storage: Storage
     file: str
     name: str
     is_typed: bool = True
+    label: str | None = None
 
     def columns(self) -> dict[str, Column | None]:
         """Numbers, vectors of them, and images: integers of 8 bits by rows, columns, channels."""
@@ -79,7 +84,8 @@ class NpzFile:
 
     def _arrays(self) -> list[_Array]:
         with self._open() as archive:
-            arrays = [_read_array(archive, member) for member in archive.namelist()]
+            found = [_read_array(archive, member) for member in archive.namelist()]
+        arrays = [_flat(array) if array.column == self.label else array for array in found]
         for split in {array.split for array in arrays}:
             own = [array for array in arrays if array.split == split]
             if len({array.shape[:1] for array in own}) != 1 or not own[0].shape:
@@ -108,6 +114,11 @@ def _read_array(archive: zipfile.ZipFile, member: str) -> _Array:
     if not column or split not in _SPLITS:
         return _Array(member, name, None, shape, dtype)
     return _Array(member, column, split, shape, dtype)
+
+
+def _flat(array: _Array) -> _Array:
+    is_column = array.shape[1:] == (1,) and array.dtype.kind in "biuU"
+    return replace(array, shape=array.shape[:1]) if is_column else array
 
 
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -98,6 +98,8 @@ def prepare_own(
         wishes = replace(wishes, label=wishes.label or LABEL)
         if f"{to.rstrip('/')}/".startswith(f"{url.rstrip('/')}/"):
             raise ConfigError(f"--to {to} is inside of --from: choose a folder beside it")
+    if isinstance(source, NpzFile):
+        source = replace(source, label=wishes.label)
     target = check_target(to, source.name)
     say = _Progress(on_progress)
     bad = BadRows(max_bad_records, on_progress)

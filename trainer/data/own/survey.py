@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import cast
 
 from trainer.data.own.columns import (
     KINDS,
@@ -115,15 +115,28 @@ def survey(source: Source, wishes: Wishes, on_row: Callable[[int], None]) -> Pla
     return Plan(found, dict(sorted(sizes.items())), number)
 
 
-def _check(columns: Mapping[str, Any], wishes: Wishes) -> None:
+def _check(columns: Mapping[str, Column | None], wishes: Wishes) -> None:
     if wishes.label is None:
         raise ConfigError(f"name the column of the class by --label: one of {', '.join(columns)}")
     for name in (wishes.label, *wishes.kinds):
         if name not in columns:
             raise ConfigError(f"there is no column '{name}': it has {', '.join(columns)}")
+    _check_label(columns[wishes.label])
     for name in wishes.kinds:
         if columns[name] is not None:
             raise ConfigError(f"--type {name}: the source tells its type already")
+
+
+def _check_label(column: Column | None) -> None:
+    # Vectors of numbers may be what is to be predicted; integers are meant as classes.
+    if column is None or column.kind == "number":
+        return
+    shape = " x ".join("?" if size is None else str(size) for size in column.shape)
+    raise ConfigError(
+        f"--label {column.name}: {column.kind}s of shape {shape} are no class: save one a row (of"
+        " one-hot vectors their argmax), or what is to be predicted as numbers, by"
+        " astype('float32')"
+    )
 
 
 def _label(column: Column, seen: Survey, classes: set[str], wishes: Wishes) -> Column:
