@@ -27,7 +27,7 @@ from trainer.worker import assemble, schedule_of
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A run's model on its devices. `is_final`: it is what the run ends with."""
+    """A run's model on one device. `is_final`: it is what the run ends with."""
 
     job: Job
     assembled: Assembled
@@ -53,7 +53,9 @@ def load_trained_model(run: RunDir, which: str | None, log: Any) -> TrainedModel
     Raises ConfigError when there is none such, CheckpointError when it is damaged or of another
     model, DataError.
     """
-    config, recipe, params = with_recipe(run.config(), source=f"{CONFIG_FILE} in {run.url}")
+    config, recipe, params = with_recipe(
+        run.config().on_one_device(), source=f"{CONFIG_FILE} in {run.url}"
+    )
     which = which or config.export.weights
     checkpoint = run.checkpoint(which)
     metrics = Metrics(CollectorRegistry())

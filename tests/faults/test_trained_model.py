@@ -88,6 +88,31 @@ def test_in_a_pod_of_a_group_they_work_alone(undisturbed, tmp_path, environ):
     assert len(found["files"]) == 2
 
 
+@pytest.fixture(scope="module")
+def of_gpus(zygote, tmp_path_factory):
+    """A complete run on two devices, GPUs by its configuration, as the chart writes it."""
+    run = Run(zygote, tmp_path_factory.mktemp("gpus"))
+    life = run.train(cluster__device="cpu", cluster__replicas=2, export__formats=["keras"])
+    assert life.code == 0, life.text()
+    config = run.dir / "config.yaml"
+    text = config.read_text()
+    assert "device: cpu\n  replicas: 2\n" in text
+    config.write_text(text.replace("device: cpu\n", "device: gpu\n"))
+    return run
+
+
+def test_a_run_on_gpus_is_looked_at_on_any_machine(of_gpus):
+    model = of_gpus.dir / "model" / "model.keras"
+    before = weights(model)
+    code, found = call(of_gpus, "evaluate", of_gpus.dir)
+    assert code == 0, found
+    assert found["metrics"] == pytest.approx(of_gpus.summary()["test"], rel=1e-5)
+    model.unlink()
+    code, found = call(of_gpus, "export", of_gpus.dir)
+    assert code == 0, found
+    assert weights(model) == before
+
+
 def test_an_earlier_step_has_its_own_weights(undisturbed, tmp_path):
     step = undisturbed.committed()[0]
     options = ("--checkpoint", step, "--to", tmp_path, "--format", "keras")

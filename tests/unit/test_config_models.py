@@ -117,3 +117,18 @@ def test_a_micro_batch_has_equally_many_records_of_every_stream():
     with pytest.raises(ConfigError, match=r"use a multiple of 16 \(16 or 32\)"):
         load_plain("digits", [*cut, "data.batch_size=24"])
     assert load_plain("digits", [*cut, "data.batch_size=32"])
+
+
+@pytest.mark.parametrize(
+    # what the run has, what one device is
+    ("device", "replicas", "wanted"),
+    [("gpu", 8, "auto"), ("auto", "auto", "auto"), ("cpu", 2, "cpu")],
+)
+def test_one_device_is_of_the_machine_unless_it_is_the_cpu(device, replicas, wanted):
+    config = load_plain(
+        "fashion_mnist", [f"cluster.device={device}", f"cluster.replicas={replicas}"]
+    )
+    assert config.on_one_device().cluster == config.cluster.model_copy(
+        update={"device": wanted, "replicas": 1}
+    )
+    assert config.on_one_device().train == config.train

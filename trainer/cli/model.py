@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     json_option,
 )
 def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) -> None:
-    """Measure a run's model on a split; the run may be finished or not, and is not changed."""
+    """Measure a run's model on a split; the run may be finished or not, and is not changed.
+
+    One process computes: on a GPU, if this machine has one and the run's cluster.device is not cpu.
+    The data must be the run's own.
+    """
     run = _find(run_dir, which)
     split = split or run.config().data.test
     if split is None:
@@ -78,7 +82,11 @@ def evaluate(run_dir: str, which: str | None, split: str | None, as_json: bool) 
 def export(
     run_dir: str, which: str | None, to: str | None, formats: tuple[str, ...], as_json: bool
 ) -> None:
-    """Write a run's model as files, which are loaded again and compared before they count."""
+    """Write a run's model as files, which are loaded again and compared before they count.
+
+    One process computes: on a GPU, if this machine has one and the run's cluster.device is not cpu.
+    The data must be the run's own.
+    """
     if to is None:
         # The model of another step must not take the place of the run's own.
         to = f"{run_dir.rstrip('/')}/model" + (f"-{which}" if which else "")
@@ -128,7 +136,7 @@ def _load(run: "RunDir", which: str | None) -> "TrainedModel":
     from trainer.log import configure_logging, get_log
     from trainer.tensorflow_start import importing_tensorflow
 
-    check_backend(run.config(), num_workers=1)
+    check_backend(run.config().on_one_device(), num_workers=1)
     configure_logging(as_json=not sys.stderr.isatty(), stream=sys.stderr)
     with importing_tensorflow():
         from trainer.trained_model import load_trained_model

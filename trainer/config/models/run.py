@@ -127,6 +127,15 @@ class RunConfig(Section):
             return None
         return self.data.parts_problem(replicas, self.train.accumulate_steps, num_workers)
 
+    def on_one_device(self) -> Self:
+        """The same for who only looks at the model, be it elsewhere than where it was trained.
+
+        On a GPU, where there is one and the run is not told to use the CPU.
+        """
+        device = "cpu" if self.cluster.device == "cpu" else "auto"
+        cluster = self.cluster.model_copy(update={"device": device, "replicas": 1})
+        return self.model_copy(update={"cluster": cluster})
+
     @property
     def what(self) -> str:
         """What is trained, for messages."""
