@@ -53,6 +53,16 @@ def test_a_list_for_machines(tmp_path: Path) -> None:
     assert [life["reason"] for life in run["generations"]] == ["killed", "stopped"]
 
 
+@pytest.mark.parametrize("path", ["..", "link/.."])
+def test_the_folder_may_be_named_upwards(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(folder(tmp_path, "done").url)
+    (run / "link").symlink_to(run)
+    monkeypatch.chdir(run)
+    assert "done" in show("list", path).output
+
+
 def test_an_empty_list_says_so(tmp_path: Path) -> None:
     assert show("list", tmp_path).output == f"no runs right below {tmp_path}\n"
     absent, file, run = tmp_path / "absent", tmp_path / "file", folder(tmp_path).url

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.cli.options import examples, json_option, print_json, run_argument
+from trainer.cli.options import examples, follow_parents, json_option, print_json, run_argument
 from trainer.durations import in_words
 from trainer.errors import ConfigError, TrainerError
 
@@ -27,7 +27,7 @@ _MOST_RESTARTS = 10
         "trainer runs list gs://my-bucket/runs --json",
     ),
 )
-@click.argument("folder")
+@click.argument("folder", callback=follow_parents)
 @json_option
 def list_(folder: str, as_json: bool) -> None:
     """All runs right below FOLDER: how far they are, their goodput, their restarts."""
