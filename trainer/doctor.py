@@ -134,6 +134,8 @@ def _port(config: RunConfig) -> str:
     try:
         trial.start()
     except PortInUseError:
-        return f"port {port} of {address} is taken: no page, but training goes on"
+        is_next = config.metrics.on_taken_port == "next"
+        instead = "the next free one is used" if is_next else "no page, but training goes on"
+        return f"port {port} of {address} is taken: {instead}"
     trial.close()
     return f"port {port} of {address} is free" if port else "any free one"

@@ -25,7 +25,8 @@ KNOWN_VARIABLES = {
     "TRAINER_JOB_ID": "unique id of the job that this process belongs to, for its lease",
     "TRAINER_LEADER": "host, or host:port, of worker 0",
     "TRAINER_NUM_WORKERS": "how many workers the run has",
-    LAST_WORDS_VARIABLE: "a file for the final error, as Kubernetes' /dev/termination-log",
+    LAST_WORDS_VARIABLE: "a file for the final error, as Kubernetes' /dev/termination-log; in a "
+    "pod, process 1 and its children write it",
     "TRAINER_WORKER_INDEX": "which of them this is, from 0; by default JOB_COMPLETION_INDEX",
 }
 # Set by an agent for its workers, not by people.

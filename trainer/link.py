@@ -54,7 +54,8 @@ class Link:
     def __init__(self, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
         self._clock = clock
-        self._told = float("-inf")
+        # When a word without a step was told last, and one with it.
+        self._told = {True: float("-inf"), False: float("-inf")}
         self._step: int | None = None
         self._telling_time = threading.Lock()
         self.reached = 0
@@ -89,8 +90,8 @@ class Link:
         """Say that this worker is alive, and where; cheap enough for every call and batch."""
         now = self._clock()
         self._step = self._step if step is None else step
-        if now - self._told > _PROGRESS_SECONDS:
-            self._told = now
+        if now - self._told[step is None] > _PROGRESS_SECONDS:
+            self._told[step is None] = now
             self._channel.tell("progress", step=step)
 
     def saved(self) -> None:

@@ -119,6 +119,12 @@ for _ in range(2):
     except Exception as error:
         print('caught', type(error).__name__)
 """
+LEAVES = """
+try:
+    trainer.fit(model, x * np.nan, x[:, :1], batch_size=1)
+except Exception:
+    sys.exit(1)
+"""
 CATCHES = """
 try:
     exec(STOPS)
@@ -129,7 +135,8 @@ except BaseException:
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [(FAILS, 1), (f"STOPS = {STOPS!r}" + CATCHES, 75)], ids=["fails", "stops"],
+    [(FAILS, 1), (LEAVES, 4), (f"STOPS = {STOPS!r}" + CATCHES, 75)],
+    ids=["fails", "leaves", "stops"],
 )  # fmt: skip
 def test_a_script_that_catches_it_is_not_complete(tmp_path: Path, text: str, code: int) -> None:
     ended = run(tmp_path, MODEL + text)

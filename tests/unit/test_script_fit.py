@@ -277,11 +277,15 @@ def test_a_call_that_was_refused_keeps_its_number_and_its_checkpoint(tmp_path: P
     for error, other in (
         ("batch_size: 16 -> 8", {"batch_size": 8}),
         ("Stateful has no get_state", {"callbacks": [Stateful()]}),
-        ("cannot be shared|whole number", {"validation_freq": 0}),
+        ("give a whole number", {"validation_freq": 0}),
     ):
         with pytest.raises(TrainerError, match=error):
             trainer.fit(model, **(call | other), epochs=3)
-    trainer.fit(model, **call, epochs=3)
+    # Which says nothing of the next one, while that trains.
+    measures = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: trainer.evaluate(model, X, Y, batch_size=BATCH)
+    )
+    trainer.fit(model, **call, epochs=3, callbacks=[measures])
     assert_equal(whole, model)
 
 
@@ -309,10 +313,49 @@ def test_a_cell_that_was_broken_off_goes_on_when_it_is_run_again(tmp_path: Path)
 def test_a_call_inside_of_another_one(tmp_path: Path) -> None:
     class Nested(Breaks):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            trainer.fit(self.model, X, Y, batch_size=BATCH)
+            with pytest.raises(ConfigError, match=r"was called while trainer\.fit trains"):
+                trainer.fit(self.model, X, Y, batch_size=BATCH)
+            trainer.evaluate(self.model, X, Y, batch_size=BATCH)
 
-    with pytest.raises(ConfigError, match=r"was called while trainer\.fit trains"):
-        live(tmp_path, DATA["arrays"](), callbacks=[Nested(1)])
+    whole, _ = live(tmp_path / "whole", DATA["arrays"](), callbacks=[Breaks(100)])
+    nested, _ = live(tmp_path / "nested", DATA["arrays"](), callbacks=[Nested(100)])
+    assert_equal(whole, nested)
+
+
+def test_what_was_broken_off_before_its_first_checkpoint_is_made_anew(tmp_path: Path) -> None:
+    call = DATA["arrays"]() | {"epochs": 1}
+    whole, _ = live(tmp_path / "whole", call)
+    trainer.setup(str(tmp_path / "cells"))
+    model = make_model()
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(model, **call, callbacks=[Breaks(3)])
+    with pytest.raises(
+        ConfigError, match="before its first checkpoint, and the model is no longer"
+    ):
+        trainer.fit(model, **call)
+    model = make_model()
+    trainer.fit(model, **call)
+    assert_equal(whole, model)
+
+
+@pytest.mark.parametrize("name", ["tf.data", "generator", "py_dataset"])
+@pytest.mark.parametrize("spoiled_by", ["failure", "setup"])
+def test_data_that_goes_on_where_it_was_left_is_made_anew(
+    name: str, spoiled_by: str, tmp_path: Path
+) -> None:
+    whole, _ = live(tmp_path / "whole", DATA[name](), epochs=3)
+    trainer.setup(str(tmp_path / "cells"), overrides=SETTINGS)
+    model, call = make_model(), DATA[name]()
+    if spoiled_by == "failure":
+        with pytest.raises(Exception, match="Broken"):
+            trainer.fit(model, **call, epochs=3, callbacks=[Breaks(8)])
+    else:
+        trainer.fit(model, **call, epochs=2)
+        trainer.setup(str(tmp_path / "cells"), overrides=SETTINGS)
+    with pytest.raises(ConfigError, match="so make it anew"):
+        trainer.fit(model, **call, epochs=3)
+    trainer.fit(model, **DATA[name](), epochs=3)
+    assert_equal(whole, model)
 
 
 def test_a_call_without_a_step_leaves_the_end_of_the_one_before(tmp_path: Path) -> None:

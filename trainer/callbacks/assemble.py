@@ -283,7 +283,7 @@ def _may_swap(callback: Any) -> bool:
     known = (*_READ_LOGS, keras_callbacks.ModelCheckpoint, Picture)
     if isinstance(callback, known) or getattr(callback, "reads_logs_only", False):
         return False
-    hooks = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end")
+    hooks = ("on_test_begin", "on_test_batch_begin")
     return any(overrides(callback, hook) for hook in hooks)
 
 

@@ -84,6 +84,7 @@ class Checkpoints:
 
     def before_validation(self) -> None:
         """Remember what the pass may change: stopped inside it, the run starts the pass again."""
+        self._before_validation = None  # its memory first
         self._before_validation = self._capture(whole=False)
 
     def inside_epoch(self, step: int) -> None:
@@ -103,6 +104,7 @@ class Checkpoints:
 
     def after_epoch(self, position: Position) -> None:
         """The same after validation and on_epoch_end."""
+        self._before_validation = None
         self._look_up(position.step)
         self._heed(position)
         if (problem := self._best_problem(position.epoch_logs)) is not None:

@@ -117,15 +117,13 @@ class ModelState:
         """The same, in memory of their own."""
         return {name: np.array(tensor) for name, tensor in self._tensors()}
 
-    def _tensors(self) -> list[tuple[str, Any]]:
-        named: list[tuple[str, Any]] = []
+    def _tensors(self) -> Iterator[tuple[str, Any]]:
         gathered = self._gathered()
         for entry in self._variables:
             values = gathered.get(entry.name) or map(self._read, local_values(entry.variable))
             for replica, value in enumerate(values):
                 suffix = f"/replica-{replica}" if entry.is_per_replica else ""
-                named.append((entry.name + suffix, value))
-        return named
+                yield entry.name + suffix, value
 
     def _gathered(self) -> dict[str, list[Any]]:
         """What replicas hold on their own, by name; nothing where all are in this process."""

@@ -179,11 +179,12 @@ class RunDir:
         if not self.writes:
             return changes
         record = self._record() or {"format": 1, "created": self.clock(), "changes": []}
+        is_same = record.get("data_sha256") == data_hash and self._was_started_with(config)
         if changes:
             record["changes"].append({"time": self.clock(), "keys": changes})
         if self._had_checkpoint():
             record["has_checkpoint"] = True
-        elif not self._was_started_with(config):
+        elif not is_same:
             # Another training, of which services that know runs by their ids are to know nothing.
             record.pop("id", None)
         record.setdefault("id", secrets.token_hex(8))

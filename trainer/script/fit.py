@@ -20,7 +20,7 @@ from trainer.models.build import build_optimizers
 from trainer.recipes.script import script_recipe
 from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, split_arrays, whole
 from trainer.script.orders import Shuffle
-from trainer.script.processes import current, leaving
+from trainer.script.processes import current, leaving, reading
 from trainer.script.session import Call, Session
 from trainer.training import Training, position_of
 from trainer.worker import check_model, equip, schedule_of
@@ -48,7 +48,7 @@ def fit(
     number was another one.
     """
     session = current()
-    with session.calling():
+    with reading(x, validation_data), session.calling():
         config = session.job.config
         check_model(model, config)
         parts, held_out = (x, y, sample_weight), validation_data
@@ -103,7 +103,7 @@ def _train(
         first=first, follows=call.number > 1, world_sizes=session.world_sizes,
     )  # fmt: skip
     data.passed(begins_at.epochs_ended(steps), validate_every=job.config.train.validate_every)
-    session.train(call)
+    session.train(call, model)
     position = training.run()
     data.passed(position.epochs_ended(steps), validate_every=job.config.train.validate_every)
     session.world_sizes = training.world_sizes

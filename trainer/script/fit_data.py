@@ -108,7 +108,7 @@ def feed(
     def weigh(batch: Any) -> Any:
         return _with_class_weights(batch, class_weight)
 
-    if _is_arrays(x):
+    if is_arrays(x):
         arrays = keras.utils.pack_x_y_sample_weight(
             *(None if part is None else as_arrays(part) for part in (x, y, sample_weight))
         )
@@ -237,7 +237,7 @@ def split_arrays(parts: tuple[Any, Any, Any], share: float, code: str) -> tuple[
     """(x, y, sample_weight) twice: all but the last `share` of the records, and those."""
     if not 0 < share < 1:
         raise ConfigError(f"validation_split is {share}: a share of the records is in (0, 1)")
-    if not _is_arrays(parts[0]):
+    if not is_arrays(parts[0]):
         raise ConfigError(
             f"validation_split needs arrays, and {code} is none: give validation_data"
         )
@@ -256,9 +256,10 @@ def split_arrays(parts: tuple[Any, Any, Any], share: float, code: str) -> tuple[
     return cut(slice(0, at)), cut(slice(at, None))
 
 
-def _is_arrays(x: Any) -> bool:
+def is_arrays(x: Any) -> bool:
+    """Whether it is records, and not what makes batches of them."""
     if isinstance(x, dict | list | tuple):
-        return bool(x) and all(map(_is_arrays, x.values() if isinstance(x, dict) else x))
+        return bool(x) and all(map(is_arrays, x.values() if isinstance(x, dict) else x))
     return hasattr(x, "__array__") or isinstance(x, int | float | str)
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from trainer.recipes.base import Params
 from trainer.recipes.script import script_recipe
 from trainer.run.run_dir import RunDir
 from trainer.script.config import load_script_config
+from trainer.script.reading import Sources
 from trainer.script.session import Session
 from trainer.stop import StopRequest
 from trainer.storage import open_storage
@@ -36,12 +37,14 @@ from trainer.strategy import compute_as_written
 class _Here:
     """What this process has.
 
-    is_launched: `trainer run` made the session. closing: gives back the run that is held.
+    is_launched: `trainer run` made the session. closing: gives back the run that is held. sources:
+    what calls have read where it did not.
     """
 
     session: Session | None = None
     is_launched: bool = False
     closing: ExitStack = field(default_factory=ExitStack)
+    sources: Sources = field(default_factory=Sources)
 
 
 _here = _Here()
@@ -72,6 +75,16 @@ def current() -> Session:
 def begin(session: Session) -> None:
     """Let the script's calls be those of `session`, which `trainer run` has made."""
     _here.session, _here.is_launched = session, True
+
+
+@contextmanager
+def reading(*given: Any) -> Iterator[None]:
+    """While a call of `fit` reads this data. Raises ConfigError for what must be made anew.
+
+    Under `trainer run` a life makes all data anew, and each makes the same calls.
+    """
+    with nullcontext() if _here.is_launched else _here.sources.reading(*given):
+        yield
 
 
 def is_chief() -> bool:
@@ -136,6 +149,7 @@ def _alone(config: RunConfig, before: Session | None = None) -> Session:
         from rich.console import Console
 
         console = Console()
+    _here.sources.begin_life()
     job = Job(config, script_recipe(), Params(), held, metrics, log, StopRequest(), console=console)
     if config.train.deterministic:
         compute_as_written()
@@ -144,7 +158,7 @@ def _alone(config: RunConfig, before: Session | None = None) -> Session:
     atexit.register(close)
     session = Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
     if before is not None:
-        session.ended, session.last = before.ended, before.last
+        session.ended, session.last, session.model = before.ended, before.last, before.model
         session.world_sizes = before.world_sizes
     return session
 

@@ -85,7 +85,8 @@ def _run(script: Script, session: Session) -> None:
     session.job.log.info("script", path=path, arguments=len(script.arguments))
     ended_by = _ended_by(path)
     failure = session.failure
-    if failure is not None and (ended_by is None or isinstance(failure, processes.Stopped)):
+    is_told = ended_by is None or isinstance(ended_by, SystemExit)
+    if failure not in (None, ended_by) and (is_told or isinstance(failure, processes.Stopped)):
         # A run that is marked complete is never gone on with.
         session.job.log.warning("trainer.fit failed, whatever the script did after it")
         ended_by = failure

@@ -48,7 +48,7 @@ class Session:
     """The script's process: what it computes on, and the calls that it has made so far.
 
     is_on: a call trains, or has trained, in this life. is_training: one changes its model, or has
-    and did not end. failure: what the last call raised.
+    and did not end. failure: what the last call raised. model: what such a call has changed.
     """
 
     job: Job
@@ -59,6 +59,7 @@ class Session:
     is_on: bool = False
     is_training: bool = False
     failure: BaseException | None = None
+    model: Any = None
     ended: list[Ended] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     world_sizes: list[list[int]] = field(default_factory=list)
@@ -117,17 +118,28 @@ class Session:
 
     @contextmanager
     def calling(self) -> Iterator[None]:
-        """While a call of `fit` lasts."""
+        """While a call of `fit` lasts; one that is made inside of another says nothing of it."""
+        is_inside = self.is_training
         try:
             yield
         except BaseException as error:
-            self.failure = error
+            if not is_inside:
+                self.failure = error
             raise
         self.failure = None
 
-    def train(self, call: Call) -> None:
-        """Note that a call changes its model from here on."""
-        self.is_training = True
+    def train(self, call: Call, model: Any) -> None:
+        """Note that a call changes its model from here on.
+
+        Raises ConfigError when the model is that of a call that was broken off with nothing saved.
+        """
+        if call.restored.checkpoint is None and model is self.model:
+            raise ConfigError(
+                f"call {call.number} of trainer.fit was broken off before its first checkpoint, "
+                "and the model is no longer as it was: make it anew, and after trainer.setup() "
+                "the calls before this one, too"
+            )
+        self.is_training, self.failure, self.model = True, None, model
         if not call.is_ended:
             # Its arrays are in the model from then on: they need no place here.
             self.restored = _NOTHING
@@ -141,7 +153,7 @@ class Session:
 
     def end(self, call: Call, step: int, report: Mapping[str, Any]) -> None:
         """Note that a call is over at the run's global `step`, and what it has come to."""
-        self.is_training = False
+        self.is_training, self.model = False, None
         self.ended.append(Ended(step, call.said))
         self.last = report
 
