@@ -19,7 +19,7 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer",
 
 Kind = Literal[
     "status", "refuse", "cut_upload", "corrupt_upload", "lose_reply", "cut", "corrupt", "stall",
-    "slow", "narrow",
+    "slow", "narrow", "partial",
 ]  # fmt: skip
 
 
@@ -30,6 +30,7 @@ class Fault:
     `name` is that of the object that a simple upload sends; it stands in the body's first bytes.
 
     status      is answered with `value`, an HTTP status
+    partial     is answered as a resumable upload of which `value` bytes were kept
     refuse      the connection is reset before the request is forwarded
     cut_upload  the connection is reset after `value` bytes of the request's body
     corrupt_upload  one bit in the middle of the request's body is flipped
@@ -92,6 +93,9 @@ class FaultProxy:
         match fault and fault.kind:
             case "status":
                 return web.json_response({"error": {"message": "fault"}}, status=int(fault.value))
+            case "partial":
+                kept = {"Range": f"bytes=0-{int(fault.value) - 1}"} if fault.value else {}
+                return web.Response(status=308, headers=kept)
             case "refuse":
                 return _reset(request)
             case "cut_upload":

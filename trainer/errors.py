@@ -5,6 +5,7 @@ TrainerError                1  unexpected, or not worth a code of its own
 │   ├── ObjectNotFoundError 1  no object under that path
 │   ├── RefusedError        1  this identity has no right to do it
 │   ├── LockedError         1  another process keeps a folder locked
+│   ├── DeviceError         1  a disk or a network share failed, and may answer again
 │   └── NoBucketError       2  no such bucket
 ├── ConfigError             2  usage or configuration
 ├── DataError               3  records missing, corrupt beyond policy, or of another schema
@@ -40,6 +41,10 @@ class RefusedError(StorageError):
 
 class LockedError(StorageError):
     """Another process does not let a folder's lock go: it is frozen, and may end or go on."""
+
+
+class DeviceError(StorageError):
+    """A disk or a network share failed in a way that nothing in the run's place explains."""
 
 
 class NoBucketError(StorageError):

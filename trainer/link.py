@@ -104,7 +104,8 @@ class Link:
 
     def failed(self, message: str) -> None:
         """Say what ends this worker."""
-        self._channel.tell("error", message=message)
+        # Halves of characters, as JSON may have them, no agent would tell another.
+        self._channel.tell("error", message=message.encode(errors="replace").decode())
 
     @contextmanager
     def relayed(self, registry: CollectorRegistry) -> Iterator[None]:

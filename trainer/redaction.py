@@ -25,6 +25,8 @@ _PATTERNS = (
         rb"[^\s\"'\\,;&}]{4,}"
     ),
 )
+# Halves of characters, as JSON may have them, which no encoding takes.
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 # A shorter value would stand in many a word.
 _LEAST_LENGTH = 8
 _HIDDEN = b"***"
@@ -46,6 +48,7 @@ def redacted(text: bytes, environ: Mapping[str, str]) -> bytes:
 
 def redacted_text(text: str, environ: Mapping[str, str]) -> str:
     """The same of a text that is no bytes yet."""
+    text = _HALVES.sub("\ufffd", text)
     return redacted(text.encode(errors="surrogateescape"), environ).decode(errors="replace")
 
 

@@ -62,7 +62,7 @@ def test_folders_are_those_right_below(store, proxy, counts):
     assert inside.folders() == ["checkpoints"]
 
 
-@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("code", [408, 410, 429, 500, 502, 503, 504])
 def test_temporary_refusals_are_repeated_and_counted(store, proxy, counts, code):
     proxy.faults.append(Fault("status", "POST /upload", code, times=2))
     store.write("a", b"data")
@@ -102,6 +102,15 @@ def test_a_broken_upload_is_repeated_whole(store, proxy, fault, size):
     proxy.faults.append(Fault(fault, "(POST|PUT) /upload", size // 2, skip=int(size == BIG)))
     assert store.write("a", data).size == size
     assert proxy.num_fired(fault) == 1
+    assert store.read("a") == data
+
+
+@pytest.mark.parametrize("kept", [0, 256 * 1024])
+def test_an_upload_that_was_kept_in_part_is_repeated_whole(store, proxy, kept):
+    data = os.urandom(BIG)
+    proxy.faults.append(Fault("partial", "PUT /upload", kept))
+    assert store.write("a", data).size == BIG
+    assert proxy.num_fired("partial") == 1
     assert store.read("a") == data
 
 

@@ -186,6 +186,7 @@ def known(folder: Path) -> list[Any]:
         keras.callbacks.ReduceLROnPlateau(),
         keras.callbacks.ModelCheckpoint(str(folder / "m.keras")),
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate),
+        keras.callbacks.SwapEMAWeights(),
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(str(folder / "log.csv")),
         keras.callbacks.TensorBoard(str(folder / "tb")),

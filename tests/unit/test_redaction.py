@@ -63,3 +63,4 @@ def test_a_path_that_is_there_is_no_secret(tmp_path: Path) -> None:
 
 def test_a_text_that_is_no_utf_8_can_be_kept() -> None:
     assert redacted_text("no such file \udcff.txt", {}) == "no such file \ufffd.txt"
+    assert redacted_text("half of a character: \ud83d", {}) == "half of a character: \ufffd"

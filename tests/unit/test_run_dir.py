@@ -1,5 +1,6 @@
 """Who may go on with a run's folder, and where it may be."""
 
+import errno
 import fcntl
 import itertools
 import json
@@ -15,7 +16,14 @@ from trainer.checkpoint.holder import Holder, this_holder
 from trainer.checkpoint.lease import acquire
 from trainer.checkpoint.store import CheckpointStore
 from trainer.config import RunConfig
-from trainer.errors import CheckpointError, ConfigError, LockedError, RunHeldError, TrainerError
+from trainer.errors import (
+    CheckpointError,
+    ConfigError,
+    DeviceError,
+    LockedError,
+    RunHeldError,
+    TrainerError,
+)
 from trainer.recipes.base import Params
 from trainer.run.run_dir import RunDir
 from trainer.storage import durable, open_storage
@@ -179,6 +187,23 @@ def test_the_longest_name_that_is_taken_can_be_written(tmp_path: Path) -> None:
     run = RunDir(f"{tmp_path}/{longest}")
     run.checkpoints.save(1, {}, state={}, metrics={})
     assert run.checkpoints.manifest("step-00000001-f0").step == 1
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_disk_that_failed_may_answer_again(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    run = run_in(tmp_path)
+    run.check_goes_on(start_over=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fails)
+        with pytest.raises(DeviceError) as failed:
+            run.admit(CONFIG, Params, "data")
+    assert failed.value.exit_code == 1  # so that it is tried again
+    run.admit(CONFIG, Params, "data")
 
 
 def test_a_folder_that_a_frozen_process_has_locked_may_be_free_again(

@@ -1,8 +1,11 @@
 """A worker that imports TensorFlow before it is known for what: the next one."""
 
+import logging
 from collections.abc import Callable
 
 from trainer.agent.process import WorkerProcess
+
+_log = logging.getLogger(__name__)
 
 
 class Spare:
@@ -13,9 +16,12 @@ class Spare:
         self._process: WorkerProcess | None = None
 
     def prepare(self) -> None:
-        """Have one, from soon on."""
+        """Have one, from soon on, where the machine has room for it."""
         if self._process is None or self._process.ended.done():
-            self._process = self._start()
+            try:
+                self._process = self._start()
+            except OSError as error:
+                _log.warning("no spare worker: %s", error)
 
     def take(self) -> WorkerProcess | None:
         """The one there is, which may still import; None without one, or when it has ended."""

@@ -22,6 +22,7 @@ from trainer.config import RunConfig, Section, check_same_run, dump, parse_yaml,
 from trainer.errors import (
     CheckpointError,
     ConfigError,
+    DeviceError,
     LockedError,
     ObjectNotFoundError,
     StorageError,
@@ -289,8 +290,8 @@ class RunDir:
             raise self.refused(error) from error
 
     def refused(self, error: StorageError) -> TrainerError:
-        """A folder that refuses is the wrong one; a store, or a lock, may be free again."""
-        if is_remote(self.url) or isinstance(error, LockedError):
+        """A folder that refuses is the wrong one; a store, a lock or a disk may answer again."""
+        if is_remote(self.url) or isinstance(error, LockedError | DeviceError):
             return error
         return ConfigError(f"run.dir {self.url} cannot be written: {error}")
 

@@ -294,10 +294,16 @@ class GCSStorage:
         def upload(blob: storage.Blob) -> storage.Blob:
             if writer is not None:
                 blob.metadata = {"writer": writer}
-            blob.upload_from_file(
-                BytesIO(content), size=len(content), content_type="application/octet-stream",
-                checksum="crc32c", **conditions, **self._once,
-            )  # fmt: skip
+            try:
+                blob.upload_from_file(
+                    BytesIO(content), size=len(content), content_type="application/octet-stream",
+                    checksum="crc32c", **conditions, **self._once,
+                )  # fmt: skip
+            except CLIENT_ERRORS:
+                raise
+            except ValueError as error:
+                # The client's, too, where the service has kept a part alone of what it was sent.
+                raise ConnectionError("the upload was kept in part") from error
             return blob
 
         return self._entry(self._call(operation, path, upload, size=lambda _: len(content)))

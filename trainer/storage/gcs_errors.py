@@ -28,7 +28,8 @@ from google.cloud.storage.exceptions import (  # type: ignore[import-untyped]
 from trainer.errors import NoBucketError, ObjectNotFoundError, RefusedError, StorageError
 from trainer.storage.base import Operation
 
-_TEMPORARY_CODES = frozenset({401, 408, 429, 500, 502, 503, 504})
+# Also of upload sessions: 308, a part was kept, and 410, it is over; the next try begins anew.
+_TEMPORARY_CODES = frozenset({308, 401, 408, 410, 429, 500, 502, 503, 504})
 BROKEN_CONNECTION = (
     ConnectionError, http.client.HTTPException, requests.RequestException,
     urllib3.exceptions.HTTPError, TransportError,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainer.errors import ObjectNotFoundError, StorageError
+from trainer.errors import DeviceError, ObjectNotFoundError, StorageError
 from trainer.storage.base import Entry, PassOver, check_path, is_name, pass_over
 from trainer.storage.durable import (
     ABSENT,
@@ -240,8 +240,9 @@ def _explained(action: str, file: Path, root: Path | None = None) -> Iterator[No
         is_absent = isinstance(error, ABSENT) or error.errno == errno.ENAMETOOLONG
         if action == "read" and is_absent:
             raise ObjectNotFoundError(f"no object {file}: check the path") from error
+        kind = StorageError if error.errno in _WAYS_OUT else DeviceError
         way_out = _WAYS_OUT.get(error.errno or 0, "check the disk or the network share").format(
             # A checkpoint's own folder is removed when its save has failed.
             folder=file.parent, root=root or file.parent, action=action, user=os.geteuid()
         )  # fmt: skip
-        raise StorageError(f"cannot {action} {file}: {error.strerror}: {way_out}") from error
+        raise kind(f"cannot {action} {file}: {error.strerror}: {way_out}") from error
