@@ -310,6 +310,22 @@ def test_a_cell_that_was_broken_off_goes_on_when_it_is_run_again(tmp_path: Path)
     assert_equal(whole[0], two_calls(tmp_path / "cells")[0])
 
 
+def test_data_of_a_call_that_ended_is_as_it_is_in_any_life(tmp_path: Path) -> None:
+    def script(folder: Path, *, breaks: bool) -> keras.Model:
+        trainer.setup(str(folder), overrides=SETTINGS)
+        model, data = make_model(), shuffled()
+        trainer.fit(model, data, epochs=1)
+        if breaks:
+            with pytest.raises(Exception, match="Broken"):
+                trainer.fit(model, X, Y, batch_size=BATCH, callbacks=[Breaks(3)])
+        trainer.fit(model, X, Y, batch_size=BATCH, callbacks=[Breaks(100)])
+        trainer.fit(model, data, epochs=1)
+        return model
+
+    whole = script(tmp_path / "whole", breaks=False)
+    assert_equal(whole, script(tmp_path / "cells", breaks=True))
+
+
 def test_a_call_inside_of_another_one(tmp_path: Path) -> None:
     class Nested(Breaks):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

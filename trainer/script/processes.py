@@ -111,6 +111,7 @@ def setup(
             "them: TF_CONFIG or TRAINER_NUM_WORKERS names others here"
         )
     close()
+    _here.sources.begin_life()
     own = [] if run_dir is None else [f"run.dir={run_dir}"]
     settings = load_script_config(config, [*own, *overrides], name=_name())
     _here.session = _alone(settings)
@@ -149,7 +150,6 @@ def _alone(config: RunConfig, before: Session | None = None) -> Session:
         from rich.console import Console
 
         console = Console()
-    _here.sources.begin_life()
     job = Job(config, script_recipe(), Params(), held, metrics, log, StopRequest(), console=console)
     if config.train.deterministic:
         compute_as_written()
