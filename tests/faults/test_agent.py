@@ -180,6 +180,7 @@ def test_a_hung_worker_shows_its_stacks_and_is_replaced(run, undisturbed):
     assert run.sha256() == undisturbed.sha256()
 
 
+@pytest.mark.long
 def test_a_long_test_pass_does_not_hang(run):
     slow = {"recipe": "tests.faults.recipe:slow_test", "data.validation": None}
     slow |= {"data.test": "test[:384]", "run.hang_seconds": 6}

@@ -83,7 +83,9 @@ def test_a_rung_is_killed_and_resumed(zygote, page, calm, tmp_path, rung, more):
     finish(run, calm(rung, more))
 
 
-@pytest.mark.parametrize("rung", ["step", "parts", "loop"])
+@pytest.mark.parametrize(
+    "rung", ["step", *(pytest.param(rung, marks=pytest.mark.long) for rung in ("parts", "loop"))]
+)
 def test_the_same_training_on_every_rung_comes_to_the_same_weights(calm, rung):
     model, other = calm("net"), calm(rung)
     assert other.sha256() == model.sha256()

@@ -135,9 +135,12 @@ except BaseException:
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [(FAILS, 1), (LEAVES, 4), (f"STOPS = {STOPS!r}" + CATCHES, 75)],
-    ids=["fails", "leaves", "stops"],
-)  # fmt: skip
+    [
+        pytest.param(FAILS, 1, id="fails", marks=pytest.mark.long),
+        pytest.param(LEAVES, 4, id="leaves", marks=pytest.mark.long),
+        pytest.param(f"STOPS = {STOPS!r}" + CATCHES, 75, id="stops"),
+    ],
+)
 def test_a_script_that_catches_it_is_not_complete(tmp_path: Path, text: str, code: int) -> None:
     ended = run(tmp_path, MODEL + text)
     assert ended.returncode == code, ended.stderr

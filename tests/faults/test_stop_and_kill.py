@@ -352,7 +352,13 @@ def test_a_larger_number_of_epochs_goes_on(run, undisturbed):
     assert run.lives[-1].events("restore")[0]["step"] == 9
 
 
-@pytest.mark.parametrize(("at", "steps"), [(16, 12), (20, 18)], ids=["in an epoch", "at its end"])
+@pytest.mark.parametrize(
+    ("at", "steps"),
+    [
+        pytest.param(16, 12, id="in an epoch"),
+        pytest.param(20, 18, id="at its end", marks=pytest.mark.long),
+    ],
+)
 def test_a_smaller_number_of_epochs_tells_what_was_trained(run, undisturbed, at, steps):
     save = {"checkpoint__every_steps": 6, "checkpoint__background": False}
     life = run.train(callbacks=[signal_at(at)], train__epochs=3, **save)

@@ -173,11 +173,17 @@ def test_what_a_service_missed_comes_when_it_answers(zygote, tmp_path):
     ("name", "environ", "said"),
     [
         ("mlflow", {"MLFLOW_TRACKING_URI": ""}, "set MLFLOW_TRACKING_URI"),
-        ("mlflow", {"MLFLOW_TRACKING_URI": "ftp://there"}, "MLflow refuses: "),
-        (
+        pytest.param(
+            "mlflow",
+            {"MLFLOW_TRACKING_URI": "ftp://there"},
+            "MLflow refuses: ",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
             "wandb",
             {"WANDB_MODE": "online", "WANDB_API_KEY": ""},
             "W&B refuses: UsageError: No API key",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -5,7 +5,13 @@ import pytest
 from tests.faults.harness import SMALL, Run, signal_at
 
 
-@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt", "GeneratorExit"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "SystemExit",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("KeyboardInterrupt", "GeneratorExit")),
+    ],
+)
 def test_an_exit_in_a_callback_is_an_error(run, kind):
     args = {"at": 1, "kind": kind, "hook": "on_epoch_end"}
     life = run.train(

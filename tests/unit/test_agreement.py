@@ -83,7 +83,8 @@ def test_replicas_agree_after_ten_steps(replicas: int, epochs: int) -> None:
     assert logs == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("replicas", [2, 4])
 def test_replicas_agree_after_two_hundred_steps(replicas: int) -> None:
     (one, _), (several, logs) = trained(1, 20)[-1], trained(replicas, 20)[-1]
     assert distance(one, several) < 1e-4

@@ -41,7 +41,10 @@ def noted(url: str, replicas: int = 1, parts: int = 1, clip: float | None = None
     return seen
 
 
-@pytest.mark.parametrize(("replicas", "parts"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize(
+    ("replicas", "parts"),
+    [(1, 1), (2, 2), *(pytest.param(*pair, marks=pytest.mark.long) for pair in ((2, 1), (1, 2)))],
+)
 def test_a_step_of_plain_descent_is_as_long_as_its_gradients(
     vectors: str, replicas: int, parts: int
 ) -> None:

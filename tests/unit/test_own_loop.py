@@ -170,14 +170,18 @@ def compiles_without_end(run: TrainLoop) -> None:
     ("body", "message", "epochs"),
     [
         (leaves_out_the_end, "left epoch 0 at step 4, without end_epoch", 2),
-        (ends_too_early, r"broke train_steps\(\) off after step 0", 2),
+        pytest.param(
+            ends_too_early, r"broke train_steps\(\) off after step 0", 2, marks=pytest.mark.long
+        ),
         (breaks_off, r"broke train_steps\(\) off after step 0", 2),
         (ends_half_way, "ended epoch 0 at step 2, before all of train_steps", 2),
         (returns_too_early, "returned at step 0 of 8", 2),
-        (stops_by_chance, "ended training after step 1 of an epoch", 2),
+        pytest.param(
+            stops_by_chance, "ended training after step 1 of an epoch", 2, marks=pytest.mark.long
+        ),
         (stops_too_late, "ended before the first step of epoch 1: .* ahead of end_epoch", 2),
-        pytest.param(compiles_without_end, "define a step once", 10, marks=pytest.mark.long),
-        (validates_without_end, "define a step once", 10),
+        (compiles_without_end, "define a step once", 10),
+        pytest.param(validates_without_end, "define a step once", 10, marks=pytest.mark.long),
     ],
 )
 def test_a_body_that_leaves_something_out_is_told_so(

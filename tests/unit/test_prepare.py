@@ -321,7 +321,10 @@ def test_equal_examples_get_equal_bytes(tmp_path: Path) -> None:
 
 # name, records of its splits, feature kept as it is, that with the class, the rarest class' share
 EMBEDDED_SETS = [
-    ("fashion_mnist", {"train": 5000, "test": 1000}, "image", "label", 0.1),
+    pytest.param(
+        "fashion_mnist", {"train": 5000, "test": 1000}, "image", "label", 0.1,
+        marks=pytest.mark.long,
+    ),
     ("digits", {"train": 1437, "test": 360}, "image", "label", 0.09),
     ("mnist", {"train": 4000, "test": 1000}, "image", "label", 0.1),
     ("photos", {"train": 480, "test": 120}, "image", "label", 0.1),

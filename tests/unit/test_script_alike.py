@@ -15,8 +15,6 @@ pytestmark = pytest.mark.usefixtures("given_back")
 
 
 CALLS: list[dict[str, Any]] = [
-    {"x": X, "y": Y, "sample_weight": WEIGHTS, "batch_size": 10},
-    {"x": X, "y": Y, "steps_per_epoch": 3, "validation_split": 0.3, "validation_steps": 1},
     {"x": X, "y": Y, "validation_data": (X[:9], Y[:9], WEIGHTS[:9]), "validation_freq": 2},
     {
         "x": tf.data.Dataset.from_tensor_slices((X, Y, WEIGHTS)).batch(9).repeat(),
@@ -27,6 +25,8 @@ CALLS: list[dict[str, Any]] = [
 ]
 RARER: list[dict[str, Any]] = [
     {"x": X, "y": Y},
+    {"x": X, "y": Y, "sample_weight": WEIGHTS, "batch_size": 10},
+    {"x": X, "y": Y, "steps_per_epoch": 3, "validation_split": 0.3, "validation_steps": 1},
     {"x": X, "y": Y, "class_weight": {0: 0.2, 1: 2.0}},
     {"x": X, "y": Y, "batch_size": np.int64(10), "callbacks": keras.callbacks.TerminateOnNaN()},
     {"x": X, "y": Y, "steps_per_epoch": 5, "batch_size": BATCH},

@@ -310,6 +310,7 @@ def test_a_cell_that_was_broken_off_goes_on_when_it_is_run_again(tmp_path: Path)
     assert_equal(whole[0], two_calls(tmp_path / "cells")[0])
 
 
+@pytest.mark.long
 def test_data_of_a_call_that_ended_is_as_it_is_in_any_life(tmp_path: Path) -> None:
     def script(folder: Path, *, breaks: bool) -> keras.Model:
         trainer.setup(str(folder), overrides=SETTINGS)
@@ -354,8 +355,17 @@ def test_what_was_broken_off_before_its_first_checkpoint_is_made_anew(tmp_path: 
     assert_equal(whole, model)
 
 
-@pytest.mark.parametrize("name", ["tf.data", "generator", "py_dataset"])
-@pytest.mark.parametrize("spoiled_by", ["failure", "setup"])
+@pytest.mark.parametrize(
+    ("name", "spoiled_by"),
+    [
+        ("tf.data", "failure"),
+        ("py_dataset", "setup"),
+        pytest.param("tf.data", "setup", marks=pytest.mark.long),
+        pytest.param("py_dataset", "failure", marks=pytest.mark.long),
+        pytest.param("generator", "failure", marks=pytest.mark.long),
+        pytest.param("generator", "setup", marks=pytest.mark.long),
+    ],
+)
 def test_data_that_goes_on_where_it_was_left_is_made_anew(
     name: str, spoiled_by: str, tmp_path: Path
 ) -> None:
@@ -405,7 +415,7 @@ def test_a_later_call_has_a_file_of_its_own(tmp_path: Path) -> None:
         trainer.fit(model, **DATA["arrays"](), epochs=1, callbacks=[log()])
 
 
-@pytest.mark.parametrize("is_shared", [True, False])
+@pytest.mark.parametrize("is_shared", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_rows_of_a_later_call_are_kept(is_shared: bool, tmp_path: Path) -> None:
     def script(folder: Path, breaks: int = 100) -> list[str]:
         trainer.setup(str(folder / "run"), overrides=SETTINGS)

@@ -51,7 +51,13 @@ trainer.setup("run")
 """
 
 
-@pytest.mark.parametrize("begin", [OF_A_WORKER, OF_A_SCRIPT], ids=["worker", "script"])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(OF_A_WORKER, id="worker"),
+        pytest.param(OF_A_SCRIPT, id="script", marks=pytest.mark.long),
+    ],
+)
 def test_sums_are_made_in_the_order_written(begin, tmp_path):
     # In a process of its own, whose settings are nobody else's.
     command = [sys.executable, "-c", SUMS.format(begin)]
