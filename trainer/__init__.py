@@ -8,10 +8,10 @@ __version__ = "0.1.0"
 # For users' scripts. Loaded when they are asked for, since they bring TensorFlow.
 _OF_SCRIPTS = {
     "close": "trainer.script.processes",
-    "evaluate": "trainer.script.fit",
+    "evaluate": "trainer.script.measures",
     "fit": "trainer.script.fit",
     "is_chief": "trainer.script.processes",
-    "predict": "trainer.script.fit",
+    "predict": "trainer.script.measures",
     "setup": "trainer.script.processes",
 }
 

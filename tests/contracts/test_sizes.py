@@ -38,7 +38,7 @@ REASONS = {
     "trainer/run/facts.py:read_facts": "a line for each fact",
     "trainer/run/report/time_line.py:time_line": "one drawing",
     "trainer/run/run_dir.py:RunDir": "see its module",
-    "trainer/script/fit.py:evaluate": "Keras' own arguments",
+    "trainer/script/measures.py:evaluate": "Keras' own arguments",
     "trainer/script/fit.py:fit": "Keras' own arguments",
     "trainer/script/fit_data.py:feed": "Keras' own arguments",
     "trainer/storage/gcs.py:GCSStorage": "see its module",

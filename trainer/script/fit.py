@@ -1,29 +1,25 @@
-"""`trainer.fit`, `trainer.evaluate` and `trainer.predict`: as Keras' methods of these names."""
+"""`trainer.fit`: as Keras' method of this name, of which each life of a script goes on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from trainer.backends import this_backend
-from trainer.callbacks.assemble import here
 from trainer.checkpoint.position import Position, Schedule
 from trainer.config import RunConfig
 from trainer.data.pipeline import Place
 from trainer.errors import CheckpointError, ConfigError
-from trainer.job import Assembled, Job
-from trainer.log import as_fields
-from trainer.models.build import build_optimizers
+from trainer.job import Job
 from trainer.recipes.script import script_recipe
-from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, split_arrays, whole
+from trainer.script.arrays import split_arrays
+from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, whole
+from trainer.script.measures import as_loud_as, assemble
 from trainer.script.orders import Shuffle
 from trainer.script.processes import current, leaving, reading
 from trainer.script.session import Call, Session
 from trainer.training import Training, position_of
-from trainer.worker import check_model, equip, schedule_of
+from trainer.worker import check_model, schedule_of
 
 # Keys of an order, beside the run's seed and the number of the call.
 _SHUFFLE = 3
@@ -74,7 +70,7 @@ def fit(
         own = keras.tree.flatten(callbacks or ())  # one alone, too
         job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
         with leaving(job.stop):
-            return _train(session, call, _as_loud_as(job, verbose), data, model, initial_epoch)
+            return _train(session, call, as_loud_as(job, verbose), data, model, initial_epoch)
 
 
 def _train(
@@ -84,7 +80,7 @@ def _train(
     steps = data.fed.order.steps_per_epoch
     job.log.info("fit", call=call.number, steps_per_epoch=steps, goes_on_at=where)
     _tell_what_is_ignored(model, job.log)
-    assembled = _assemble(session, job, data, model)
+    assembled = assemble(session, job, data, model)
     first = Position(step=initial_epoch * steps)
     schedule = replace(
         schedule_of(job.config, steps, first_step=call.first_step - first.step),
@@ -126,71 +122,6 @@ def _tell_what_is_ignored(model: Any, log: Any) -> None:
         value = getattr(model, name, usual)
         if value != usual:
             log.warning("ignored", argument=f"compile({name}={value})", reason=instead)
-
-
-def evaluate(
-    model: Any, x: Any = None, y: Any = None, batch_size: int | None = None,
-    verbose: str | int = "auto", sample_weight: Any = None, steps: int | None = None,
-    callbacks: Sequence[Any] | None = None, return_dict: bool = False,
-) -> Any:  # fmt: skip
-    """Measure `model` as `model.evaluate` does, each worker on its share of the records.
-
-    Returns the loss, or a list of it and the metrics, or with `return_dict` all by name.
-    """
-    session = current()
-    fed = feed(
-        (x, y, sample_weight), batch_size=batch_size, code="x of trainer.evaluate", steps=steps,
-        on_read=session.job.on_progress,
-    )  # fmt: skip
-    check_model(model, session.job.config)
-    job = _as_loud_as(session.job, verbose)
-    data = FitData(fed, None, job.config.train.threads)
-    assembled = _assemble(session, job, data, model)
-    own = here(keras.tree.flatten(callbacks or ()), writes=session.place.is_chief)
-    driven = keras.callbacks.CallbackList(own, model=model)
-    with job.goodput.cause("validation"):
-        logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven, between=job.on_progress)
-    job.log.info("evaluate", **as_fields(logs))
-    if return_dict:
-        return logs
-    values = [logs[name] for name in model.get_metrics_result() if name in logs]
-    return values[0] if len(values) == 1 else values
-
-
-def predict(
-    model: Any, x: Any, batch_size: int | None = None, verbose: str | int = "auto",  # noqa: ARG001
-    steps: int | None = None, callbacks: Sequence[Any] | None = None,
-) -> Any:  # fmt: skip
-    """The model's outputs for all records, as `model.predict`: numpy arrays [n, ...].
-
-    Each worker computes all of them, so that each has them.
-    """
-    session = current()
-    job = session.job
-    if callbacks:
-        raise ConfigError("trainer.predict drives no callbacks: leave them out")
-    fed = feed(
-        (x, None, None), batch_size=batch_size, code="x of trainer.predict", steps=steps,
-        on_read=job.on_progress,
-    )  # fmt: skip
-    outputs = this_backend().make_predict(model)
-    pipeline = fed.make(Place(), job.config.train.threads, 1)
-    found = []
-    with job.goodput.cause("validation"):
-        try:
-            for examples, _ in pipeline.dataset(num_passes=1):
-                features, _, _ = keras.utils.unpack_x_y_sample_weight(examples)
-                found.append(tf.nest.map_structure(np.asarray, outputs(features)))
-                job.on_progress()
-        except tf.errors.OpError as error:
-            raise pipeline.explain(error) from error
-    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
-
-
-def _assemble(session: Session, job: Job, data: FitData, model: Any) -> Assembled:
-    with session.strategy.scope():
-        build_optimizers(model, session.strategy, data.fed.sample)
-    return equip(job, session.strategy, session.place, data, data.fed.sample, model)
 
 
 def _feed_validation(
@@ -266,22 +197,3 @@ def _tell_restore(session: Session, job: Job, call: Call, step: int) -> None:
         return
     job.log.info("restore", step=step, sha256=checkpoint.manifest.sha256[:12], call=call.number)
     job.run.events.add("restore", step=step, fence=checkpoint.manifest.fence, call=call.number)
-
-
-def _as_loud_as(job: Job, verbose: str | int) -> Job:
-    if verbose == 0:
-        return replace(job, console=None, log=_Quiet(job.log))
-    return replace(job, console=None) if verbose == 2 else job
-
-
-class _Quiet:
-    """A log of warnings and errors alone."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-
-    def info(self, *_args: Any, **_fields: Any) -> None:
-        """Not said."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)

@@ -8,24 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from google_crc32c import extend
 
 from trainer.data.batches import BatchPipeline
 from trainer.data.order import Order
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.source import MemorySource
 from trainer.errors import ConfigError
+from trainer.script.arrays import as_array, as_arrays, checksum, is_arrays, told
 from trainer.script.orders import ArrayOrder, Shuffle
-from trainer.script.sources import (
-    IndexedBatches,
-    StreamedBatches,
-    as_array,
-    as_arrays,
-    elements,
-    num_rows,
-    telling,
-    told,
-)
+from trainer.script.sources import IndexedBatches, StreamedBatches, elements, telling
 
 _BATCH_SIZE = 32
 VALIDATION = "validation"
@@ -146,7 +137,7 @@ def feed_arrays(
     source = MemorySource(tf.nest.map_structure(tf.constant, arrays))
     said = {
         "records": counts[0], "batch_size": batch_size, "steps_per_epoch": order.steps_per_epoch,
-        "shuffle": shuffle, "content": f"{_checksum(flat):08x}",
+        "shuffle": shuffle, "content": f"{checksum(flat):08x}",
     }  # fmt: skip
 
     def make(place: Place, threads: int, micro_batches: int) -> Pipeline:
@@ -233,36 +224,6 @@ def _cardinality(dataset: tf.data.Dataset, code: str, on_read: Callable[[], None
     return length
 
 
-def split_arrays(parts: tuple[Any, Any, Any], share: float, code: str) -> tuple[Any, Any]:
-    """(x, y, sample_weight) twice: all but the last `share` of the records, and those."""
-    if not 0 < share < 1:
-        raise ConfigError(f"validation_split is {share}: a share of the records is in (0, 1)")
-    if not is_arrays(parts[0]):
-        raise ConfigError(
-            f"validation_split needs arrays, and {code} is none: give validation_data"
-        )
-    arrays = [None if part is None else as_arrays(part) for part in parts]
-    count = num_rows(arrays[0])
-    at = int(count * (1 - share))
-    if at in (0, count):
-        raise ConfigError(f"validation_split {share} of {count} records leaves none on one side")
-
-    def cut(part: slice) -> Any:
-        return [
-            None if tree is None else tf.nest.map_structure(lambda array: array[part], tree)
-            for tree in arrays
-        ]
-
-    return cut(slice(0, at)), cut(slice(at, None))
-
-
-def is_arrays(x: Any) -> bool:
-    """Whether it is records, and not what makes batches of them."""
-    if isinstance(x, dict | list | tuple):
-        return bool(x) and all(map(is_arrays, x.values() if isinstance(x, dict) else x))
-    return hasattr(x, "__array__") or isinstance(x, int | float | str)
-
-
 def whole(name: str, value: Any) -> int:
     """An argument that is a number from 1 on, as a plain one; ConfigError for any other."""
     is_whole = hasattr(value, "__index__")
@@ -284,13 +245,3 @@ def _with_class_weights(batch: Any, weights: Mapping[int, float] | None) -> Any:
     numbers, places = np.unique(np.round(classes.reshape(len(classes))), return_inverse=True)
     known = np.asarray([weights.get(int(number), 1.0) for number in numbers], np.float32)
     return x, y, known[places]
-
-
-def _checksum(arrays: list[Any]) -> int:
-    """CRC32C over shapes, types and bytes."""
-    crc = 0
-    for array in arrays:
-        crc = extend(crc, f"{array.dtype} {array.shape}".encode())
-        data = b"\0".join(array.ravel().tolist()) if array.dtype == object else array
-        crc = extend(crc, data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes())
-    return int(crc)

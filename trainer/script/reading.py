@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from trainer.errors import ConfigError
-from trainer.script.fit_data import is_arrays
+from trainer.script.arrays import is_arrays
 
 
 class Sources:

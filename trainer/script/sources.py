@@ -6,16 +6,18 @@ worker keeps its share.
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer.data.batches import spec_of
 from trainer.errors import ConfigError, DataError
+from trainer.script.arrays import as_array, as_arrays, num_rows, told
 from trainer.script.orders import RowsOrder, shuffled_batches
 from trainer.user_code import user_code
+
+_WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"
 
 
 class MadeBatches:
@@ -248,45 +250,3 @@ def telling(begin: Callable[[], Iterator[Any]], on_read: Callable[[], None]) -> 
         return each()
 
     return begin_telling
-
-
-_WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"
-
-
-def as_arrays(tree: Any) -> Any:
-    """numpy arrays by dicts and tuples. A list of arrays is a tuple of them, which tf.data would
-    make one tensor of; a list of numbers is an array.
-    """
-    if isinstance(tree, dict):
-        return {name: as_arrays(value) for name, value in tree.items()}
-    if isinstance(tree, list | tuple) and _holds_arrays(tree):
-        return tuple(map(as_arrays, tree))
-    return as_array(tree)
-
-
-def _holds_arrays(tree: Any) -> bool:
-    if isinstance(tree, list | tuple):
-        return bool(tree) and all(map(_holds_arrays, tree))
-    return isinstance(tree, dict) or hasattr(tree, "__array__")
-
-
-def as_array(value: Any) -> Any:
-    """numpy [n, ...] as Keras' fit takes it: floats of 64 bits become those of 32."""
-    if hasattr(value, "detach"):  # of PyTorch
-        value = value.detach().cpu()
-    if hasattr(value, "to_numpy"):  # of pandas
-        value = value.to_numpy()
-    array = np.asarray(value)
-    if array.dtype.kind == "U":
-        return np.char.encode(array, "utf-8").astype(object)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
-
-
-def told(counts: Iterable[int]) -> str:
-    """Different numbers of records, for people."""
-    return " and ".join(str(count or "no") for count in sorted(counts))
-
-
-def num_rows(batch: Any) -> int:
-    """Records of a batch."""
-    return len(tf.nest.flatten(batch)[0])
