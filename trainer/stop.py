@@ -16,11 +16,22 @@ _SHOW_CURSOR = b"\x1b[?25h"
 _NOTHING_LOST = b"\ntrainer: stopped, nothing is lost: the same command goes on\n"
 
 
-class StopRequest:
-    """Set by a signal; asked by the training loop between calls."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a process that goes on after it."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+
+class StopRequest:
+    """Set by a signal; asked by the training loop between calls.
+
+    outlives: the process goes on after Ctrl-C, as that of a notebook does: where nothing is to be
+    saved, and the second time, it raises Interrupted.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, outlives: bool = False
+    ) -> None:
         self._clock = clock
+        self._outlives = outlives
         self._is_deferred = False
         self._since: float | None = None
         self.signal: int | None = None
@@ -34,7 +45,7 @@ class StopRequest:
         """Whether there is work worth saving, so that a signal waits for the loop to ask."""
         self._is_deferred = deferred
         if not deferred and self.is_set:
-            _leave(self.exit_code, _NOTHING_LOST)
+            self._end(self.exit_code - 128, _NOTHING_LOST)
 
     @property
     def is_set(self) -> bool:
@@ -61,9 +72,14 @@ class StopRequest:
 
     def _handle(self, number: int, _frame: FrameType | None) -> Any:
         if self.is_set or not self._is_deferred:
-            _leave(128 + number, b"" if self.is_set else _NOTHING_LOST)
+            self._end(number, b"" if self.is_set else _NOTHING_LOST)
         self.signal = number
         self.agree()
+
+    def _end(self, number: int, message: bytes) -> NoReturn:
+        if self._outlives and number == signal.SIGINT:
+            raise Interrupted
+        _leave(128 + number, message)
 
 
 def _leave(code: int, message: bytes) -> NoReturn:

@@ -27,6 +27,7 @@ from trainer.job import Assembled, Job, run_info
 from trainer.loop import Own, TrainLoop, Validation
 from trainer.step_times import StepTimes
 from trainer.steps import CallResult, Steps
+from trainer.stop import Interrupted
 from trainer.user_code import NEVER_PASSING, describe, find_callback, find_place, user_code
 
 _FIRST = Position()
@@ -131,7 +132,7 @@ class Training:
             position = self._by_fit() if by_fit else self._by_loop()
             self._job.log.info("final save", step=first + position.step)
             return position
-        except TrainerError:
+        except (TrainerError, Interrupted):
             raise
         except BaseException as error:  # an exit of a user's code is no end of a run
             raise self._explain(error) from error

@@ -15,6 +15,8 @@ _MOST_CHARACTERS = 500
 # Of memory and of other workers, as TensorFlow numbers its errors: cancelled, deadline exceeded,
 # resource exhausted, aborted, unavailable. Another time they may not come.
 _PASSING = (1, 4, 8, 10, 14)
+# Of what a path names: of other disks, shares and services, an error may not come another time.
+_LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 # Invalid argument, unimplemented: what one worker alone computes fails so each time.
 NEVER_PASSING = (3, 12)
 # As Python prints a frame; TensorFlow's messages hold the frames of what it traced.
@@ -26,7 +28,11 @@ _NODES = re.compile(r"\{\{.*?\}\} |\nTraceback.*|\s*\[\[\{\{.*", re.DOTALL)
 
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """What runs inside is a user's; ConfigError names `what` and the place when it raises."""
+    """What runs inside is a user's; ConfigError names `what` and the place when it raises.
+
+    TrainerError does for what may go well another time: a file that cannot be read right now, a
+    service that does not answer.
+    """
     try:
         yield
     except (TrainerError, MemoryError):
@@ -34,7 +40,9 @@ def user_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if getattr(error, "error_code", None) in _PASSING:
             raise
-        raise ConfigError(f"{what} raised {describe(error)}") from error
+        may_pass = isinstance(error, OSError) and not isinstance(error, _LASTING)
+        kind = TrainerError if may_pass else ConfigError
+        raise kind(f"{what} raised {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:

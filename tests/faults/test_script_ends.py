@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-RUN = [sys.executable, "-m", "trainer", "worker", "--json", "--set=run.dir=run", "--"]
+RUN = [sys.executable, "-m", "trainer", "worker", "--json", "--set=run.dir=run"]
 MODEL = """
 import sys
 import keras, numpy as np, trainer
@@ -18,11 +19,12 @@ x = np.arange(16.0).reshape(8, 2)
 ARGUMENTS = "import argparse; argparse.ArgumentParser().parse_args()"
 
 
-def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, text: str, *arguments: str, settings: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     (folder / "train.py").write_text(text)
-    return subprocess.run(
-        [*RUN, "train.py", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+    command = [*RUN, *(f"--set={setting}" for setting in settings), "train.py", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,12 @@ for _ in range(2):
     except Exception as error:
         print('caught', type(error).__name__)
 """
+WRAPS = """
+try:
+    trainer.fit(model, x * np.nan, x[:, :1], batch_size=1)
+except Exception as error:
+    raise RuntimeError("training failed") from error
+"""
 LEAVES = """
 try:
     trainer.fit(model, x * np.nan, x[:, :1], batch_size=1)
@@ -138,6 +146,7 @@ except BaseException:
     [
         pytest.param(FAILS, 1, id="fails", marks=pytest.mark.long),
         pytest.param(LEAVES, 4, id="leaves", marks=pytest.mark.long),
+        pytest.param(WRAPS, 4, id="wraps", marks=pytest.mark.long),
         pytest.param(f"STOPS = {STOPS!r}" + CATCHES, 75, id="stops"),
     ],
 )
@@ -148,3 +157,29 @@ def test_a_script_that_catches_it_is_not_complete(tmp_path: Path, text: str, cod
     assert not (tmp_path / "run" / "summary.json").exists()
     # What was broken off is not trained on a second time in this life.
     assert ended.stdout.count('"event": "restore"') == 1
+
+
+ONCE = """
+import os
+class Ends(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 5:
+            os._exit(9)
+if not os.path.exists("begun"):
+    open("begun", "w").close()
+    trainer.fit(model, x, x[:, :1], batch_size=1, epochs=2, callbacks=[Ends()])
+print("to the end")
+"""
+
+
+def test_a_run_is_not_complete_without_a_call_that_was_begun(tmp_path: Path) -> None:
+    settings = ("checkpoint.every_steps=2", "train.steps_per_call=1", "checkpoint.background=false")
+    own = "trainer.setup(overrides=[])\n"
+    first = run(tmp_path, MODEL + own + ONCE, settings=settings)
+    assert first.returncode == 9, first.stderr
+    ended = run(tmp_path, MODEL + own + ONCE, settings=settings)
+    assert "to the end" in ended.stdout
+    assert ended.returncode == 5, ended.stderr
+    assert "without call 1 of trainer.fit, and run" in ended.stderr
+    assert "is in call 1 (step 4): make the same calls in each life" in ended.stderr
+    assert not (tmp_path / "run" / "summary.json").exists()

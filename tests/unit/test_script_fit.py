@@ -12,33 +12,23 @@ import numpy as np
 import pytest
 
 import trainer
-from tests.small_script import BATCH, RECORDS, STEPS, X, Y, generator, shuffled
+from tests.small_script import (
+    BATCH,
+    RECORDS,
+    SETTINGS,
+    STEPS,
+    Breaks,
+    X,
+    Y,
+    assert_equal,
+    generator,
+    make_model,
+    shuffled,
+    weights_of,
+)
 from trainer.errors import CheckpointError, ConfigError, TrainerError
 
 pytestmark = pytest.mark.usefixtures("given_back")
-
-
-class BrokenError(Exception):
-    """What ends a life of the script."""
-
-
-class Breaks(keras.callbacks.Callback):
-    """Ends it after so many batches."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    def get_state(self) -> dict[str, Any]:
-        return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        pass
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._left -= 1
-        if self._left == 0:
-            raise BrokenError
 
 
 class Batches(keras.utils.PyDataset):
@@ -77,39 +67,11 @@ DATA: dict[str, Callable[[], dict[str, Any]]] = {
 AT_EPOCHS = ("tf.data", "endless tf.data", "generator")
 
 
-def make_model() -> keras.Model:
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(8, "relu"),
-            keras.layers.Dropout(0.3),
-            keras.layers.Dense(2),
-        ]
-    )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, weighted_metrics=["accuracy"])
-    return model
-
-
 def live(folder: Path, call: dict[str, Any], **more: Any) -> tuple[keras.Model, Any]:
     """One life of a script that calls fit once."""
     trainer.setup(str(folder), overrides=["checkpoint.every_steps=2", "train.steps_per_call=2"])
     model = make_model()
     return model, trainer.fit(model, **call, **more)
-
-
-def weights_of(model: keras.Model) -> list[Any]:
-    return [
-        *map(np.asarray, model.get_weights()),
-        *(np.asarray(v) for v in model.optimizer.variables),
-    ]
-
-
-def assert_equal(one: keras.Model, other: keras.Model) -> None:
-    for a, b in zip(weights_of(one), weights_of(other), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 # Of the others, test_script_sources.py sees each batch.
@@ -195,6 +157,26 @@ def test_another_call_is_refused(tmp_path: Path) -> None:
         trainer.fit(make_model(), X + 1, Y, batch_size=BATCH, epochs=2)
 
 
+def test_another_first_epoch_is_refused(tmp_path: Path) -> None:
+    call = DATA["arrays"]()
+    with pytest.raises(Exception, match="Broken"):
+        live(tmp_path, call, epochs=3, callbacks=[Breaks(8)])
+    with pytest.raises(CheckpointError, match=r"initial_epoch: None -> 2\nchange it back"):
+        live(tmp_path, call, epochs=3, initial_epoch=2)
+    for name in ("epochs", "initial_epoch"):
+        with pytest.raises(ConfigError, match=f"{name} is -1: give a whole number of at least 0"):
+            live(tmp_path, call, **{name: -1})
+
+
+def test_numbers_of_numpy_and_a_list_of_callbacks(tmp_path: Path) -> None:
+    call = DATA["arrays"]() | {"initial_epoch": np.int64(1), "epochs": np.int64(3)}
+    names: list[str] = []
+    own = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: names.append(str(epoch)))
+    several = keras.callbacks.CallbackList([own], add_history=True, add_progbar=True)
+    _, history = live(tmp_path, call, callbacks=several)
+    assert (history.epoch, names) == ([1, 2], ["1", "2"])
+
+
 def test_a_damaged_end_is_named(tmp_path: Path) -> None:
     two_calls(tmp_path)
     for part in (tmp_path / "checkpoints").glob("*10*/*/*.safetensors"):
@@ -254,9 +236,6 @@ def test_told_to_stop_where_nothing_is_saved(tmp_path: Path) -> None:
     saved = trainer.setup(str(tmp_path)).restored.checkpoint
     assert saved is not None
     assert saved.manifest.step == STEPS
-
-
-SETTINGS = ["checkpoint.every_steps=2", "train.steps_per_call=2"]
 
 
 class Stateful(keras.callbacks.Callback):

@@ -1,8 +1,9 @@
 """Data of users' scripts: another life, which makes fewer of the passes, sees the same batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from signal import SIGINT, raise_signal
 from typing import Any
 
 import keras
@@ -161,6 +162,119 @@ def test_another_life_sees_the_same_batches(name: str, tmp_path: Path) -> None:
         whole[1][: 2 * epoch],
     ]
     assert live(tmp_path / "broken", name) == [[], whole[1][2 * epoch :]]
+
+
+class Endless:
+    """Its own iterator, which draws each batch."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(5)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return X[self.rng.choice(RECORDS, BATCH)]
+
+
+# name -> (data to validate on, its steps)
+HELD_OUT: dict[str, tuple[Callable[[], Any], int | None]] = {
+    "shuffle": (shuffled, 2),
+    "iterator": (Endless, 3),
+    "loader": (Loader, None),
+    "loader, some steps": (Loader, 3),
+}
+OFTEN = ("iterator", "loader")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.long) for n in HELD_OUT]
+)
+@pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_another_life_validates_on_the_same_batches(name: str, every: int, tmp_path: Path) -> None:
+    def live(folder: Path, *, breaks: str | None = None) -> list[Any]:
+        trainer.setup(str(folder), overrides=["checkpoint.every_steps=1"])
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        model, (make, steps), seen = Tells(), HELD_OUT[name], Seen()
+        model.compile("sgd")
+        stops = keras.callbacks.LambdaCallback(**breaks_at(breaks))
+        with suppress(TrainerError, KeyboardInterrupt):
+            trainer.fit(
+                model, X, batch_size=BATCH, epochs=5, callbacks=[seen, stops],
+                validation_data=make(), validation_steps=steps, validation_freq=every,
+            )  # fmt: skip
+        return seen.logs
+
+    def breaks_at(moment: str | None) -> dict[str, Any]:
+        if moment is None:
+            return {}
+        passes = iter(range(10))
+
+        def end(*_: Any) -> None:
+            if moment == "pass" and next(passes) == 1:
+                raise_signal(SIGINT)
+
+        def begin(epoch: int, _logs: Any) -> None:
+            if moment == "epoch" and epoch == 4:
+                raise BreakError
+
+        return {"on_test_begin": end, "on_epoch_begin": begin}
+
+    whole = live(tmp_path / "whole")
+    for moment in ("epoch", "pass"):
+        assert live(tmp_path / moment, breaks=moment) != whole
+        again = live(tmp_path / moment)
+        assert again == whole[-len(again) :], moment
+        assert again
+
+
+def test_a_first_epoch_of_another_number_begins_with_the_first_batch(tmp_path: Path) -> None:
+    def seen(folder: Path, first: int) -> list[Any]:
+        trainer.setup(str(folder))
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        model, found = Tells(), Seen()
+        model.compile("sgd")
+        batches = (X[number : number + BATCH] for number in range(6))
+        trainer.fit(
+            model, batches, steps_per_epoch=3, initial_epoch=first, epochs=first + 2,
+            callbacks=[found],
+        )  # fmt: skip
+        return found.logs
+
+    first = seen(tmp_path / "first", 0)
+    assert len(first) == 6
+    assert seen(tmp_path / "later", 4) == first
+
+
+def test_another_call_needs_an_iterator_of_its_own(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    model = Tells()
+    model.compile("sgd")
+    data = Endless()
+    trainer.fit(model, data, steps_per_epoch=2)
+    with pytest.raises(ConfigError, match=r"Endless was read by an earlier call .* for each call"):
+        trainer.fit(model, data, steps_per_epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ConnectionError("away"), TrainerError), (KeyError("x"), ConfigError)]
+)
+def test_what_may_go_well_another_time_is_no_wrong_usage(
+    error: Exception, kind: type[Exception], tmp_path: Path
+) -> None:
+    def batches() -> Iterator[Any]:
+        yield X[:BATCH]
+        yield X[:BATCH]
+        raise error
+
+    trainer.setup(str(tmp_path))
+    model = Tells()
+    model.compile("sgd")
+    with pytest.raises(TrainerError, match=r"x of trainer\.fit raised") as raised:
+        trainer.fit(model, batches(), steps_per_epoch=4)
+    assert type(raised.value) is kind
 
 
 class Draws(Tells):

@@ -14,7 +14,7 @@ from trainer.job import Job
 from trainer.recipes.script import script_recipe
 from trainer.script.arrays import split_arrays
 from trainer.script.fit_data import VALIDATION, Fed, FitData, feed, whole
-from trainer.script.measures import as_loud_as, assemble
+from trainer.script.measures import as_loud_as, assemble, flat
 from trainer.script.orders import Shuffle
 from trainer.script.processes import current, leaving, reading
 from trainer.script.session import Call, Session
@@ -61,27 +61,26 @@ def fit(
                 held_out, validation_batch_size or batch_size, validation_steps,
                 session.job.on_progress,
             )  # fmt: skip
-        data = FitData(fed, validation, config.train.threads)
+        first_epoch = whole("initial_epoch", initial_epoch, least=0)
         validate_every = whole("validation_freq", validation_freq)
-        config = _config_of(config, data, epochs=epochs, validate_every=validate_every)
+        data = FitData(fed, validation, config.train.threads, first_epoch, validate_every)
+        config = _config_of(config, data, epochs=whole("epochs", epochs, least=0))
         _check_share(fed, config, session.place)
         with session.job.goodput.cause("restore"):
-            call = session.begin(_said(model, fed))
-        own = keras.tree.flatten(callbacks or ())  # one alone, too
+            call = session.begin(_said(model, data))
+        own = flat(callbacks)
         job = session.job_of(call, config=config, recipe=script_recipe(lambda _params: own))
         with leaving(job.stop):
-            return _train(session, call, as_loud_as(job, verbose), data, model, initial_epoch)
+            return _train(session, call, as_loud_as(job, verbose), data, model)
 
 
-def _train(
-    session: Session, call: Call, job: Job, data: FitData, model: Any, initial_epoch: int
-) -> Any:
+def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) -> Any:
     where = "any step" if data.fed.is_anywhere else "the ends of epochs"
     steps = data.fed.order.steps_per_epoch
     job.log.info("fit", call=call.number, steps_per_epoch=steps, goes_on_at=where)
     _tell_what_is_ignored(model, job.log)
     assembled = assemble(session, job, data, model)
-    first = Position(step=initial_epoch * steps)
+    first = Position(step=data.first_epoch * steps)
     schedule = replace(
         schedule_of(job.config, steps, first_step=call.first_step - first.step),
         saves_inside=data.fed.is_anywhere,
@@ -98,10 +97,13 @@ def _train(
         job, assembled, pipeline, schedule, call.restored,
         first=first, follows=call.number > 1, world_sizes=session.world_sizes,
     )  # fmt: skip
-    data.passed(begins_at.epochs_ended(steps), validate_every=job.config.train.validate_every)
+    is_over = begins_at.is_over(schedule.target_step)
+    if not is_over:
+        job.run.reopen()  # a plain script's, which `trainer run` had brought to its end
+    data.passed(begins_at, reads=not is_over)
     session.train(call, model)
     position = training.run()
-    data.passed(position.epochs_ended(steps), validate_every=job.config.train.validate_every)
+    data.passed(position, reads=False)
     session.world_sizes = training.world_sizes
     report = {
         "logs": position.epoch_logs, "history": training.history,
@@ -138,13 +140,13 @@ def _feed_validation(
     )  # fmt: skip
 
 
-def _config_of(config: RunConfig, data: FitData, *, epochs: int, validate_every: int) -> RunConfig:
+def _config_of(config: RunConfig, data: FitData, *, epochs: int) -> RunConfig:
     """What the arguments of `fit` say, where a recipe's configuration says it."""
     of_data = {
         "batch_size": data.fed.order.batch_size,
         "validation": VALIDATION if data.validation is not None else None,
     }
-    of_training = {"epochs": epochs, "validate_every": validate_every}
+    of_training = {"epochs": epochs, "validate_every": data.validate_every}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=of_data),
@@ -153,10 +155,12 @@ def _config_of(config: RunConfig, data: FitData, *, epochs: int, validate_every:
     )
 
 
-def _said(model: Any, fed: Fed) -> dict[str, Any]:
+def _said(model: Any, data: FitData) -> dict[str, Any]:
     """What must be the same in each life of a call; weights and optimizer are compared, too."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    return {"model": type(model).__name__, "optimizer": type(optimizer).__name__, **fed.said}
+    said = {"model": type(model).__name__, "optimizer": type(optimizer).__name__, **data.fed.said}
+    # The position of a checkpoint is counted from it.
+    return said | ({"initial_epoch": data.first_epoch} if data.first_epoch else {})
 
 
 def _check_share(fed: Fed, config: RunConfig, place: Place) -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.checkpoint.position import Position
 from trainer.data.batches import BatchPipeline
 from trainer.data.order import Order
 from trainer.data.pipeline import Pipeline, Place
@@ -16,7 +17,7 @@ from trainer.data.source import MemorySource
 from trainer.errors import ConfigError
 from trainer.script.arrays import as_array, as_arrays, checksum, is_arrays, told
 from trainer.script.orders import ArrayOrder, Shuffle
-from trainer.script.sources import IndexedBatches, StreamedBatches, elements, telling
+from trainer.script.sources import IndexedBatches, MadeBatches, StreamedBatches, elements, telling
 
 _BATCH_SIZE = 32
 VALIDATION = "validation"
@@ -28,7 +29,7 @@ class Fed:
 
     sample: a batch of one. said: what makes it the same data in the next life, as plain JSON.
     is_anywhere: whether training can go on inside an epoch. make: (place, threads, micro-batches)
-    -> its pipeline. passed: is told how many passes the call has made, in whatever life.
+    -> its pipeline. batches: what makes them, where they are no records of arrays.
     """
 
     order: Order
@@ -36,19 +37,26 @@ class Fed:
     said: Mapping[str, Any]
     is_anywhere: bool
     make: Callable[[Place, int, int], Pipeline | BatchPipeline]
-    passed: Callable[[int], None] = lambda _passes: None
+    batches: MadeBatches | None = None
 
 
 @dataclass(frozen=True)
 class FitData:
-    """Of one call; see `trainer.data.dataset.TrainingData`."""
+    """Of one call; see `trainer.data.dataset.TrainingData`.
+
+    first_epoch: the number of its first. validate_every: epochs from one validation to the next.
+    """
 
     fed: Fed
     validation: Fed | None
     threads: int
+    first_epoch: int = 0
+    validate_every: int = 1
 
     def training(self, place: Place, *, micro_batches: int = 1) -> Pipeline | BatchPipeline:
         """Endless batches to train on."""
+        if self.fed.batches is not None:
+            self.fed.batches.first_epoch = self.first_epoch
         return self.fed.make(place, self.threads, micro_batches)
 
     def training_order(self) -> Order:
@@ -63,12 +71,20 @@ class FitData:
         """Records that are validated on."""
         return (self.validation or self.fed).order.num_records
 
-    def passed(self, epochs: int, *, validate_every: int) -> None:
-        """Let what makes the batches be as in a life that has trained so many epochs."""
-        self.fed.passed(epochs)
-        if self.validation is not None and not self.validation.is_anywhere:
-            # What is asked for by number is validated on as it is, and told of no epoch.
-            self.validation.passed(epochs // validate_every)
+    def passed(self, position: Position, *, reads: bool) -> None:
+        """Let what makes the batches be as in a life that has come to this position.
+
+        reads: see `MadeBatches.passed`.
+        """
+        ended = position.epochs_ended(self.fed.order.steps_per_epoch)
+        if self.fed.batches is not None:
+            self.fed.batches.passed(ended - self.first_epoch)
+        # What is asked for by number is validated on as it is, and told of no epoch.
+        if self.validation is None or self.validation.is_anywhere or not self.validation.batches:
+            return
+        validated = (ended - (position.phase == "validate")) // self.validate_every
+        passes = validated - self.first_epoch // self.validate_every
+        self.validation.batches.passed(passes, again=True, reads=reads)
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """None are known."""
@@ -168,6 +184,7 @@ def _feed_stream(
     elif isinstance(x, Iterator):
         if steps is None:
             raise ConfigError(f"{code} is a generator, whose length nobody knows: give its steps")
+        whole = math.inf
         begin, length = lambda: x, None
     elif hasattr(x, "__iter__"):
         # Its own code may count, shuffle or draw anywhere in a pass.
@@ -199,7 +216,7 @@ def _fed_batches(
     def make(place: Place, threads: int, micro_batches: int) -> BatchPipeline:
         return BatchPipeline(batches, place, threads, micro_batches)
 
-    return Fed(order, batches.sample, said, is_anywhere, make, batches.passed)
+    return Fed(order, batches.sample, said, is_anywhere, make, batches)
 
 
 def _has_cache(data: Any) -> bool:
@@ -224,11 +241,11 @@ def _cardinality(dataset: tf.data.Dataset, code: str, on_read: Callable[[], None
     return length
 
 
-def whole(name: str, value: Any) -> int:
-    """An argument that is a number from 1 on, as a plain one; ConfigError for any other."""
+def whole(name: str, value: Any, *, least: int = 1) -> int:
+    """An argument that is a number from `least` on, as a plain one; ConfigError for any other."""
     is_whole = hasattr(value, "__index__")
-    if not is_whole or value < 1:
-        raise ConfigError(f"{name} is {value!r}: give a whole number of at least 1")
+    if not is_whole or value < least:
+        raise ConfigError(f"{name} is {value!r}: give a whole number of at least {least}")
     return int(value)
 
 

@@ -39,7 +39,7 @@ def evaluate(
     job = as_loud_as(session.job, verbose)
     data = FitData(fed, None, job.config.train.threads)
     assembled = assemble(session, job, data, model)
-    own = here(keras.tree.flatten(callbacks or ()), writes=session.place.is_chief)
+    own = here(flat(callbacks), writes=session.place.is_chief)
     driven = keras.callbacks.CallbackList(own, model=model)
     with job.goodput.cause("validation"):
         logs = assembled.evaluator.evaluate(VALIDATION, callbacks=driven, between=job.on_progress)
@@ -85,6 +85,14 @@ def assemble(session: Session, job: Job, data: FitData, model: Any) -> Assembled
     with session.strategy.scope():
         build_optimizers(model, session.strategy, data.fed.sample)
     return equip(job, session.strategy, session.place, data, data.fed.sample, model)
+
+
+def flat(callbacks: Any) -> list[Any]:
+    """Callbacks as Keras takes them: one alone, a list, or a `CallbackList`."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        of_keras = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
+        return [one for one in callbacks.callbacks if not isinstance(one, of_keras)]
+    return list(keras.tree.flatten(callbacks or ()))
 
 
 def as_loud_as(job: Job, verbose: str | int) -> Job:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,11 @@ class _Here:
     """What this process has.
 
     is_launched: `trainer run` made the session. closing: gives back the run that is held. sources:
-    what calls have read where it did not.
+    what calls have read. model: what a call of the session before has changed, and did not end.
     """
 
     session: Session | None = None
+    model: Any = None
     is_launched: bool = False
     closing: ExitStack = field(default_factory=ExitStack)
     sources: Sources = field(default_factory=Sources)
@@ -79,11 +80,9 @@ def begin(session: Session) -> None:
 
 @contextmanager
 def reading(*given: Any) -> Iterator[None]:
-    """While a call of `fit` reads this data. Raises ConfigError for what must be made anew.
-
-    Under `trainer run` a life makes all data anew, and each makes the same calls.
-    """
-    with nullcontext() if _here.is_launched else _here.sources.reading(*given):
+    """While a call of `fit` reads this data. Raises ConfigError for what must be made anew."""
+    # Under `trainer run` a life makes all data anew, and each makes the same calls.
+    with _here.sources.reading(*given, spoils=not _here.is_launched):
         yield
 
 
@@ -115,12 +114,14 @@ def setup(
     own = [] if run_dir is None else [f"run.dir={run_dir}"]
     settings = load_script_config(config, [*own, *overrides], name=_name())
     _here.session = _alone(settings)
+    _here.session.model = _here.model
     return _here.session
 
 
 def close() -> None:
     """Give back the run of a plain script or a notebook; the next call begins with it anew."""
-    if not _here.is_launched:
+    if not _here.is_launched and _here.session is not None:
+        _here.model = _here.session.model
         _here.closing.close()
         _here.session = None
 
@@ -145,12 +146,13 @@ def _alone(config: RunConfig, before: Session | None = None) -> Session:
 
     held = _here.closing.enter_context(run.held(config.run.lease_seconds, on_wait))
     held.admit(config, Params, "")
+    stop = StopRequest(outlives=True)
     console = None
     if is_shown and not is_for_machines(config.log):
         from rich.console import Console
 
         console = Console()
-    job = Job(config, script_recipe(), Params(), held, metrics, log, StopRequest(), console=console)
+    job = Job(config, script_recipe(), Params(), held, metrics, log, stop, console=console)
     if config.train.deterministic:
         compute_as_written()
     restored = held.restore(start_over=config.checkpoint.start_over)

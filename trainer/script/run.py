@@ -5,8 +5,10 @@ config -> cluster -> strategy -> restore -> the script, with its calls of `fit` 
 
 import runpy
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from trainer.worker import agree, compute, tell_names
 _FINAL = (SyntaxError, ImportError, NameError)
 # What argparse and click exit with when a script's arguments are wrong.
 _USAGE = 2
+_ALIVE_SECONDS = 10.0
 
 
 def train_script(job: Job, script: Script) -> dict[str, Any]:
@@ -49,7 +52,9 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
     job.run.reopen()
     session = Session(job, strategy, place, agreement, restored)
     processes.begin(session)
-    _run(script, session)
+    with _alive(session):
+        _run(script, session)
+    session.check_all_were_made()
     if not session.ended:
         job.log.warning(
             "the script never called trainer.fit: nothing of it can be resumed",
@@ -61,6 +66,29 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
         job.run.write_summary(summary)
         agreement.part()  # who leaves earlier would break the chief's writing off
     return summary
+
+
+@contextmanager
+def _alive(session: Session) -> Iterator[None]:
+    """While a script's own code runs: hours before, between and after calls of `fit` are no hang.
+
+    In a call, progress is what says so; a process that stands still says nothing either way.
+    """
+    is_over = threading.Event()
+    every = min(_ALIVE_SECONDS, session.job.config.run.hang_seconds / 4)
+
+    def tell() -> None:
+        while not is_over.wait(every):
+            if not session.is_calling:
+                session.job.on_progress()
+
+    thread = threading.Thread(target=tell, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def _let_one_worker_save() -> None:
@@ -85,10 +113,11 @@ def _run(script: Script, session: Session) -> None:
     session.job.log.info("script", path=path, arguments=len(script.arguments))
     ended_by = _ended_by(path)
     failure = session.failure
-    is_told = ended_by is None or isinstance(ended_by, SystemExit)
-    if failure not in (None, ended_by) and (is_told or isinstance(failure, processes.Stopped)):
+    if failure not in (None, ended_by):
         # A run that is marked complete is never gone on with.
         session.job.log.warning("trainer.fit failed, whatever the script did after it")
+        if isinstance(ended_by, Exception):
+            _show_traceback(ended_by, path)
         ended_by = failure
     match ended_by:
         case None:

@@ -47,8 +47,9 @@ class Call:
 class Session:
     """The script's process: what it computes on, and the calls that it has made so far.
 
-    is_on: a call trains, or has trained, in this life. is_training: one changes its model, or has
-    and did not end. failure: what the last call raised. model: what such a call has changed.
+    is_on: a call trains, or has trained, in this life. is_calling: one is made right now.
+    is_training: one changes its model, or has and did not end. failure: what the last call raised.
+    model: what such a call has changed.
     """
 
     job: Job
@@ -57,6 +58,7 @@ class Session:
     agreement: Agreement
     restored: Restored
     is_on: bool = False
+    is_calling: bool = False
     is_training: bool = False
     failure: BaseException | None = None
     model: Any = None
@@ -68,6 +70,8 @@ class Session:
         saved = self._saved
         self._known = [Ended(**ended) for ended in saved.get("ended", [])]
         self._current: int = saved.get("call", 0)
+        checkpoint = self.restored.checkpoint
+        self._begun_at = 0 if checkpoint is None else checkpoint.manifest.step
         self.job.metrics.checkpoint_fallbacks.inc(len(self.restored.damaged))
         for reason in self.restored.reasons:
             self.job.log.warning("checkpoint skipped", reason=reason)
@@ -119,13 +123,16 @@ class Session:
     @contextmanager
     def calling(self) -> Iterator[None]:
         """While a call of `fit` lasts; one that is made inside of another says nothing of it."""
-        is_inside = self.is_training
+        is_inside = self.is_calling
+        self.is_calling = True
         try:
             yield
         except BaseException as error:
-            if not is_inside:
+            if not (is_inside or self.is_broken):
                 self.failure = error
             raise
+        finally:
+            self.is_calling = is_inside
         self.failure = None
 
     def train(self, call: Call, model: Any) -> None:
@@ -156,6 +163,15 @@ class Session:
         self.is_training, self.model = False, None
         self.ended.append(Ended(step, call.said))
         self.last = report
+
+    def check_all_were_made(self) -> None:
+        """CheckpointError when the script ended without a call that the run had begun."""
+        if len(self.ended) < self._current:
+            raise CheckpointError(
+                f"the script came to its end without call {self.number} of trainer.fit, and run "
+                f"{self.job.run.url} is in call {self._current} (step {self._begun_at}): make the "
+                "same calls in each life, or use another run.dir"
+            )
 
     def summary(self, seconds: float, script_sha256: str) -> dict[str, Any]:
         """What the run's `summary.json` says of a script that has come to its end."""

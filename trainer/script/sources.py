@@ -23,8 +23,11 @@ _WAYS_OUT = "give fewer steps_per_epoch, or data that repeats"
 class MadeBatches:
     """What both kinds have in common; `fetch` makes a batch.
 
-    weigh: adds the weights of classes to a batch.
+    weigh: adds the weights of classes to a batch. first_epoch: the number that the call gives its
+    first epoch; the source's first pass is that one.
     """
+
+    first_epoch = 0
 
     def __init__(self, code: str, weigh: Callable[[Any], Any]) -> None:
         self.code = code
@@ -59,21 +62,24 @@ class MadeBatches:
             if self._last is None or self._last[0] != (epoch, step):
                 try:
                     with user_code(self.code):
-                        made = self.fetch(epoch, step)
+                        made = self.fetch(epoch - self.first_epoch, step)
                     self._last = (epoch, step), self._as_arrays(made)
                 except Exception as error:
                     # tf.data would keep only the text of this error: see `BatchPipeline.explain`.
-                    self.failure = error
+                    # The first one, since a generator that has raised ends after that.
+                    self.failure = self.failure or error
                     raise
             return self._last[1]
 
-    def passed(self, passes: int) -> None:
+    def passed(self, passes: int, *, again: bool = False, reads: bool = False) -> None:
         """Let the source be as in a life that has made so many passes, and has begun the next.
 
         A script's later calls may be given the same object, of which other lives saw more.
+        again: each was asked for as the first one, as validation is. reads: whether to read those
+        passes where nothing less does it, because the call is not over.
         """
         with self._lock, user_code(self.code):
-            self.leave(passes)
+            self.leave(passes, again=again, reads=reads)
 
     def num_rows(self, epoch: int, step: int) -> int:
         """Records of that batch."""
@@ -83,7 +89,7 @@ class MadeBatches:
         """The batch as the script's object gives it."""
         raise NotImplementedError
 
-    def leave(self, passes: int) -> None:
+    def leave(self, passes: int, *, again: bool, reads: bool) -> None:
         """Begin the pass of that number, after those before it."""
         raise NotImplementedError
 
@@ -139,7 +145,7 @@ class IndexedBatches(MadeBatches):
             number = int(shuffled_batches(self._length, *self._key, passed)[number])
         return self._source[number]
 
-    def leave(self, passes: int) -> None:
+    def leave(self, passes: int, *, again: bool, reads: bool) -> None:  # noqa: ARG002
         """So many epochs, each told to the source."""
         if self._length:
             self._leave(passes * self.order.steps_per_epoch // self._length)
@@ -161,7 +167,8 @@ class StreamedBatches(MadeBatches):
 
     Where a run goes on in a later epoch, the passes before it are begun and left, which is what
     moves a seeded shuffle of tf.data on; with `steps`, an epoch's, what they gave is dropped.
-    whole: so many passes must be read to their ends all the same, for what they leave behind.
+    whole: so many passes must be read to their ends all the same, for what they leave behind;
+    all of an object that is its own iterator.
     """
 
     def __init__(
@@ -205,9 +212,16 @@ class StreamedBatches(MadeBatches):
             if at == wanted:
                 return batch
 
-    def leave(self, passes: int) -> None:
-        """Begin the pass of that number; nothing where that would be reading."""
-        while not self._steps and self._whole < math.inf and self._begun <= passes:
+    def leave(self, passes: int, *, again: bool, reads: bool) -> None:
+        """Begin the pass of that number; nothing where that would be reading in vain."""
+        if not again and (self._steps or self._whole == math.inf):
+            return  # `fetch` reads what comes before the step that it is asked for
+        if again and not reads and self._whole == math.inf:
+            return
+        while self._begun <= passes:
+            if self._steps and reads and self._whole and not self._next[1]:
+                for step in range(self._steps):
+                    self.fetch(0, step)
             self._begin_pass()
 
     def _begin_pass(self) -> None:

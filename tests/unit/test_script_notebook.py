@@ -1,0 +1,109 @@
+"""Cells of a notebook: interrupted, run again, run in another order; the process lives on."""
+
+import signal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+import trainer
+from tests.small_script import (
+    BATCH,
+    SETTINGS,
+    Breaks,
+    X,
+    Y,
+    assert_equal,
+    generator,
+    make_model,
+    shuffled,
+)
+from trainer.checkpoint.names import SUMMARY_FILE
+from trainer.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("given_back")
+
+ARRAYS = {"x": X, "y": Y, "batch_size": BATCH, "epochs": 3}
+
+
+class Interrupts(Breaks):
+    """Ctrl-C at a hook, once; without anything to save, or twice in a row."""
+
+    def __init__(self, hook: str, times: int = 1) -> None:
+        super().__init__(0)
+        self._hook, self._times = hook, times
+        setattr(self, hook, self._interrupt)
+
+    def _interrupt(self, *_: Any, **__: Any) -> None:
+        times, self._times = self._times, 0
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("hook", "times"), [("on_train_begin", 1), ("on_train_batch_end", 2), ("on_train_end", 1)]
+)
+def test_an_interrupt_ends_the_cell_and_not_the_notebook(
+    hook: str, times: int, tmp_path: Path
+) -> None:
+    trainer.setup(str(tmp_path / "whole"), overrides=SETTINGS)
+    whole = make_model()
+    history = trainer.fit(whole, **ARRAYS, callbacks=[Breaks(100)]).history
+    trainer.setup(str(tmp_path / "cells"), overrides=SETTINGS)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(make_model(), **ARRAYS, callbacks=[Interrupts(hook, times)])
+    assert signal.getsignal(signal.SIGINT) is before
+    model = make_model()
+    assert trainer.fit(model, **ARRAYS, callbacks=[Breaks(100)]).history == history
+    assert_equal(whole, model)
+
+
+def test_a_model_that_was_broken_off_is_known_after_setup(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    model = make_model()
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(model, **ARRAYS, callbacks=[Breaks(3)])
+    for again in (lambda: trainer.setup(str(tmp_path)), trainer.close):
+        again()
+        with pytest.raises(ConfigError, match="the model is no longer as it was: make it anew"):
+            trainer.fit(model, **ARRAYS)
+    trainer.fit(make_model(), **ARRAYS)
+
+
+def test_what_is_read_once_is_made_anew(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    model, pairs = make_model(), islice(generator(), 100)
+    call: dict[str, Any] = {"steps_per_epoch": 4, "epochs": 2}
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(model, pairs, **call, callbacks=[Breaks(6)])
+    with pytest.raises(ConfigError, match=r"a islice was read before .* so make it anew$"):
+        trainer.fit(model, pairs, **call)
+
+
+def test_data_that_an_ended_call_has_read_is_made_anew_with_that_call(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    model, data = make_model(), shuffled()
+    trainer.fit(model, data)
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(model, data, epochs=2, callbacks=[Breaks(7)])
+    with pytest.raises(ConfigError, match=r"make it anew; a call that ended has .*trainer\.setup"):
+        trainer.fit(model, data, epochs=2)
+
+
+def test_a_run_that_is_trained_on_is_not_complete(tmp_path: Path) -> None:
+    def script(epochs: int) -> keras.Model:
+        trainer.setup(str(tmp_path))
+        model = make_model()
+        trainer.fit(model, **(ARRAYS | {"epochs": epochs}))
+        return model
+
+    script(1)
+    trainer.close()
+    (tmp_path / SUMMARY_FILE).write_text("{}")
+    script(1)
+    assert (tmp_path / SUMMARY_FILE).exists()
+    script(2)
+    assert not (tmp_path / SUMMARY_FILE).exists()
