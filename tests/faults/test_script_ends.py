@@ -183,3 +183,21 @@ def test_a_run_is_not_complete_without_a_call_that_was_begun(tmp_path: Path) -> 
     assert "without call 1 of trainer.fit, and run" in ended.stderr
     assert "is in call 1 (step 4): make the same calls in each life" in ended.stderr
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+SLOW = """
+import time
+time.sleep(9)
+trainer.fit(model, x, x[:, :1], batch_size=1)
+time.sleep(9)
+"""
+
+
+@pytest.mark.long
+def test_a_scripts_own_code_may_take_its_time(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(MODEL + SLOW)
+    command = [sys.executable, "-m", "trainer", "run", "--json", "--set=run.dir=run"]
+    command += ["--set=run.hang_seconds=6", "--set=metrics.enabled=false", "train.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "worker hangs" not in ended.stdout

@@ -21,7 +21,7 @@ from tests.small_script import (
     shuffled,
 )
 from trainer.checkpoint.names import SUMMARY_FILE
-from trainer.errors import ConfigError
+from trainer.errors import CheckpointError, ConfigError
 
 pytestmark = pytest.mark.usefixtures("given_back")
 
@@ -107,3 +107,40 @@ def test_a_run_that_is_trained_on_is_not_complete(tmp_path: Path) -> None:
     assert (tmp_path / SUMMARY_FILE).exists()
     script(2)
     assert not (tmp_path / SUMMARY_FILE).exists()
+
+
+def build(folder: Path, *, is_swapped: bool = False, others: int = 0) -> keras.Model:
+    """A model as a cell makes it, which Keras names on from the ones before."""
+    trainer.setup(str(folder), overrides=SETTINGS)
+    keras.utils.set_random_seed(1)
+    sizes = {"wide_1": 8, "wide_2": 8}
+    names = reversed(sizes) if is_swapped else sizes
+    inner = [keras.layers.Dense(8, "relu", name=name) for name in names]
+    noise, last = keras.layers.Dropout(0.3), keras.layers.Dense(2)
+    for _ in range(others):
+        keras.layers.Dense(1)
+    first = keras.layers.Dense(8)
+    model = keras.Sequential([keras.Input((4,)), first, *inner, noise, last])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(), loss, metrics=["accuracy"])
+    return model
+
+
+def test_a_model_that_keras_has_named_on_is_the_same(tmp_path: Path) -> None:
+    keras.utils.clear_session()
+    whole = build(tmp_path / "whole")
+    trainer.fit(whole, **ARRAYS, callbacks=[Breaks(100)])
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(build(tmp_path / "cells"), **ARRAYS, callbacks=[Breaks(8)])
+    for different in ({"is_swapped": True}, {"others": 1}):
+        with pytest.raises(CheckpointError, match=r"another model .*\n(.*\n)+.*clear_session\(\)"):
+            trainer.fit(build(tmp_path / "cells", **different), **ARRAYS)
+    model = build(tmp_path / "cells")
+    assert model.name != whole.name
+    trainer.fit(model, **ARRAYS, callbacks=[Breaks(100)])
+    assert_equal(whole, model)
+    # As after a kernel's restart, which the checkpoint's names come from before.
+    keras.utils.clear_session()
+    again = build(tmp_path / "cells")
+    trainer.fit(again, **ARRAYS)
+    assert_equal(whole, again)

@@ -9,7 +9,6 @@ Names, shapes and floats are the same on all of Keras' backends. Whole numbers, 
 iterations, have other widths on each: they go by their value.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.backends import this_backend
+from trainer.checkpoint.array_names import counted_on, renamed, split_replica
 from trainer.checkpoint.format import Arrays, check_array
 from trainer.checkpoint.shared import Shared, match_shared
 from trainer.errors import CheckpointError, ConfigError
@@ -27,7 +27,6 @@ from trainer.models.replicas import GroupReplicas, assign_everywhere, local_valu
 
 _ROLES = ("model", "optimizer", "metric")
 _SHOWN = 12
-_REPLICA = re.compile(r"(metric/.*)/replica-([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -174,14 +173,19 @@ class ModelState:
         """
         self.check(arrays)
         by_variable: dict[str, list[Any]] = {}
-        for name in sorted(arrays, key=_split_replica):
-            by_variable.setdefault(_split_replica(name)[0], []).append(arrays[name])
+        for name in sorted(arrays, key=split_replica):
+            by_variable.setdefault(split_replica(name)[0], []).append(arrays[name])
         for entry in self._variables:
             found = [_fitted(array, entry) for array in by_variable[entry.name]]
             if entry.is_per_replica and self._group is not None:
                 self._group.assign(entry.variable, found)
             else:
                 assign_everywhere(entry.variable, found)
+
+    def named(self, arrays: Arrays) -> dict[str, Any]:
+        """The arrays under this model's names, where only Keras' own counts differ."""
+        known = counted_on(_forms(arrays, _ROLES), self._forms(_ROLES))
+        return {renamed(name, known): array for name, array in arrays.items()}
 
     def restore_weights(self, arrays: Arrays) -> None:
         """Assign the model's weights alone: the warm start of a new run."""
@@ -242,7 +246,7 @@ class ModelState:
 def _forms(arrays: Arrays, roles: tuple[str, ...]) -> dict[str, _Form]:
     """By name; metrics once for all replicas."""
     return {
-        _split_replica(name)[0]: _Form(array.dtype, array.shape)
+        split_replica(name)[0]: _Form(array.dtype, array.shape)
         for name, array in arrays.items()
         if name.split("/")[0] in roles
     }
@@ -287,12 +291,6 @@ def _fixed_shape(entry: _Named) -> tuple[int, ...]:
     if not shape.is_fully_defined():
         raise ConfigError(f"variable {entry.name} has no fixed shape: a checkpoint cannot hold it")
     return tuple(shape)
-
-
-def _split_replica(name: str) -> tuple[str, int]:
-    """(name of the variable, number of the replica) of an array's name."""
-    match = _REPLICA.fullmatch(name)
-    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def _numpy_dtype(variable: Any) -> Any:

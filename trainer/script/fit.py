@@ -21,6 +21,10 @@ from trainer.script.session import Call, Session
 from trainer.training import Training, position_of
 from trainer.worker import check_model, schedule_of
 
+_WAY_OUT = (
+    "make the same model (in a notebook, keras.utils.clear_session() lets Keras count its names "
+    "from the beginning), or use another run.dir"
+)
 # Keys of an order, beside the run's seed and the number of the call.
 _SHUFFLE = 3
 
@@ -87,7 +91,10 @@ def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) ->
     )
     begins_at = first
     if call.restored.checkpoint is not None:
-        assembled.state.check(call.restored.checkpoint.arrays)
+        found = call.restored.checkpoint
+        found = replace(found, arrays=assembled.state.named(found.arrays))
+        assembled.state.check(found.arrays, way_out=_WAY_OUT)
+        call = replace(call, restored=replace(call.restored, checkpoint=found))
         begins_at = position_of(call.restored.checkpoint)
     _check_end(call, begins_at, schedule)
     _tell_restore(session, job, call, schedule.first_step + begins_at.step)
