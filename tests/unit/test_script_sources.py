@@ -187,46 +187,45 @@ HELD_OUT: dict[str, tuple[Callable[[], Any], int | None]] = {
 OFTEN = ("iterator", "loader")
 
 
+def breaks_at(moment: str) -> keras.callbacks.Callback:
+    """Ends a life at the start of its fifth epoch, or in its second validation pass."""
+    passes = iter(range(10))
+
+    def begin_pass(_logs: Any) -> None:
+        if moment == "pass" and next(passes) == 1:
+            raise_signal(SIGINT)
+
+    def begin_epoch(epoch: int, _logs: Any) -> None:
+        if moment == "epoch" and epoch == 4:
+            raise BreakError
+
+    return keras.callbacks.LambdaCallback(on_test_begin=begin_pass, on_epoch_begin=begin_epoch)
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.long) for n in HELD_OUT]
 )
 @pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_another_life_validates_on_the_same_batches(name: str, every: int, tmp_path: Path) -> None:
-    def live(folder: Path, *, breaks: str | None = None) -> list[Any]:
+    def live(folder: Path, moment: str = "never") -> list[Any]:
         trainer.setup(str(folder), overrides=["checkpoint.every_steps=1"])
         keras.utils.clear_session()
         keras.utils.set_random_seed(1)
         model, (make, steps), seen = Tells(), HELD_OUT[name], Seen()
         model.compile("sgd")
-        stops = keras.callbacks.LambdaCallback(**breaks_at(breaks))
         with suppress(TrainerError, KeyboardInterrupt):
             trainer.fit(
-                model, X, batch_size=BATCH, epochs=5, callbacks=[seen, stops],
+                model, X, batch_size=BATCH, epochs=5, callbacks=[seen, breaks_at(moment)],
                 validation_data=make(), validation_steps=steps, validation_freq=every,
             )  # fmt: skip
         return seen.logs
 
-    def breaks_at(moment: str | None) -> dict[str, Any]:
-        if moment is None:
-            return {}
-        passes = iter(range(10))
-
-        def end(*_: Any) -> None:
-            if moment == "pass" and next(passes) == 1:
-                raise_signal(SIGINT)
-
-        def begin(epoch: int, _logs: Any) -> None:
-            if moment == "epoch" and epoch == 4:
-                raise BreakError
-
-        return {"on_test_begin": end, "on_epoch_begin": begin}
-
     whole = live(tmp_path / "whole")
     for moment in ("epoch", "pass"):
-        assert live(tmp_path / moment, breaks=moment) != whole
+        assert live(tmp_path / moment, moment) != whole
         again = live(tmp_path / moment)
-        assert again == whole[-len(again) :], moment
         assert again
+        assert again == whole[-len(again) :], moment
 
 
 def test_a_first_epoch_of_another_number_begins_with_the_first_batch(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 
 from trainer.checkpoint.position import Position, Schedule
+from trainer.checkpoint.state import ModelState
+from trainer.checkpoint.store import Checkpoint
 from trainer.config import RunConfig
 from trainer.data.pipeline import Place
 from trainer.errors import CheckpointError, ConfigError
@@ -91,10 +93,7 @@ def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) ->
     )
     begins_at = first
     if call.restored.checkpoint is not None:
-        found = call.restored.checkpoint
-        found = replace(found, arrays=assembled.state.named(found.arrays))
-        assembled.state.check(found.arrays, way_out=_WAY_OUT)
-        call = replace(call, restored=replace(call.restored, checkpoint=found))
+        call = _with_own_names(call, call.restored.checkpoint, assembled.state)
         begins_at = position_of(call.restored.checkpoint)
     _check_end(call, begins_at, schedule)
     _tell_restore(session, job, call, schedule.first_step + begins_at.step)
@@ -121,6 +120,13 @@ def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) ->
     keras.utils.set_random_seed(job.config.train.seed + call.number)
     model.history = training.history_callback
     return training.history_callback
+
+
+def _with_own_names(call: Call, found: Checkpoint, state: ModelState) -> Call:
+    """The call, whose checkpoint fits the model. Raises CheckpointError for another one's."""
+    found = replace(found, arrays=state.named(found.arrays))
+    state.check(found.arrays, way_out=_WAY_OUT)
+    return replace(call, restored=replace(call.restored, checkpoint=found))
 
 
 def _tell_what_is_ignored(model: Any, log: Any) -> None:
