@@ -185,7 +185,10 @@ def index(url: str, label: str | None, as_json: bool) -> None:
 
         describe(url, label=label, say=_say)
     elif label is not None:
-        raise ConfigError(f"--label {label}: {url} is described by its features.json already")
+        raise ConfigError(
+            f"--label {label}: {url} is described by its features.json already: leave --label out, "
+            "or remove features.json and dataset_info.json, which say what its label is"
+        )
     _show_ready(index_directory(url, on_progress=_say), url, as_json=as_json)
 
 
