@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from click.testing import CliRunner
 
+from trainer.cli.data import data
 from trainer.data.directory import is_described
 from trainer.data.facts import read_facts
 from trainer.data.index import index_directory
@@ -73,6 +75,9 @@ def test_files_are_described_and_indexed_where_they_lie(tmp_path: Path) -> None:
     assert (found["vector"].tolist(), found["kind"], found["name"]) == ([0.5, 1.75], 1, b"n7")
     assert found["words"].tolist() == [b"one", b"two"]
     assert is_described(str(tmp_path))
+    again = CliRunner().invoke(data, ["index", str(tmp_path), "--label", "words"])
+    assert isinstance(again.exception, ConfigError)
+    assert "leave --label out, or remove features.json and" in str(again.exception)
 
 
 def test_files_that_are_numbered_by_a_number_alone(tmp_path: Path) -> None:
