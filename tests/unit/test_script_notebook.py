@@ -66,10 +66,12 @@ def test_a_model_that_was_broken_off_is_known_after_setup(tmp_path: Path) -> Non
     model = make_model()
     with pytest.raises(Exception, match="Broken"):
         trainer.fit(model, **ARRAYS, callbacks=[Breaks(3)])
-    for again in (lambda: trainer.setup(str(tmp_path)), trainer.close):
-        again()
+    for _ in range(2):
+        trainer.setup(str(tmp_path))
         with pytest.raises(ConfigError, match="the model is no longer as it was: make it anew"):
             trainer.fit(model, **ARRAYS)
+        trainer.close()
+    trainer.setup(str(tmp_path))
     trainer.fit(make_model(), **ARRAYS)
 
 
