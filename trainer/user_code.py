@@ -1,5 +1,6 @@
 """Where in a user's own code an error came from: recipe, data functions, steps, callbacks."""
 
+import errno
 import re
 import sysconfig
 import traceback
@@ -15,8 +16,15 @@ _MOST_CHARACTERS = 500
 # Of memory and of other workers, as TensorFlow numbers its errors: cancelled, deadline exceeded,
 # resource exhausted, aborted, unavailable. Another time they may not come.
 _PASSING = (1, 4, 8, 10, 14)
-# Of what a path names: of other disks, shares and services, an error may not come another time.
-_LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+# Errors of the system that the same call gives each time: of what a path names, mostly.
+_LASTING = {
+    errno.EACCES, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+# As TensorFlow tells of what a generator raised; it keeps the text alone.
+_UNKNOWN = 2
+_NUMBER = re.compile(r"\[Errno (-?\d+)\]")
+_AWAY = re.compile(r"\b(Connection\w*Error|BrokenPipeError|TimeoutError|gaierror): ")
 # Invalid argument, unimplemented: what one worker alone computes fails so each time.
 NEVER_PASSING = (3, 12)
 # As Python prints a frame; TensorFlow's messages hold the frames of what it traced.
@@ -40,9 +48,24 @@ def user_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if getattr(error, "error_code", None) in _PASSING:
             raise
-        may_pass = isinstance(error, OSError) and not isinstance(error, _LASTING)
-        kind = TrainerError if may_pass else ConfigError
+        kind = TrainerError if _may_pass(error) else ConfigError
         raise kind(f"{what} raised {describe(error)}") from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether it is of a network or a disk; a file of other contents is an OSError, too."""
+    if getattr(error, "error_code", None) == _UNKNOWN:
+        number = _NUMBER.search(str(error))
+        is_away = _AWAY.search(str(error)) is not None
+        return is_away if number is None else int(number[1]) not in _LASTING
+    if not isinstance(error, OSError):
+        return False
+    if error.errno is not None:
+        return error.errno not in _LASTING
+    # Libraries for HTTP raise theirs around the system's.
+    inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+    is_away = isinstance(error, ConnectionError | TimeoutError)
+    return is_away or (isinstance(inner, BaseException) and _may_pass(inner))
 
 
 def describe(error: BaseException) -> str:

@@ -133,6 +133,14 @@ try:
 except Exception:
     sys.exit(1)
 """
+READS = """
+batches = ((x, x[:, :1]) for _ in range(100))
+trainer.fit(model, batches, steps_per_epoch=2)
+try:
+    trainer.fit(model, batches, steps_per_epoch=2)
+except Exception:
+    pass
+"""
 CATCHES = """
 try:
     exec(STOPS)
@@ -147,6 +155,7 @@ except BaseException:
         pytest.param(FAILS, 1, id="fails", marks=pytest.mark.long),
         pytest.param(LEAVES, 4, id="leaves", marks=pytest.mark.long),
         pytest.param(WRAPS, 4, id="wraps", marks=pytest.mark.long),
+        pytest.param(READS, 2, id="reads", marks=pytest.mark.long),
         pytest.param(f"STOPS = {STOPS!r}" + CATCHES, 75, id="stops"),
     ],
 )
@@ -192,12 +201,25 @@ trainer.fit(model, x, x[:, :1], batch_size=1)
 time.sleep(9)
 """
 
+HANGS = """
+class Hangs(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, number):
+        if number == 2:
+            time.sleep(60)
+        return x, x[:, :1]
+trainer.evaluate(model, Hangs())
+"""
+
 
 @pytest.mark.long
-def test_a_scripts_own_code_may_take_its_time(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(MODEL + SLOW)
+@pytest.mark.parametrize(("text", "code"), [(SLOW, 0), ("import time" + HANGS, 7)])
+def test_a_scripts_own_code_may_take_its_time(tmp_path: Path, text: str, code: int) -> None:
+    (tmp_path / "train.py").write_text(MODEL + text)
     command = [sys.executable, "-m", "trainer", "run", "--json", "--set=run.dir=run"]
-    command += ["--set=run.hang_seconds=6", "--set=metrics.enabled=false", "train.py"]
+    command += ["--set=run.hang_seconds=6", "--set=metrics.enabled=false"]
+    command += ["--set=run.max_restarts=0", "train.py"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, ended.stderr
-    assert "worker hangs" not in ended.stdout
+    assert ended.returncode == code, ended.stderr
+    assert ("worker hangs" in ended.stdout) == (code == 7)

@@ -326,7 +326,7 @@ def test_what_was_broken_off_before_its_first_checkpoint_is_made_anew(tmp_path: 
     with pytest.raises(Exception, match="Broken"):
         trainer.fit(model, **call, callbacks=[Breaks(3)])
     with pytest.raises(
-        ConfigError, match="before its first checkpoint, and the model is no longer"
+        ConfigError, match="has no checkpoint to begin with, and the model is no longer"
     ):
         trainer.fit(model, **call)
     model = make_model()

@@ -43,7 +43,12 @@ class Interrupts(Breaks):
 
 
 @pytest.mark.parametrize(
-    ("hook", "times"), [("on_train_begin", 1), ("on_train_batch_end", 2), ("on_train_end", 1)]
+    ("hook", "times"),
+    [
+        ("on_train_begin", 1),
+        ("on_train_batch_end", 2),
+        pytest.param("on_train_end", 1, marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupt_ends_the_cell_and_not_the_notebook(
     hook: str, times: int, tmp_path: Path
@@ -68,7 +73,7 @@ def test_a_model_that_was_broken_off_is_known_after_setup(tmp_path: Path) -> Non
         trainer.fit(model, **ARRAYS, callbacks=[Breaks(3)])
     for _ in range(2):
         trainer.setup(str(tmp_path))
-        with pytest.raises(ConfigError, match="the model is no longer as it was: make it anew"):
+        with pytest.raises(ConfigError, match="the model is no longer as it was, since a call"):
             trainer.fit(model, **ARRAYS)
         trainer.close()
     trainer.setup(str(tmp_path))
@@ -109,6 +114,30 @@ def test_a_run_that_is_trained_on_is_not_complete(tmp_path: Path) -> None:
     assert (tmp_path / SUMMARY_FILE).exists()
     script(2)
     assert not (tmp_path / SUMMARY_FILE).exists()
+
+
+def test_a_run_that_cannot_be_restored_is_not_held_on(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    trainer.setup(run, overrides=SETTINGS)
+    trainer.fit(make_model(), **ARRAYS)
+    trainer.close()
+    for part in (tmp_path / "run").rglob("*.safetensors"):
+        part.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="start_over"):
+        trainer.setup(run)
+    trainer.setup(run, overrides=["checkpoint.start_over=true"])
+    trainer.fit(make_model(), **ARRAYS)
+
+
+def test_each_model_that_was_broken_off_is_known(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path))
+    one, other = make_model(), make_model()
+    for model in (one, other):
+        with pytest.raises(Exception, match="Broken"):
+            trainer.fit(model, **ARRAYS, callbacks=[Breaks(3)])
+    for model in (one, other):
+        with pytest.raises(ConfigError, match="the model is no longer as it was"):
+            trainer.fit(model, **ARRAYS)
 
 
 def build(folder: Path, *, is_swapped: bool = False, others: int = 0) -> keras.Model:

@@ -1,10 +1,13 @@
 """Data of users' scripts: another life, which makes fewer of the passes, sees the same batches."""
 
+import errno
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT, raise_signal
 from typing import Any
+from urllib.error import URLError
 
 import keras
 import numpy as np
@@ -181,10 +184,13 @@ class Endless:
 HELD_OUT: dict[str, tuple[Callable[[], Any], int | None]] = {
     "shuffle": (shuffled, 2),
     "iterator": (Endless, 3),
+    "one step": (Endless, 1),
+    "more than a pass": (shuffled, 7),
+    "endless": (lambda: shuffled().repeat(), 7),
     "loader": (Loader, None),
     "loader, some steps": (Loader, 3),
 }
-OFTEN = ("iterator", "loader")
+OFTEN = ("one step", "loader")
 
 
 def breaks_at(moment: str) -> keras.callbacks.Callback:
@@ -247,6 +253,15 @@ def test_a_first_epoch_of_another_number_begins_with_the_first_batch(tmp_path: P
     assert seen(tmp_path / "later", 4) == first
 
 
+def test_pictures_of_what_is_read_in_order_are_refused(tmp_path: Path) -> None:
+    pictures = ["callbacks=[{name: confusion_matrix}]"]
+    trainer.setup(str(tmp_path), overrides=pictures)
+    model = Tells()
+    model.compile("sgd")
+    with pytest.raises(ConfigError, match="cannot be looked at beside training"):
+        trainer.fit(model, X, validation_data=shuffled())
+
+
 def test_another_call_needs_an_iterator_of_its_own(tmp_path: Path) -> None:
     trainer.setup(str(tmp_path))
     model = Tells()
@@ -257,11 +272,30 @@ def test_another_call_needs_an_iterator_of_its_own(tmp_path: Path) -> None:
         trainer.fit(model, data, steps_per_epoch=2)
 
 
+def by_tensorflow(batches: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
+    spec = tf.TensorSpec((None, 1), tf.float32)
+    return tf.data.Dataset.from_generator(batches, output_signature=spec)
+
+
+def url_error() -> Exception:
+    return URLError(socket.gaierror(socket.EAI_AGAIN, "again"))
+
+
+@pytest.mark.parametrize("of", [None, pytest.param(by_tensorflow, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
-    ("error", "kind"), [(ConnectionError("away"), TrainerError), (KeyError("x"), ConfigError)]
+    ("error", "kind"),
+    [
+        (ConnectionError("away"), TrainerError),
+        (OSError(errno.EIO, "disk"), TrainerError),
+        (url_error(), TrainerError),
+        (KeyError("x"), ConfigError),
+        (OSError("image file is truncated"), ConfigError),
+        (FileNotFoundError(errno.ENOENT, "none", "x.png"), ConfigError),
+    ],
+    ids=lambda value: type(value).__name__ + str(getattr(value, "errno", "") or ""),
 )
 def test_what_may_go_well_another_time_is_no_wrong_usage(
-    error: Exception, kind: type[Exception], tmp_path: Path
+    error: Exception, kind: type[Exception], of: Any, tmp_path: Path
 ) -> None:
     def batches() -> Iterator[Any]:
         yield X[:BATCH]
@@ -272,7 +306,7 @@ def test_what_may_go_well_another_time_is_no_wrong_usage(
     model = Tells()
     model.compile("sgd")
     with pytest.raises(TrainerError, match=r"x of trainer\.fit raised") as raised:
-        trainer.fit(model, batches(), steps_per_epoch=4)
+        trainer.fit(model, batches() if of is None else of(batches), steps_per_epoch=4)
     assert type(raised.value) is kind
 
 

@@ -108,6 +108,10 @@ class Batches:
                 raise
         return self._last[1]
 
+    def drop(self) -> None:
+        """Make the next batch that is asked for anew, whatever its number."""
+        self._last = None
+
     def _first_batches(self) -> tuple[Any, Any]:
         """Those of the first two epochs, of a new source."""
         self._start()
@@ -161,7 +165,11 @@ class BatchSource(Protocol):
         ...
 
     def get(self, epoch: int, step: int) -> Any:
-        """The global batch of a step."""
+        """The global batch of a step; asked for again, the same one, until `drop`."""
+        ...
+
+    def drop(self) -> None:
+        """Let the next batch be a new one: a pass of one step asks for the same step again."""
         ...
 
 
@@ -207,6 +215,8 @@ class BatchPipeline:
 
     def _take(self, number: Any) -> list[Any]:
         step, replica = divmod(int(number), self.place.replicas)
+        if replica == 0:
+            self.batches.drop()
         epoch, step = divmod(step, self.order.steps_per_epoch)
         rows, shares = shares_of(self.order, self.place, self.micro_batches, epoch, step)[replica]
         with self.fetching.going_on():

@@ -336,6 +336,7 @@ class RunDir:
     def reopen(self) -> None:
         """Take the mark of completion back: training goes on."""
         if self.writes:
+            self.refresh_lease()
             self.storage.delete(SUMMARY_FILE)
 
     def restore(self, *, start_over: bool = False, agreement: Agreement | None = None) -> Restored:

@@ -50,7 +50,7 @@ def fit(
     number was another one.
     """
     session = current()
-    with reading(x, validation_data), session.calling():
+    with session.calling(), reading(x, validation_data):
         config = session.job.config
         check_model(model, config)
         parts, held_out = (x, y, sample_weight), validation_data
@@ -104,10 +104,10 @@ def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) ->
         first=first, follows=call.number > 1, world_sizes=session.world_sizes,
     )  # fmt: skip
     is_over = begins_at.is_over(schedule.target_step)
-    if not is_over:
-        job.run.reopen()  # a plain script's, which `trainer run` had brought to its end
     data.passed(begins_at, reads=not is_over)
     session.train(call, model)
+    if not is_over:
+        job.run.reopen()  # a plain script's, which `trainer run` had brought to its end
     position = training.run()
     data.passed(position, reads=False)
     session.world_sizes = training.world_sizes
@@ -115,7 +115,7 @@ def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) ->
         "logs": position.epoch_logs, "history": training.history,
         "epochs": position.epochs_ended(steps), "stopped_early": position.stop_training,
     }  # fmt: skip
-    session.end(call, schedule.first_step + position.step, report)
+    session.end(call, model, schedule.first_step + position.step, report)
     # What the script draws from here on is the same, whether this call trained or was over.
     keras.utils.set_random_seed(job.config.train.seed + call.number)
     model.history = training.history_callback

@@ -68,8 +68,15 @@ class FitData:
         return (self.validation or self.fed).make(place, self.threads, 1)
 
     def count(self, text: str) -> int:  # noqa: ARG002
-        """Records that are validated on."""
-        return (self.validation or self.fed).order.num_records
+        """Records that are validated on, for who looks at them, too: ConfigError for a stream."""
+        looked_at = self.validation or self.fed
+        if not looked_at.is_anywhere:
+            raise ConfigError(
+                "data that is read in order cannot be looked at beside training, as pictures of it "
+                "do: validation would go on behind what they have read, so give arrays or a "
+                "PyDataset as validation_data"
+            )
+        return looked_at.order.num_records
 
     def passed(self, position: Position, *, reads: bool) -> None:
         """Let what makes the batches be as in a life that has come to this position.
@@ -178,8 +185,9 @@ def _feed_stream(
     shapes: list[tf.TensorShape] = []
     if isinstance(x, tf.data.Dataset):
         shapes = [getattr(spec, "shape", None) for spec in tf.nest.flatten(x.element_spec)]
-        # What a `cache` keeps, it has when its first pass has come to its end.
-        whole = int(_has_cache(x))
+        # What a `cache` keeps, it has when its first pass has come to its end; and steps that are
+        # more than a pass begin another one.
+        whole = int(_has_cache(x) or (steps is not None and not _holds(x, steps)))
         begin, length = elements(x), None if steps else _cardinality(x, code, on_read)
     elif isinstance(x, Iterator):
         if steps is None:
@@ -226,6 +234,11 @@ def _has_cache(data: Any) -> bool:
     # Not public, but nothing that is tells: where it fails, the data is read as if there were one.
     inputs = getattr(data, "_inputs", None)
     return inputs is None or "Cache" in type(data).__name__ or any(map(_has_cache, inputs()))
+
+
+def _holds(dataset: tf.data.Dataset, steps: int) -> bool:
+    """Whether one pass is known to have so many batches, and to end."""
+    return int(dataset.cardinality()) >= steps
 
 
 def _cardinality(dataset: tf.data.Dataset, code: str, on_read: Callable[[], None]) -> int:

@@ -1,8 +1,9 @@
 """`trainer.evaluate` and `trainer.predict`: as Keras' methods of these names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -20,7 +21,20 @@ from trainer.script.processes import current
 from trainer.script.session import Session
 from trainer.worker import check_model, equip
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+
+def _working(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    @wraps(function)
+    def works(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with current().working():
+            return function(*args, **kwargs)
+
+    return works
+
+
+@_working
 def evaluate(
     model: Any, x: Any = None, y: Any = None, batch_size: int | None = None,
     verbose: str | int = "auto", sample_weight: Any = None, steps: int | None = None,
@@ -50,6 +64,7 @@ def evaluate(
     return values[0] if len(values) == 1 else values
 
 
+@_working
 def predict(
     model: Any, x: Any, batch_size: int | None = None, verbose: str | int = "auto",  # noqa: ARG001
     steps: int | None = None, callbacks: Sequence[Any] | None = None,

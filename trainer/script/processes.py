@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import tensorflow as tf
 from prometheus_client import CollectorRegistry
@@ -38,11 +39,11 @@ class _Here:
     """What this process has.
 
     is_launched: `trainer run` made the session. closing: gives back the run that is held. sources:
-    what calls have read. model: what a call of the session before has changed, and did not end.
+    what calls have read. changed: models that calls have changed, and did not end.
     """
 
     session: Session | None = None
-    model: Any = None
+    changed: WeakSet[Any] = field(default_factory=WeakSet)
     is_launched: bool = False
     closing: ExitStack = field(default_factory=ExitStack)
     sources: Sources = field(default_factory=Sources)
@@ -114,14 +115,12 @@ def setup(
     own = [] if run_dir is None else [f"run.dir={run_dir}"]
     settings = load_script_config(config, [*own, *overrides], name=_name())
     _here.session = _alone(settings)
-    _here.session.model = _here.model
     return _here.session
 
 
 def close() -> None:
     """Give back the run of a plain script or a notebook; the next call begins with it anew."""
-    if not _here.is_launched and _here.session is not None:
-        _here.model = _here.session.model
+    if not _here.is_launched:
         _here.closing.close()
         _here.session = None
 
@@ -159,8 +158,9 @@ def _alone(config: RunConfig, before: Session | None = None) -> Session:
     log.info("run", dir=run.url)
     atexit.register(close)
     session = Session(job, tf.distribute.get_strategy(), Place(), Alone(job.stop), restored)
+    session.changed = _here.changed
     if before is not None:
-        session.ended, session.last, session.model = before.ended, before.last, before.model
+        session.ended, session.last = before.ended, before.last
         session.world_sizes = before.world_sizes
     return session
 

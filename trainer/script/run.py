@@ -72,14 +72,15 @@ def train_script(job: Job, script: Script) -> dict[str, Any]:
 def _alive(session: Session) -> Iterator[None]:
     """While a script's own code runs: hours before, between and after calls of `fit` are no hang.
 
-    In a call, progress is what says so; a process that stands still says nothing either way.
+    In one, or in `evaluate` or `predict`, progress is what says so; a process that stands still
+    says nothing either way.
     """
     is_over = threading.Event()
     every = min(_ALIVE_SECONDS, session.job.config.run.hang_seconds / 4)
 
     def tell() -> None:
         while not is_over.wait(every):
-            if not session.is_calling:
+            if not session.num_working:
                 session.job.on_progress()
 
     thread = threading.Thread(target=tell, name="alive", daemon=True)

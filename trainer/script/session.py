@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakSet
 
 from trainer.agreement import Agreement
 from trainer.checkpoint.parts import DamagedError
@@ -49,7 +50,8 @@ class Session:
 
     is_on: a call trains, or has trained, in this life. is_calling: one is made right now.
     is_training: one changes its model, or has and did not end. failure: what the last call raised.
-    model: what such a call has changed.
+    num_working: calls of `fit`, `evaluate` and `predict` that go on, one inside of another.
+    changed: models that calls have changed, and did not end.
     """
 
     job: Job
@@ -61,7 +63,8 @@ class Session:
     is_calling: bool = False
     is_training: bool = False
     failure: BaseException | None = None
-    model: Any = None
+    num_working: int = 0
+    changed: WeakSet[Any] = field(default_factory=WeakSet)
     ended: list[Ended] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     world_sizes: list[list[int]] = field(default_factory=list)
@@ -126,7 +129,8 @@ class Session:
         is_inside = self.is_calling
         self.is_calling = True
         try:
-            yield
+            with self.working():
+                yield
         except BaseException as error:
             if not (is_inside or self.is_broken):
                 self.failure = error
@@ -135,18 +139,28 @@ class Session:
             self.is_calling = is_inside
         self.failure = None
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While code of this package runs, which tells of its progress by itself."""
+        self.num_working += 1
+        try:
+            yield
+        finally:
+            self.num_working -= 1
+
     def train(self, call: Call, model: Any) -> None:
         """Note that a call changes its model from here on.
 
         Raises ConfigError when the model is that of a call that was broken off with nothing saved.
         """
-        if call.restored.checkpoint is None and model is self.model:
+        if call.restored.checkpoint is None and model in self.changed:
             raise ConfigError(
-                f"call {call.number} of trainer.fit was broken off before its first checkpoint, "
-                "and the model is no longer as it was: make it anew, and after trainer.setup() "
-                "the calls before this one, too"
+                f"call {call.number} of trainer.fit has no checkpoint to begin with, and the model "
+                "is no longer as it was, since a call was broken off: make it anew, and after "
+                "trainer.setup() the calls before this one, too"
             )
-        self.is_training, self.failure, self.model = True, None, model
+        self.is_training, self.failure = True, None
+        self.changed.add(model)
         if not call.is_ended:
             # Its arrays are in the model from then on: they need no place here.
             self.restored = _NOTHING
@@ -158,9 +172,10 @@ class Session:
         kept = frozenset(one.step for one in self.ended)
         return replace(self.job, script=state, kept_steps=kept, **changes)
 
-    def end(self, call: Call, step: int, report: Mapping[str, Any]) -> None:
+    def end(self, call: Call, model: Any, step: int, report: Mapping[str, Any]) -> None:
         """Note that a call is over at the run's global `step`, and what it has come to."""
-        self.is_training, self.model = False, None
+        self.is_training = False
+        self.changed.discard(model)
         self.ended.append(Ended(step, call.said))
         self.last = report
 

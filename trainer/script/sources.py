@@ -71,6 +71,11 @@ class MadeBatches:
                     raise
             return self._last[1]
 
+    def drop(self) -> None:
+        """Make the next batch that is asked for anew, whatever its number."""
+        with self._lock:
+            self._last = None
+
     def passed(self, passes: int, *, again: bool = False, reads: bool = False) -> None:
         """Let the source be as in a life that has made so many passes, and has begun the next.
 
