@@ -14,6 +14,7 @@ from trainer.data.batches import BatchPipeline
 from trainer.data.dataset import TrainingData
 from trainer.data.order import records_of_step
 from trainer.data.pipeline import Pipeline, Place
+from trainer.errors import ConfigError
 from trainer.steps import Steps
 
 
@@ -81,10 +82,17 @@ class Evaluator:
     def predict(self, split: str) -> Iterator[tuple[Any, Any, Any]]:
         """(x, y, outputs) of a split's records in order, a batch at a time.
 
-        This worker alone computes all of them, and changes no variable of the model.
+        This worker alone computes all of them, and changes no variable of the model. Raises
+        ConfigError for data of a script that is read in order.
         """
         # Whatever this worker's share is when all evaluate, from the same memory.
         pipeline = replace(self.pipeline(split), place=Place())
+        if isinstance(pipeline, BatchPipeline) and pipeline.batches.is_in_order:
+            raise ConfigError(
+                "data that is read in order cannot be looked at beside training, as pictures of it "
+                "do: validation would go on behind what they have read, so give arrays or a "
+                "PyDataset as validation_data"
+            )
         try:
             for examples, _ in pipeline.dataset(num_passes=1):
                 x, y, _ = keras.utils.unpack_x_y_sample_weight(examples)

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import ssl
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ _LASTING = {
     errno.EACCES, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
     errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
+# Of HTTP, below 500: a time-out, too early, too many requests.
+_ANOTHER_TIME = (408, 425, 429)
 # As TensorFlow tells of what a generator raised; it keeps the text alone.
 _UNKNOWN = 2
 _NUMBER = re.compile(r"\[Errno (-?\d+)\]")
@@ -58,14 +61,31 @@ def _may_pass(error: BaseException) -> bool:
         number = _NUMBER.search(str(error))
         is_away = _AWAY.search(str(error)) is not None
         return is_away if number is None else int(number[1]) not in _LASTING
+    # Libraries for HTTP raise theirs around the system's, some with others in between.
+    waiting: list[BaseException] = [error] if isinstance(error, OSError) else []
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop(0)
+        if (verdict := _passes(one)) is not None:
+            return verdict
+        seen.add(id(one))
+        inner = (getattr(one, "reason", None), one.__cause__, one.__context__)
+        waiting += [e for e in inner if isinstance(e, BaseException) and id(e) not in seen]
+    return False
+
+
+def _passes(error: BaseException) -> bool | None:
+    """What one error of a chain says by itself, if it does."""
     if not isinstance(error, OSError):
-        return False
-    if error.errno is not None:
-        return error.errno not in _LASTING
-    # Libraries for HTTP raise theirs around the system's.
-    inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-    is_away = isinstance(error, ConnectionError | TimeoutError)
-    return is_away or (isinstance(inner, BaseException) and _may_pass(inner))
+        return None
+    status = getattr(error, "code", getattr(getattr(error, "response", None), "status_code", None))
+    if isinstance(status, int):
+        return status in _ANOTHER_TIME or status >= 500
+    if isinstance(error, ssl.SSLError):  # its errno is OpenSSL's
+        return not isinstance(error, ssl.SSLCertVerificationError)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return None if error.errno is None else error.errno not in _LASTING
 
 
 def describe(error: BaseException) -> str:

@@ -21,7 +21,8 @@ from tests.small_script import (
     shuffled,
 )
 from trainer.checkpoint.names import SUMMARY_FILE
-from trainer.errors import CheckpointError, ConfigError
+from trainer.errors import CheckpointError, ConfigError, StorageError
+from trainer.run.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("given_back")
 
@@ -138,6 +139,31 @@ def test_each_model_that_was_broken_off_is_known(tmp_path: Path) -> None:
     for model in (one, other):
         with pytest.raises(ConfigError, match="the model is no longer as it was"):
             trainer.fit(model, **ARRAYS)
+
+
+def test_a_run_that_cannot_be_written_to_spoils_no_model(tmp_path: Path, monkeypatch: Any) -> None:
+    trainer.setup(str(tmp_path))
+    model = make_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "reopen", lambda _self: fails(StorageError("away")))
+        with pytest.raises(StorageError):
+            trainer.fit(model, **ARRAYS)
+    trainer.fit(model, **ARRAYS)
+
+
+def fails(error: Exception) -> None:
+    raise error
+
+
+def test_what_is_read_once_is_known_later(tmp_path: Path) -> None:
+    trainer.setup(str(tmp_path), overrides=SETTINGS)
+    model, pairs, call = make_model(), islice(generator(), 100), {"steps_per_epoch": 4}
+    with pytest.raises(Exception, match="Broken"):
+        trainer.fit(model, pairs, **call, epochs=3, callbacks=[Breaks(6)])
+    with pytest.raises(ConfigError, match="epochs is -1"):
+        trainer.fit(model, X, Y, epochs=-1)
+    with pytest.raises(ConfigError, match="so make it anew"):
+        trainer.fit(model, pairs, **call, epochs=3)
 
 
 def build(folder: Path, *, is_swapped: bool = False, others: int = 0) -> keras.Model:

@@ -1,15 +1,23 @@
 """An error of a user's own code is told with its place and the callback it came through."""
 
+import errno
 import re
+import socket
+import ssl
 import sysconfig
+from collections.abc import Callable
+from email.message import Message
+from functools import partial
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import click
 import keras
 import pytest
+import requests
 import tensorflow as tf
 
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
 from trainer.user_code import describe, find_callback, find_place, user_code
 
 
@@ -82,3 +90,55 @@ def test_the_command_that_was_called_is_no_place_of_the_users(
     monkeypatch.chdir(script.parent.parent)
     for file in (script, script.relative_to(Path.cwd()), click.core.__file__):
         assert find_place(ValueError(f'File "{file}", line 8, in main')) is None
+
+
+def refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    requests.get(f"http://127.0.0.1:{port}", timeout=5)
+
+
+def silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        requests.get(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.1)
+
+
+def answered(status: int) -> None:
+    answer = requests.Response()
+    answer.status_code = status
+    answer.raise_for_status()
+
+
+def fails(error: BaseException) -> None:
+    raise error
+
+
+def causes_itself() -> None:
+    error = OSError("image file is truncated")
+    raise error from error
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (refused, TrainerError),
+        (silent, TrainerError),
+        (partial(answered, 503), TrainerError),
+        (partial(answered, 404), ConfigError),
+        (partial(fails, HTTPError("", 429, "later", Message(), None)), TrainerError),
+        (partial(fails, HTTPError("", 403, "no", Message(), None)), ConfigError),
+        (partial(fails, URLError(socket.gaierror(socket.EAI_AGAIN, "again"))), TrainerError),
+        (partial(fails, ssl.SSLError(1, "bad record")), TrainerError),
+        (partial(fails, ssl.SSLCertVerificationError(1, "self-signed")), ConfigError),
+        (partial(fails, OSError(errno.EIO, "disk")), TrainerError),
+        (partial(fails, FileNotFoundError(errno.ENOENT, "none", "x.png")), ConfigError),
+        (partial(fails, KeyError("x")), ConfigError),
+        (causes_itself, ConfigError),
+    ],
+)
+def test_what_may_go_well_another_time_is_no_wrong_usage(
+    code: Callable[[], None], kind: type[Exception]
+) -> None:
+    with pytest.raises(TrainerError, match="the loader raised") as raised, user_code("the loader"):
+        code()
+    assert type(raised.value) is kind

@@ -62,6 +62,8 @@ class Batches:
     Raises ConfigError for a source whose batches a run could not repeat, or not share out.
     """
 
+    is_in_order = False
+
     def __init__(self, make: Callable[[], Any], batch_size: int, *, drop_last: bool) -> None:
         self._make = make
         self._last: tuple[tuple[int, int], Any] | None = None
@@ -154,9 +156,11 @@ class BatchSource(Protocol):
     """Who makes global batches: `Batches`, or an object of a user's script.
 
     specs: of a batch's arrays [n, ...], in their structure. failure: what `get` raised.
+    is_in_order: whether what is read is gone for the next who reads.
     """
 
     specs: Any
+    is_in_order: bool
     failure: Exception | None
 
     @property

@@ -105,9 +105,7 @@ def _train(session: Session, call: Call, job: Job, data: FitData, model: Any) ->
     )  # fmt: skip
     is_over = begins_at.is_over(schedule.target_step)
     data.passed(begins_at, reads=not is_over)
-    session.train(call, model)
-    if not is_over:
-        job.run.reopen()  # a plain script's, which `trainer run` had brought to its end
+    session.train(call, model, is_over=is_over)
     position = training.run()
     data.passed(position, reads=False)
     session.world_sizes = training.world_sizes

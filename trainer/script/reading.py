@@ -19,7 +19,7 @@ _Ref = Callable[[], Any]
 class Sources:
     """Of one process, by the objects themselves, as long as they live.
 
-    Those that cannot be referred to weakly, until the next call: they may be large.
+    Those that cannot be referred to weakly live on: another one may get their address.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class Sources:
             yield
         except BaseException:
             if spoils:
-                self._spoiled = [*filter(_is_weak, self._spoiled), *found]
+                self._spoiled += found
             raise
-        self._read = [*filter(_is_weak, self._read), *found]
+        self._read += found
 
     def begin_life(self) -> None:
         """From here on calls are counted from the first one again."""
@@ -64,10 +64,6 @@ class Sources:
                 f"a {kind} was read by an earlier call of trainer.fit, and goes on where that left "
                 "it, which is another batch in another life: make it anew for each call"
             )
-
-
-def _is_weak(ref: _Ref) -> bool:
-    return isinstance(ref, weakref.ref)
 
 
 def _ref(one: Any) -> _Ref | None:

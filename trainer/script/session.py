@@ -148,8 +148,8 @@ class Session:
         finally:
             self.num_working -= 1
 
-    def train(self, call: Call, model: Any) -> None:
-        """Note that a call changes its model from here on.
+    def train(self, call: Call, model: Any, *, is_over: bool) -> None:
+        """Note that a call changes its model from here on; the run is not complete, unless it is.
 
         Raises ConfigError when the model is that of a call that was broken off with nothing saved.
         """
@@ -160,6 +160,9 @@ class Session:
                 "trainer.setup() the calls before this one, too"
             )
         self.is_training, self.failure = True, None
+        if not is_over:
+            # Of a plain script, whose run `trainer run` may have brought to its end.
+            self.job.run.reopen()
         self.changed.add(model)
         if not call.is_ended:
             # Its arrays are in the model from then on: they need no place here.

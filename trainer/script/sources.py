@@ -28,6 +28,7 @@ class MadeBatches:
     """
 
     first_epoch = 0
+    is_in_order = False
 
     def __init__(self, code: str, weigh: Callable[[Any], Any]) -> None:
         self.code = code
@@ -175,6 +176,8 @@ class StreamedBatches(MadeBatches):
     whole: so many passes must be read to their ends all the same, for what they leave behind;
     all of an object that is its own iterator.
     """
+
+    is_in_order = True
 
     def __init__(
         self, begin: Callable[[], Iterator[Any]], code: str, weigh: Callable[[Any], Any], *,
