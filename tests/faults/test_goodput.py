@@ -102,9 +102,9 @@ def test_slow_saves_that_training_waits_for(run):
     [(1, 2), *(pytest.param("auto", n, marks=pytest.mark.long) for n in (2, 5))],
 )
 def test_a_slow_input_is_waited_for(run, per_call, seconds):
-    # Of 250 blocks; while the first are read, the step is compiled.
+    # Of 250 blocks; while earlier ones are read, a step and then a call of several are compiled.
     fault = storage_fault(
-        "stall", 120, "read", seconds=seconds, folder="fashion_mnist", path="fashion"
+        "stall", 230, "read", seconds=seconds, folder="fashion_mnist", path="fashion"
     )
     life = run.start(
         command="train", storage=fault, data__cache="stream", data__disk_cache_mb=0,

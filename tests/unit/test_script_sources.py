@@ -109,15 +109,27 @@ def shuffled() -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(X).shuffle(RECORDS, seed=4).batch(BATCH)
 
 
+def drawn() -> tf.data.Dataset:
+    """Of Python's code, which draws an order in each pass."""
+    spec = tf.TensorSpec([None, 1], tf.float32)
+    loader = Loader()
+    batches = tf.data.Dataset.from_generator(lambda: iter(loader), output_signature=spec)
+    return batches.apply(tf.data.experimental.assert_cardinality(STEPS))
+
+
 DATA = {
     "shuffle": shuffled,
     "cache of a shuffle": lambda: shuffled().cache(),
     "shuffle of a cache": lambda: shuffled().unbatch().cache().shuffle(9, seed=2).batch(BATCH),
     "py_dataset": Shuffles,
     "loader": Loader,
+    "drawn": drawn,
+    "repeated": lambda: shuffled().repeat(2),
 }
 
-RARER = ("shuffle", "cache of a shuffle", "loader")
+RARER = ("shuffle", "cache of a shuffle", "loader", "drawn", "repeated")
+# Each call of fit has its own.
+MADE_ANEW = ("loader", "drawn", "repeated")
 
 
 def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
@@ -129,13 +141,13 @@ def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
     data, held_out, model = DATA[name](), DATA[name](), Tells()
-    if name == "loader":
+    if name in MADE_ANEW:
         held_out = tf.data.Dataset.from_tensor_slices(X).batch(BATCH)
     model.compile("sgd")
     seen = [Seen(2 if call == breaks_in else None) for call in range(2)]
     for callback in seen:
-        if name == "loader":  # whose state would go on by what was read ahead
-            data = Loader()
+        if name in MADE_ANEW:  # whose state would go on by what was read ahead
+            data = DATA[name]()
         with suppress(TrainerError):  # of BreakError
             trainer.fit(
                 model, data, epochs=3, validation_data=held_out, shuffle=False,
@@ -154,7 +166,7 @@ def live(folder: Path, name: str, breaks_in: int | None = None) -> list[Any]:
     ],
 )
 def test_another_life_sees_the_same_batches(name: str, tmp_path: Path) -> None:
-    epoch = 2 * STEPS
+    epoch = (3 if name == "repeated" else 2) * STEPS
     whole = live(tmp_path / "whole", name)
     assert list(map(len, whole)) == [3 * epoch, 3 * epoch]
     assert live(tmp_path / "broken", name, breaks_in=0) == [whole[0][: 2 * epoch], []]
@@ -187,6 +199,10 @@ HELD_OUT: dict[str, tuple[Callable[[], Any], int | None]] = {
     "endless": (lambda: shuffled().repeat(), 7),
     "loader": (Loader, None),
     "loader, some steps": (Loader, 3),
+    "drawn": (drawn, None),
+    "repeated": (lambda: shuffled().repeat(2), None),
+    "repeated, some steps": (lambda: shuffled().repeat(3), 7),
+    "joined": (lambda: shuffled().concatenate(shuffled()), None),
 }
 OFTEN = ("one step", "loader")
 

@@ -19,6 +19,7 @@ from trainer.data.reader import RecordReader
 from trainer.data.spec import DataSpec
 from trainer.data.verify import read_described
 from trainer.errors import ConfigError, DataError
+from trainer.models.held import operations
 from trainer.plugins import load_object
 from trainer.storage.base import Storage
 from trainer.user_code import describe, user_code
@@ -274,9 +275,7 @@ def traced(function: Callable[..., Any], *specs: Any, name: str) -> Callable[...
     function ran before, so a resumed run would differ.
     """
     concrete = tf.function(function).get_concrete_function(*specs)
-    graph = concrete.graph.as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    for node in nodes:
+    for node in operations(concrete):
         if _is_stateful_random(node.op):
             raise ConfigError(
                 f"{name} uses {node.op}, a random draw or a state that a resumed "

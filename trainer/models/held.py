@@ -79,9 +79,15 @@ def changed_by(function: Any, known: Iterable[Any]) -> list[str]:
 
 def drawn_by(function: Any) -> list[str]:
     """Operations of a concrete function that draw from a random state which no variable holds."""
+    return sorted({node.op for node in operations(function) if _DRAWS.match(node.op)})
+
+
+def operations(function: Any) -> Iterator[Any]:
+    """The operations of a concrete function, and of those that it calls, as `NodeDef`s."""
     graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    return sorted({node.op for node in nodes if _DRAWS.match(node.op)})
+    yield from graph.node
+    for called in graph.library.function:
+        yield from called.node_def
 
 
 def _is_changed(name: str, nodes: Iterable[Any], functions: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """What `fit`, `evaluate` and `predict` were given, as data that a run can go on with."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from trainer.data.order import Order
 from trainer.data.pipeline import Pipeline, Place
 from trainer.data.source import MemorySource
 from trainer.errors import ConfigError
+from trainer.models.held import operations
 from trainer.script.arrays import as_array, as_arrays, checksum, is_arrays, told
 from trainer.script.orders import ArrayOrder, Shuffle
 from trainer.script.sources import IndexedBatches, MadeBatches, StreamedBatches, elements, telling
@@ -178,9 +180,8 @@ def _feed_stream(
     shapes: list[tf.TensorShape] = []
     if isinstance(x, tf.data.Dataset):
         shapes = [getattr(spec, "shape", None) for spec in tf.nest.flatten(x.element_spec)]
-        # What a `cache` keeps, it has when its first pass has come to its end; and steps that are
-        # more than a pass begin another one.
-        whole = int(_has_cache(x) or (steps is not None and not _holds(x, steps)))
+        # Steps that are more than a pass begin another one.
+        whole = max(_leaves_state(x), steps is not None and not _holds(x, steps))
         begin, length = elements(x), None if steps else _cardinality(x, code, on_read)
     elif isinstance(x, Iterator):
         if steps is None:
@@ -220,13 +221,26 @@ def _fed_batches(
     return Fed(order, batches.sample, said, is_anywhere, make, batches)
 
 
-def _has_cache(data: Any) -> bool:
-    """Whether a data set, or one that it is made of, is a `cache`."""
+def _leaves_state(data: Any) -> float:
+    """How many passes over a data set, or one that it is made of, are to be read to their ends.
+
+    One fills a `cache`. All are where reading goes on to begin what a next pass sees in another
+    order, and where Python's code makes the elements, which may draw.
+    """
     if not isinstance(data, tf.data.Dataset):
-        return False
-    # Not public, but nothing that is tells: where it fails, the data is read as if there were one.
-    inputs = getattr(data, "_inputs", None)
-    return inputs is None or "Cache" in type(data).__name__ or any(map(_has_cache, inputs()))
+        return 0
+    # Not public, but nothing that is tells: where it fails, the data is read as if it had a cache.
+    if not hasattr(data, "_inputs") or "Cache" in type(data).__name__:
+        own: float = 1
+    else:
+        begins_later = re.search("Repeat|Concatenate", type(data).__name__)
+        own = math.inf if begins_later or _is_of_generator(data) else 0
+    return max([own, *map(_leaves_state, getattr(data, "_inputs", list)())])
+
+
+def _is_of_generator(dataset: tf.data.Dataset) -> bool:
+    made = (structured.function for structured in dataset._functions())
+    return any(node.op == "GeneratorDataset" for function in made for node in operations(function))
 
 
 def _holds(dataset: tf.data.Dataset, steps: int) -> bool:

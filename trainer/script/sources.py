@@ -243,6 +243,10 @@ class StreamedBatches(MadeBatches):
 
 def elements(dataset: tf.data.Dataset) -> Callable[[], Iterator[Any]]:
     """What begins a pass over the elements of a data set, as numpy arrays."""
+    # What is read ahead may begin a `repeat` once more, or not, as chance has it.
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    dataset = dataset.with_options(options)
 
     def begin() -> Iterator[Any]:
         # Made at once: a seeded shuffle moves on with each iterator that is made.
