@@ -117,7 +117,7 @@ def test_the_expected_result_is_reached_at_the_cost_that_is_said(
 @pytest.mark.timeout(700)
 def test_fine_tuning_comes_to_what_the_header_says(zygote, tmp_path, record_property):
     text = config_path("beans").read_text()
-    said = float(re.search(r"Fine-tuning .* comes to (\d\.\d+):", text)[1])
+    said = float(re.search(r"Fine-tuning .* comes to (\d\.\d+);", text)[1])
     first, second = (
         Run(zygote, tmp_path / part, QUIET, packaged="beans") for part in ("whole", "fine")
     )
